@@ -1,0 +1,49 @@
+package authority
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// What the rules answer. Callers test with errors.Is; the server turns each into
+// its wire form in one table. Any error that is none of these means that a store
+// could not answer, and must be treated as "unknown, try again": never as
+// "allowed" and never as "expired".
+var (
+	ErrInvalidCredentials = errors.New("the user name or the password is wrong")
+	ErrAccountLocked      = errors.New("the account is locked after too many failed logins; an operator has to unlock it")
+	ErrPasswordMismatch   = errors.New("the old password is wrong")
+	ErrSessionExpired     = errors.New("the session has ended, or was idle too long")
+	ErrInvalidBearer      = errors.New("the access token is wrong, expired or revoked")
+	ErrInvalidClient      = errors.New("the API key or its secret is wrong, or the key is revoked")
+	ErrOverloaded         = errors.New("too many logins are waiting")
+	ErrUnavailable        = errors.New("the store cannot answer now")
+	ErrExists             = errors.New("exists already")
+	ErrNotFound           = errors.New("does not exist")
+)
+
+// What stores answer beside ErrExists and ErrNotFound.
+var (
+	// ErrLocked: the strikes have reached their limit.
+	ErrLocked = errors.New("authority: locked")
+	// ErrBusy: as many attempts are under way as there are strikes left, so
+	// nobody may try before one of them is settled.
+	ErrBusy = errors.New("authority: every strike that is left is reserved")
+	// ErrReservationLost: the reservation ran out before it was settled. What
+	// was found out under it must not be told.
+	ErrReservationLost = errors.New("authority: the reservation ran out")
+)
+
+// RetryAfter is how long a caller should wait after ErrOverloaded or
+// ErrUnavailable: long enough for a queue of logins to drain by a good part.
+const RetryAfter = time.Second
+
+// InvalidError says which input of an administrative call is not acceptable, and
+// why. Nothing was changed.
+type InvalidError struct {
+	Field   string // as the caller knows it: "user name", "password"
+	Problem string // "is empty", "is longer than 128 bytes"
+}
+
+func (e *InvalidError) Error() string { return fmt.Sprintf("%s %s", e.Field, e.Problem) }

@@ -1,0 +1,143 @@
+package authority
+
+import (
+	"context"
+	"time"
+)
+
+// Stores are the places where an Authority keeps its state. One value may fill
+// all of the fields; sessions may live elsewhere than the rest.
+//
+// Every method is safe for concurrent use and returns either the answer or an
+// error that says why there is none. A change is durable when the method
+// returns. Times that go in come out equal to the microsecond, in UTC; a zero
+// time stays zero.
+type Stores struct {
+	Users      UserStore
+	Strikes    StrikeStore
+	Clients    ClientStore
+	Sessions   SessionStore
+	SessionLog SessionLog
+	Audit      AuditStore
+}
+
+// UserStore keeps users under their names, compared byte by byte.
+type UserStore interface {
+	// CreateUser answers ErrExists where the name is taken.
+	CreateUser(ctx context.Context, user User) error
+	// User answers ErrNotFound for a name that nobody has.
+	User(ctx context.Context, name string) (User, error)
+	// UpdateUser reads the user, lets change alter it and writes it back, all
+	// in one atomic step: no other update comes between. An error of change
+	// leaves the user as it was and is returned as it is. change may be called
+	// more than once. It answers the user as written.
+	UpdateUser(ctx context.Context, name string, change func(*User) error) (User, error)
+	// RemoveUser answers ErrNotFound for a name that nobody has.
+	RemoveUser(ctx context.Context, name string) error
+	// Users lists by name, ascending.
+	Users(ctx context.Context, query UserQuery) ([]User, error)
+}
+
+// UserQuery selects users. The zero value selects the first 100.
+type UserQuery struct {
+	After  string // only names that sort behind this one, bytewise
+	Ending bool   // only users with sessions that are still to be ended
+	Limit  int    // at most so many; 0 means 100
+}
+
+// StrikeStore counts failed logins in a row. A strike is reserved before a
+// password is looked at and settled afterwards, so that at most as many
+// passwords are ever evaluated as there are strikes left, however many attempts
+// arrive at once and wherever.
+type StrikeStore interface {
+	// ReserveStrike answers ErrLocked where the key is locked, and ErrBusy where
+	// failures and live reservations together reach the limit. A lock older than
+	// limit.UnlockAfter (if that is set and the lock was not made by an
+	// operator) is lifted first, with its failures. Reservations that ran out
+	// no longer count.
+	ReserveStrike(ctx context.Context, key StrikeKey, limit StrikeLimit) (Reservation, error)
+	// SettleStrike ends a reservation: Failed adds a failure, and locks when
+	// that makes the limit; Succeeded sets the failures to zero; Abandoned
+	// changes nothing. It answers the strikes as they are then. A reservation
+	// that ran out before now, or is settled already, answers
+	// ErrReservationLost and changes nothing.
+	SettleStrike(ctx context.Context, reservation Reservation, outcome Outcome, now time.Time) (Strikes, error)
+	// Strikes answers the zero value for a key that has none.
+	Strikes(ctx context.Context, key StrikeKey) (Strikes, error)
+	// SetStrikes replaces failures and lock, as an operator wants them. Live
+	// reservations stay.
+	SetStrikes(ctx context.Context, key StrikeKey, strikes Strikes) error
+}
+
+// ClientStore keeps API clients. Client is called for every request and has to
+// be fast.
+type ClientStore interface {
+	CreateClient(ctx context.Context, client Client) error                                     // ErrExists
+	Client(ctx context.Context, id ClientID) (Client, error)                                   // ErrNotFound
+	Clients(ctx context.Context) ([]Client, error)                                             // by key, ascending
+	UpdateClient(ctx context.Context, id ClientID, change func(*Client) error) (Client, error) // as UpdateUser
+}
+
+// SessionStore keeps live sessions under the hash of their token. UseSession is
+// called for every request and has to be fast.
+type SessionStore interface {
+	// CreateSession answers ErrExists where the key is taken.
+	CreateSession(ctx context.Context, session Session) error
+	// UseSession answers the live session and slides its last use to now, never
+	// backwards. It answers ErrNotFound for a key that was never created, has
+	// ended, has not been used for idle or longer, or is past its ExpiresAt.
+	// Once it said so, and from the moment EndSession or EndUserSessions
+	// returned, no later call answers the session. A slide may reach the disk
+	// later, but a restart, however abrupt, never makes a session expire early.
+	UseSession(ctx context.Context, key SessionKey, now time.Time, idle time.Duration) (Session, error)
+	// EndSession ends a session that has not ended yet, and answers it as it
+	// was. Of several calls at once exactly one succeeds; the others, and calls
+	// for keys that do not exist, answer ErrNotFound. It does not judge idleness.
+	EndSession(ctx context.Context, key SessionKey, end End) (Session, error)
+	// EndUserSessions ends the user's sessions whose PasswordVersion is below
+	// version, except keep, and answers how many it ended.
+	EndUserSessions(ctx context.Context, user string, version int64, keep SessionKey, end End) (int, error)
+}
+
+// SessionLog is the slow side of a session store: looking at sessions, and
+// reclaiming those that nobody will use again.
+type SessionLog interface {
+	// Sessions lists newest first (by CreatedAt, then by key, descending).
+	Sessions(ctx context.Context, query SessionQuery) ([]Session, error)
+	// SweepSessions marks up to limit sessions as ended that are idle or past
+	// their ExpiresAt at now, with ReasonExpired, and answers them. A session is
+	// swept at most once, and never when it was used within idle before now.
+	SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]Session, error)
+	// PurgeSessions removes up to limit sessions that ended before the given
+	// time, and answers how many it removed.
+	PurgeSessions(ctx context.Context, before time.Time, limit int) (int, error)
+}
+
+// SessionQuery selects sessions. The zero value selects the newest 100 that
+// have not ended.
+type SessionQuery struct {
+	User  string // only of this user
+	ID    string // only the one with this public ID
+	Ended bool   // those that have ended, too, as long as they are kept
+	// Before continues a listing: only sessions that sort behind this one
+	// (its CreatedAt and Key are looked at).
+	Before *Session
+	Limit  int // at most so many; 0 means 100
+}
+
+// AuditStore keeps what happened, in order.
+type AuditStore interface {
+	// AppendAudit adds events, all or none. The store numbers them in Seq.
+	AppendAudit(ctx context.Context, events ...Event) error
+	// AuditEvents lists by Seq, ascending.
+	AuditEvents(ctx context.Context, query AuditQuery) ([]Event, error)
+}
+
+// AuditQuery selects events. The zero value selects the oldest 100.
+type AuditQuery struct {
+	After int64     // only events with a higher Seq
+	Since time.Time // only events at or after this time
+	User  string    // only of this user
+	Last  bool      // the newest Limit of what matches, still in ascending order
+	Limit int       // at most so many; 0 means 100
+}

@@ -1,0 +1,28 @@
+package authority
+
+import "time"
+
+// User is a local account.
+type User struct {
+	Name string
+	// PasswordHash is a PHC string (argon2id).
+	PasswordHash string
+	// PasswordVersion grows with every change of the password and whenever all
+	// sessions are to end. A session carries the version that it was made
+	// under.
+	PasswordVersion   int64
+	PasswordChangedAt time.Time
+	Disabled          bool
+	CreatedAt         time.Time
+	// Ending is set while sessions older than PasswordVersion are still to be
+	// ended. It is written in the same step as the change that demands it, so
+	// that a crash between the two cannot leave them alive.
+	Ending Ending
+}
+
+// Ending says which sessions of a user are still to be ended.
+type Ending struct {
+	Pending bool
+	Keep    SessionKey // the one session that stays; zero for none
+	Reason  Reason
+}

@@ -1,0 +1,50 @@
+package wire
+
+// The JSON bodies of the session operations. Passwords and tokens are plain
+// strings here, because this is what goes over the wire: these values live no
+// longer than encoding or decoding takes, and are never printed.
+
+// LogInRequest is the body of a login.
+type LogInRequest struct {
+	Username string `json:"username"`
+	Password string `json:"password"`
+}
+
+// LogInResult answers a login.
+type LogInResult struct {
+	SessionToken string `json:"sessionToken"`
+}
+
+// LogOutRequest answers a logout, under the name that the vendor gave it.
+type LogOutRequest struct {
+	SessionToken string `json:"sessionToken"`
+}
+
+// ResetPasswordRequest is the body of a password reset.
+type ResetPasswordRequest struct {
+	OldPassword string `json:"oldPassword"`
+}
+
+// ResetPasswordResult answers a password reset.
+type ResetPasswordResult struct {
+	NewPassword string `json:"newPassword"`
+}
+
+// AccessToken answers a token request (RFC 6749, section 5.1).
+type AccessToken struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+	ExpiresIn   int64  `json:"expires_in"` // whole seconds left, counted from first issue
+	Scope       string `json:"scope,omitempty"`
+}
+
+// Session answers PathSession: what latchkey knows of the caller's session.
+// It never holds the token.
+type Session struct {
+	ID        string `json:"id"`
+	User      string `json:"user"`
+	Client    string `json:"client"`
+	CreatedAt string `json:"createdAt"` // RFC 3339, UTC
+	IdleAfter string `json:"idleAfter"` // when the session dies unless it is used
+	ExpiresAt string `json:"expiresAt,omitempty"`
+}

@@ -1,0 +1,108 @@
+package wire
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"strings"
+)
+
+// Code is an errorCode without the service name before its first dot, the part
+// that stays the same across the vendor's services: "REQUEST_FAILED.SessionToken.Expired".
+type Code string
+
+// The codes of the session API. docs/contract.md says which of them the vendor
+// publishes and which are this project's own choice.
+const (
+	CodeRequestUndefined   Code = "INPUT_INVALID.RequestUndefined"
+	CodeInvalidCharacter   Code = "INPUT_INVALID.Request.InvalidCharacter"
+	CodeUnexpected         Code = "REQUEST_FAILED.UnexpectedError"
+	CodeDeserialization    Code = "DeserializationFailed"
+	CodeTokenMissing       Code = "REQUEST_FAILED.SessionToken.Format"
+	CodeTokenInvalid       Code = "INPUT_INVALID.SessionToken.Invalid"
+	CodeTokenExpired       Code = "REQUEST_FAILED.SessionToken.Expired"
+	CodeInvalidCredentials Code = "REQUEST_FAILED.Login.InvalidCredentials"
+	CodeAccountLocked      Code = "REQUEST_FAILED.Login.AccountLocked"
+	CodePasswordMismatch   Code = "REQUEST_FAILED.Password.Mismatch"
+)
+
+// In returns the full errorCode of c as the given service spells it.
+func (c Code) In(service string) string { return service + "." + string(c) }
+
+// CodeOf cuts the service name off an errorCode. A code without a dot is
+// returned whole.
+func CodeOf(errorCode string) Code {
+	if _, after, ok := strings.Cut(errorCode, "."); ok {
+		return Code(after)
+	}
+	return Code(errorCode)
+}
+
+// Result is the body of every HTTP 400 of the API.
+type Result struct {
+	ErrorCode    string `json:"errorCode"`
+	ErrorMessage string `json:"errorMessage"`
+}
+
+// Fault codes of the API gateway in front of the vendor's services.
+const (
+	FaultNoBearer      = "900902"
+	FaultInvalidBearer = "900901"
+	FaultNotFound      = "404"
+	FaultMethod        = "405"
+	FaultThrottled     = "900800"
+	FaultUnavailable   = "900503"
+)
+
+// Fault is what the API gateway answers: the caller never reached the service.
+type Fault struct {
+	XMLName     xml.Name `json:"-" xml:"fault"`
+	Code        string   `json:"code" xml:"code"`
+	Message     string   `json:"message" xml:"message"`
+	Description string   `json:"description" xml:"description"`
+}
+
+// FaultBody wraps a Fault as it travels in JSON.
+type FaultBody struct {
+	Fault Fault `json:"fault"`
+}
+
+// OAuthError is the error body of the token endpoint (RFC 6749, section 5.2) and
+// the form in which services beside the session API wrap an expired session;
+// those put the original answer in Cause.
+type OAuthError struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+	Cause       string `json:"cause,omitempty"`
+}
+
+// OAuth error codes (RFC 6749, section 5.2).
+const (
+	OAuthInvalidRequest       = "invalid_request"
+	OAuthInvalidClient        = "invalid_client"
+	OAuthUnsupportedGrantType = "unsupported_grant_type"
+	OAuthUnauthorized         = "unauthorized" // the wrapped form of an expired session
+)
+
+// ParseFault recognises a gateway fault in JSON or XML. The vendor's gateway
+// answers XML to clients whose Accept header it does not like.
+func ParseFault(body []byte) (Fault, bool) {
+	var wrapped struct {
+		Fault struct {
+			Code        json.RawMessage `json:"code"` // a string or a number
+			Message     string          `json:"message"`
+			Description string          `json:"description"`
+		} `json:"fault"`
+	}
+	if json.Unmarshal(body, &wrapped) == nil {
+		code := strings.Trim(string(wrapped.Fault.Code), `"`)
+		if code == "" || code == "null" {
+			return Fault{}, false
+		}
+		return Fault{Code: code, Message: wrapped.Fault.Message, Description: wrapped.Fault.Description}, true
+	}
+	var fault Fault
+	if xml.Unmarshal(body, &fault) == nil && fault.Code != "" {
+		return fault, true
+	}
+	return Fault{}, false
+}

@@ -1,0 +1,47 @@
+// Package wire says once what the ThingSpace Connectivity Management session API
+// looks like on the wire: paths, header names, JSON bodies, error codes and
+// fault codes. The client and the server both speak through it, so they cannot
+// drift apart. It holds no behaviour beyond building and recognising those
+// shapes. docs/contract.md is the same in prose.
+package wire
+
+// Paths of the API that the vendor documents.
+const (
+	PathToken         = "/api/ts/v1/oauth2/token"
+	PathRevoke        = "/api/ts/v1/oauth2/revoke"
+	PathLogIn         = "/api/m2m/v1/session/login"
+	PathLogOut        = "/api/m2m/v1/session/logout"
+	PathResetPassword = "/api/m2m/v1/session/password/actions/reset"
+)
+
+// Paths that are latchkey's own. Nothing of ours is added under /api/.
+const (
+	PathVerify  = "/latchkey/v1/verify"
+	PathSession = "/latchkey/v1/session"
+	PathOpenAPI = "/latchkey/v1/openapi.yaml"
+	PathAdmin   = "/latchkey/v1/admin/"
+	PathHealth  = "/healthz"
+	PathReady   = "/readyz"
+	PathMetrics = "/metrics"
+)
+
+// Header names, in the spelling of the contract. HTTP compares them without
+// regard to case.
+const (
+	HeaderSessionToken  = "VZ-M2M-Token"
+	HeaderRevokedToken  = "RevokedAccessToken"
+	HeaderIdempotency   = "Idempotency-Key"
+	HeaderRequestID     = "X-Request-Id"
+	HeaderUser          = "Latchkey-User"
+	HeaderSessionID     = "Latchkey-Session"
+	HeaderClient        = "Latchkey-Client"
+	HeaderRetryAfter    = "Retry-After"
+	MediaTypeJSON       = "application/json"
+	MediaTypeForm       = "application/x-www-form-urlencoded"
+	GrantTypeClient     = "client_credentials"
+	TokenTypeBearer     = "Bearer"
+	DefaultScope        = "default"
+	ProductionBaseURL   = "https://thingspace.verizon.com"
+	ServiceSession      = "UnifiedWebService"
+	MaxRequestBodyBytes = 16 << 10
+)
