@@ -2,7 +2,6 @@ package authority
 
 import (
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -38,12 +37,3 @@ var (
 // RetryAfter is how long a caller should wait after ErrOverloaded or
 // ErrUnavailable: long enough for a queue of logins to drain by a good part.
 const RetryAfter = time.Second
-
-// InvalidError says which input of an administrative call is not acceptable, and
-// why. Nothing was changed.
-type InvalidError struct {
-	Field   string // as the caller knows it: "user name", "password"
-	Problem string // "is empty", "is longer than 128 bytes"
-}
-
-func (e *InvalidError) Error() string { return fmt.Sprintf("%s %s", e.Field, e.Problem) }

@@ -26,3 +26,11 @@ type Ending struct {
 	Keep    SessionKey // the one session that stays; zero for none
 	Reason  Reason
 }
+
+// setPassword makes hash the password, and demands that older sessions end.
+func (u *User) setPassword(hash string, now time.Time, ending Ending) {
+	u.PasswordHash = hash
+	u.PasswordVersion++
+	u.PasswordChangedAt = now
+	u.Ending = ending
+}

@@ -1,0 +1,187 @@
+package authority
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"hash"
+	"sync"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+// An access token is nothing but its client's ID, the serial number of its
+// issue, and a MAC over both and the time of issue under the server key. So it
+// need not be stored to be returned again within its hour, and a stolen database
+// makes none.
+const (
+	accessMACBytes  = 24
+	accessRawBytes  = len(ClientID{}) + 8 + accessMACBytes
+	accessTextBytes = (accessRawBytes*8 + 5) / 6 // base64url without padding
+)
+
+// AccessToken is a bearer token and the time of its end.
+type AccessToken struct {
+	Token     secret.Text
+	ExpiresAt time.Time
+}
+
+// IssueAccessToken answers the client's access token: the one that is still
+// valid, or else a new one. It answers ErrInvalidClient for an API key that does
+// not exist, is revoked, or has another secret.
+func (a *Authority) IssueAccessToken(ctx context.Context, key string, clientSecret secret.Text) (AccessToken, error) {
+	client, err := a.identifyClient(ctx, key, clientSecret)
+	if err != nil {
+		return AccessToken{}, err
+	}
+	now := a.now()
+	if !a.tokenLive(client, now) {
+		client, err = a.stores.Clients.UpdateClient(ctx, client.ID, func(c *Client) error {
+			if c.Revoked {
+				return ErrInvalidClient
+			}
+			if !a.tokenLive(*c, now) { // else another caller was first
+				c.TokenSerial++
+				c.TokenIssuedAt = now
+			}
+			return nil
+		})
+		if errors.Is(err, ErrInvalidClient) || errors.Is(err, ErrNotFound) {
+			return AccessToken{}, ErrInvalidClient
+		}
+		if err != nil {
+			return AccessToken{}, unavailable(err)
+		}
+	}
+	return AccessToken{
+		Token:     a.tokens.text(client),
+		ExpiresAt: client.TokenIssuedAt.Add(a.policy.AccessTokenLifetime),
+	}, nil
+}
+
+// RevokeAccessToken ends the client's access token, if token is that one, and
+// tells whether it was. A token that is not valid is no error (RFC 7009,
+// section 2.2).
+func (a *Authority) RevokeAccessToken(ctx context.Context, key string, clientSecret, token secret.Text, origin Origin) (bool, error) {
+	client, err := a.identifyClient(ctx, key, clientSecret)
+	if err != nil {
+		return false, err
+	}
+	if !a.tokenLive(client, a.now()) || !token.Equal(a.tokens.text(client)) {
+		return false, nil
+	}
+	serial, revoked := client.TokenSerial, false
+	_, err = a.stores.Clients.UpdateClient(ctx, client.ID, func(c *Client) error {
+		if revoked = c.TokenSerial == serial && !c.TokenIssuedAt.IsZero(); revoked {
+			c.TokenIssuedAt = time.Time{}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, unavailable(err)
+	}
+	if revoked {
+		origin.Client = client.Key
+		a.record(ctx, origin, Event{Kind: EventTokenRevoked})
+	}
+	return revoked, nil
+}
+
+// Authenticate answers the client of a bearer token, or ErrInvalidBearer.
+func (a *Authority) Authenticate(ctx context.Context, bearer string) (Client, error) {
+	id, serial, mac, ok := parseAccessToken(bearer)
+	if !ok {
+		return Client{}, ErrInvalidBearer
+	}
+	client, err := a.stores.Clients.Client(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return Client{}, ErrInvalidBearer
+	}
+	if err != nil {
+		return Client{}, unavailable(err)
+	}
+	want := a.tokens.mac(client)
+	if subtle.ConstantTimeCompare(mac[:], want[:]) != 1 || serial != client.TokenSerial || client.Revoked || !a.tokenLive(client, a.now()) {
+		return Client{}, ErrInvalidBearer
+	}
+	return client, nil
+}
+
+func (a *Authority) tokenLive(client Client, now time.Time) bool {
+	return !client.TokenIssuedAt.IsZero() && now.Before(client.TokenIssuedAt.Add(a.policy.AccessTokenLifetime))
+}
+
+// identifyClient checks an API key and its secret. Secrets are generated with
+// 256 bits, so a plain SHA-256 keeps them.
+func (a *Authority) identifyClient(ctx context.Context, key string, clientSecret secret.Text) (Client, error) {
+	client, err := a.stores.Clients.Client(ctx, clientID(key))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Client{}, unavailable(err)
+	}
+	sum := sha256.Sum256([]byte(clientSecret.Reveal()))
+	same := subtle.ConstantTimeCompare(sum[:], client.SecretHash[:]) == 1
+	if err != nil || !same || client.Revoked || client.Key != key {
+		return Client{}, ErrInvalidClient
+	}
+	return client, nil
+}
+
+// tokenDeriver computes the MACs of access tokens. The keyed hashes are pooled,
+// because one is needed for every request.
+type tokenDeriver struct{ pool *sync.Pool }
+
+func newTokenDeriver(key []byte) tokenDeriver {
+	return tokenDeriver{&sync.Pool{New: func() any {
+		return &macState{hash: hmac.New(sha256.New, key)}
+	}}}
+}
+
+type macState struct {
+	hash   hash.Hash
+	buffer [sha256.Size]byte
+}
+
+func (d tokenDeriver) mac(client Client) (mac [accessMACBytes]byte) {
+	state, _ := d.pool.Get().(*macState)
+	state.hash.Reset()
+	message := append(state.buffer[:0], "access:"...)
+	message = append(message, client.ID[:]...)
+	message = binary.BigEndian.AppendUint64(message, uint64(client.TokenSerial)) //nolint:gosec // only its bits matter
+	message = binary.BigEndian.AppendUint64(message, uint64(client.TokenIssuedAt.UnixMicro()))
+	state.hash.Write(message)
+	copy(mac[:], state.hash.Sum(state.buffer[:0]))
+	d.pool.Put(state)
+	return mac
+}
+
+func (d tokenDeriver) text(client Client) secret.Text {
+	raw := make([]byte, 0, accessRawBytes)
+	raw = append(raw, client.ID[:]...)
+	raw = binary.BigEndian.AppendUint64(raw, uint64(client.TokenSerial)) //nolint:gosec // only its bits matter
+	mac := d.mac(client)
+	return secret.Text(base64.RawURLEncoding.EncodeToString(append(raw, mac[:]...)))
+}
+
+// parseAccessToken takes a token apart without judging it.
+func parseAccessToken(text string) (id ClientID, serial int64, mac [accessMACBytes]byte, ok bool) {
+	if len(text) != accessTextBytes {
+		return id, 0, mac, false
+	}
+	var source [accessTextBytes]byte
+	var raw [accessRawBytes]byte
+	copy(source[:], text)
+	if n, err := strictBase64.Decode(raw[:], source[:]); err != nil || n != accessRawBytes {
+		return id, 0, mac, false
+	}
+	copy(id[:], raw[:])
+	serial = int64(binary.BigEndian.Uint64(raw[len(id):])) //nolint:gosec // only its bits matter
+	copy(mac[:], raw[len(id)+8:])
+	return id, serial, mac, true
+}
+
+var strictBase64 = base64.RawURLEncoding.Strict()

@@ -1,0 +1,247 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+// Account is a user with the failed logins in a row.
+type Account struct {
+	User
+	Strikes Strikes
+}
+
+// Accounts lists users by name, with their strikes.
+func (a *Authority) Accounts(ctx context.Context, query UserQuery) ([]Account, error) {
+	users, err := a.stores.Users.Users(ctx, query)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	accounts := make([]Account, len(users))
+	for i, user := range users {
+		if accounts[i], err = a.account(ctx, user); err != nil {
+			return nil, err
+		}
+	}
+	return accounts, nil
+}
+
+// Account answers one user, or ErrNotFound.
+func (a *Authority) Account(ctx context.Context, name string) (Account, error) {
+	user, err := a.stores.Users.User(ctx, name)
+	if err != nil {
+		return Account{}, adminError(err)
+	}
+	return a.account(ctx, user)
+}
+
+func (a *Authority) account(ctx context.Context, user User) (Account, error) {
+	strikes, err := a.stores.Strikes.Strikes(ctx, strikeKey(user.Name))
+	if err != nil {
+		return Account{}, unavailable(err)
+	}
+	if lifted := strikes.LockedAt.Add(a.policy.UnlockAfter); a.policy.UnlockAfter > 0 && !strikes.LockedAt.IsZero() &&
+		!strikes.Manual && !a.now().Before(lifted) {
+		strikes = Strikes{}
+	}
+	return Account{User: user, Strikes: strikes}, nil
+}
+
+// AddUser creates a user. An empty password means a generated one. It answers
+// the password in force, *InvalidError, or ErrExists.
+func (a *Authority) AddUser(ctx context.Context, name string, password secret.Text, origin Origin) (secret.Text, error) {
+	if err := checkName("user name", name); err != nil {
+		return "", err
+	}
+	password, hash, err := a.newPassword(ctx, password)
+	if err != nil {
+		return "", err
+	}
+	// Guesses at the name from before it existed do not count against its user.
+	if _, err := a.stores.Users.User(ctx, name); errors.Is(err, ErrNotFound) {
+		if err := a.stores.Strikes.SetStrikes(ctx, strikeKey(name), Strikes{}); err != nil {
+			return "", unavailable(err)
+		}
+	}
+	now := a.now()
+	user := User{Name: name, PasswordHash: hash, PasswordVersion: 1, PasswordChangedAt: now, CreatedAt: now}
+	if err := a.stores.Users.CreateUser(ctx, user); err != nil {
+		return "", adminError(err)
+	}
+	a.record(ctx, origin, Event{Kind: EventUserAdded, User: name})
+	return password, nil
+}
+
+// SetPassword gives a user another password and ends all of the user's sessions.
+// An empty password means a generated one. It answers the password in force.
+// Strikes and locks stay: UnlockUser lifts them.
+func (a *Authority) SetPassword(ctx context.Context, name string, password secret.Text, origin Origin) (secret.Text, error) {
+	password, hash, err := a.newPassword(ctx, password)
+	if err != nil {
+		return "", err
+	}
+	err = a.changeUser(ctx, name, func(user *User) {
+		user.setPassword(hash, a.now(), Ending{Pending: true, Reason: ReasonAdmin})
+	}, origin, EventPasswordSet)
+	if err != nil {
+		return "", err
+	}
+	return password, nil
+}
+
+// newPassword checks or generates a password and hashes it.
+func (a *Authority) newPassword(ctx context.Context, password secret.Text) (secret.Text, string, error) {
+	if password == "" {
+		password = generatePassword()
+	}
+	if err := checkPassword("password", password); err != nil {
+		return "", "", err
+	}
+	hash := ""
+	if err := a.slots.run(ctx, func() { hash = a.params.hash(password) }); err != nil {
+		return "", "", err
+	}
+	return password, hash, nil
+}
+
+// DisableUser ends the user's sessions and refuses logins, as if the password
+// were wrong, until EnableUser.
+func (a *Authority) DisableUser(ctx context.Context, name string, origin Origin) error {
+	return a.changeUser(ctx, name, func(user *User) {
+		user.Disabled = true
+		user.PasswordVersion++
+		user.Ending = Ending{Pending: true, Reason: ReasonAdmin}
+	}, origin, EventUserDisabled)
+}
+
+// EnableUser takes DisableUser back. The sessions stay ended.
+func (a *Authority) EnableUser(ctx context.Context, name string, origin Origin) error {
+	return a.changeUser(ctx, name, func(user *User) { user.Disabled = false }, origin, EventUserEnabled)
+}
+
+// RemoveUser ends the user's sessions and forgets the user.
+func (a *Authority) RemoveUser(ctx context.Context, name string, origin Origin) error {
+	if err := a.DisableUser(ctx, name, origin); err != nil {
+		return err
+	}
+	// Without the account nothing would remember sessions that are still to be
+	// ended, so here they must be.
+	user, err := a.stores.Users.User(ctx, name)
+	if err != nil {
+		return adminError(err)
+	}
+	if user.Ending.Pending {
+		return unavailable(errors.New("the user is disabled, but sessions of the user could not be ended yet; try again"))
+	}
+	if err := a.stores.Users.RemoveUser(ctx, name); err != nil {
+		return adminError(err)
+	}
+	a.record(ctx, origin, Event{Kind: EventUserRemoved, User: name})
+	return nil
+}
+
+func (a *Authority) changeUser(ctx context.Context, name string, change func(*User), origin Origin, kind EventKind) error {
+	user, err := a.stores.Users.UpdateUser(ctx, name, func(user *User) error {
+		change(user)
+		return nil
+	})
+	if err != nil {
+		return adminError(err)
+	}
+	a.finishEnding(ctx, user)
+	a.record(ctx, origin, Event{Kind: kind, User: name})
+	return nil
+}
+
+// LockUser refuses logins as after too many failures, until UnlockUser. Live
+// sessions go on.
+func (a *Authority) LockUser(ctx context.Context, name string, origin Origin) error {
+	return a.setStrikes(ctx, name, Strikes{Failures: a.policy.LockAfter, LockedAt: a.now(), Manual: true}, origin, EventLocked)
+}
+
+// UnlockUser lifts a lock and forgets the failures.
+func (a *Authority) UnlockUser(ctx context.Context, name string, origin Origin) error {
+	return a.setStrikes(ctx, name, Strikes{}, origin, EventUnlocked)
+}
+
+func (a *Authority) setStrikes(ctx context.Context, name string, strikes Strikes, origin Origin, kind EventKind) error {
+	if _, err := a.stores.Users.User(ctx, name); err != nil {
+		return adminError(err)
+	}
+	if err := a.stores.Strikes.SetStrikes(ctx, strikeKey(name), strikes); err != nil {
+		return unavailable(err)
+	}
+	a.record(ctx, origin, Event{Kind: kind, User: name, Detail: "by an operator"})
+	return nil
+}
+
+// Sessions lists sessions, newest first. Those that are idle or past their end,
+// but not swept yet, are left out unless the query asks for ended ones.
+func (a *Authority) Sessions(ctx context.Context, query SessionQuery) ([]Session, error) {
+	sessions, err := a.stores.SessionLog.Sessions(ctx, query)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if query.Ended {
+		return sessions, nil
+	}
+	live, now := sessions[:0], a.now()
+	for _, session := range sessions {
+		if a.IdleAt(session).After(now) && (session.ExpiresAt.IsZero() || session.ExpiresAt.After(now)) {
+			live = append(live, session)
+		}
+	}
+	return live, nil
+}
+
+// IdleAt returns when a session dies unless it is used.
+func (a *Authority) IdleAt(session Session) time.Time {
+	return session.LastUsedAt.Add(a.policy.IdleTimeout)
+}
+
+// EndSession ends the session with this public ID, or answers ErrNotFound.
+func (a *Authority) EndSession(ctx context.Context, id string, origin Origin) error {
+	found, err := a.stores.SessionLog.Sessions(ctx, SessionQuery{ID: id})
+	if err != nil {
+		return unavailable(err)
+	}
+	if len(found) == 0 {
+		return ErrNotFound
+	}
+	session, err := a.stores.Sessions.EndSession(ctx, found[0].Key, End{At: a.now(), Reason: ReasonAdmin, By: byOperator})
+	if err != nil {
+		return adminError(err)
+	}
+	a.record(ctx, origin, Event{Kind: EventSessionEnded, User: session.User, SessionID: id})
+	return nil
+}
+
+// EndUserSessions ends all sessions of a user and tells how many there were.
+func (a *Authority) EndUserSessions(ctx context.Context, name string, origin Origin) (int, error) {
+	user, err := a.stores.Users.User(ctx, name)
+	if err != nil {
+		return 0, adminError(err)
+	}
+	end := End{At: a.now(), Reason: ReasonAdmin, By: byOperator}
+	n, err := a.stores.Sessions.EndUserSessions(ctx, name, user.PasswordVersion+1, SessionKey{}, end)
+	if err != nil {
+		return n, unavailable(err)
+	}
+	a.record(ctx, origin, Event{Kind: EventSessionEnded, User: name, Detail: "all sessions"})
+	return n, nil
+}
+
+// byOperator is who ended a session, where an operator did.
+const byOperator = "operator"
+
+// adminError keeps what an administrator is told as it is, and marks the rest as
+// a store that cannot answer.
+func adminError(err error) error {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) {
+		return err
+	}
+	return unavailable(err)
+}

@@ -1,0 +1,131 @@
+package authority
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+// How long the parts of an attempt may take. A reservation outlives the attempt
+// by far, so that only a stuck or dead process ever loses one.
+const (
+	attemptTimeout  = 30 * time.Second
+	settleTimeout   = 10 * time.Second
+	reservationHold = 2 * time.Minute
+)
+
+// strikeKey returns what strikes of a user name are counted under.
+func strikeKey(name string) StrikeKey { return sha256.Sum256([]byte(name)) }
+
+// attempt is one evaluation of a password under a reserved strike. Every attempt
+// that begin returned must be settled, once.
+type attempt struct {
+	authority   *Authority
+	reservation Reservation
+	user        User // zero where nobody has the name
+	known       bool
+	rehash      string // the password under today's parameters, where the stored hash has others
+}
+
+// begin reserves a strike, waiting its turn while all that are left are
+// reserved. It answers ErrAccountLocked where there is none left.
+func (a *Authority) begin(ctx context.Context, name string) (*attempt, error) {
+	key := strikeKey(name)
+	turn, err := a.turns.take(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer a.turns.leave(key, turn)
+	limit := StrikeLimit{Max: a.policy.LockAfter, UnlockAfter: a.policy.UnlockAfter, Hold: reservationHold}
+	for {
+		limit.Now = a.now()
+		reservation, err := a.stores.Strikes.ReserveStrike(ctx, key, limit)
+		switch {
+		case err == nil:
+			return a.load(ctx, name, reservation)
+		case errors.Is(err, ErrLocked):
+			return nil, ErrAccountLocked
+		case !errors.Is(err, ErrBusy):
+			return nil, unavailable(err)
+		}
+		if err := turn.wait(ctx); err != nil {
+			return nil, unavailable(err)
+		}
+	}
+}
+
+func (a *Authority) load(ctx context.Context, name string, reservation Reservation) (*attempt, error) {
+	t := &attempt{authority: a, reservation: reservation}
+	user, err := a.stores.Users.User(ctx, name)
+	switch {
+	case err == nil:
+		t.user, t.known = user, true
+	case !errors.Is(err, ErrNotFound):
+		_, _ = t.settle(ctx, Abandoned)
+		return nil, unavailable(err)
+	}
+	return t, nil
+}
+
+// verify tells whether the password is right, in a hash slot. Nobody's password
+// is looked at just as long. And then, in the same slot, it runs further, which
+// may be nil.
+func (t *attempt) verify(ctx context.Context, password secret.Text, further func()) (bool, error) {
+	a, stored := t.authority, t.authority.decoy
+	if t.known {
+		var err error
+		if stored, err = parseHash(t.user.PasswordHash); err != nil {
+			return false, unavailable(err)
+		}
+	}
+	right := false
+	err := a.slots.run(ctx, func() {
+		right = stored.verify(password) && t.known
+		if right && stored.params != a.params {
+			t.rehash = a.params.hash(password)
+		}
+		if right && further != nil {
+			further()
+		}
+	})
+	if err != nil && !errors.Is(err, ErrOverloaded) {
+		err = unavailable(err)
+	}
+	return right, err
+}
+
+// settle ends the attempt. It happens even when the caller has left: what was
+// evaluated counts.
+func (t *attempt) settle(ctx context.Context, outcome Outcome) (Strikes, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	a := t.authority
+	strikes, err := a.stores.Strikes.SettleStrike(ctx, t.reservation, outcome, a.now())
+	a.turns.settled(t.reservation.Key)
+	if err != nil {
+		return strikes, unavailable(err)
+	}
+	return strikes, nil
+}
+
+// fail settles a wrong password and writes it down. It answers ErrUnavailable
+// where the strike could not be counted: then nothing may be told.
+func (t *attempt) fail(ctx context.Context, origin Origin, kind EventKind) error {
+	strikes, err := t.settle(ctx, Failed)
+	if err != nil {
+		return err
+	}
+	event := Event{Kind: kind, User: t.user.Name, Detail: fmt.Sprintf("failure %d of %d", strikes.Failures, t.reservation.Max)}
+	if !t.known {
+		event.Detail += ", unknown user name"
+	}
+	t.authority.record(ctx, origin, event)
+	if !strikes.LockedAt.IsZero() {
+		t.authority.record(ctx, origin, Event{Kind: EventLocked, User: t.user.Name})
+	}
+	return nil
+}

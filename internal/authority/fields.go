@@ -1,0 +1,59 @@
+package authority
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+// Bounds of what callers may send. A password may be long enough for any
+// passphrase; past that, only the cost of hashing grows.
+const (
+	MaxNameBytes     = 128
+	MaxPasswordBytes = 256
+)
+
+// InvalidKind says in which way an input is not acceptable.
+type InvalidKind int
+
+// The kinds.
+const (
+	Missing          InvalidKind = iota // absent or empty
+	TooLong                             // over its bound
+	IllegalCharacter                    // ' < \ or a control character, or not UTF-8
+	Unacceptable                        // anything else; Problem says what
+)
+
+// InvalidError says which input is not acceptable, and why. Nothing was changed,
+// and nothing was counted as a failed login.
+type InvalidError struct {
+	Field   string // as the caller knows it: "username", "oldPassword"
+	Kind    InvalidKind
+	Problem string // "is empty", "is longer than 128 bytes"
+}
+
+func (e *InvalidError) Error() string { return fmt.Sprintf("%s %s", e.Field, e.Problem) }
+
+// checkText holds a field to the rules of the API: it may not be empty, nor
+// longer than max bytes, nor hold one of the characters that the API refuses.
+func checkText(field, value string, max int) error {
+	switch {
+	case value == "":
+		return &InvalidError{field, Missing, "is missing or empty"}
+	case len(value) > max:
+		return &InvalidError{field, TooLong, fmt.Sprintf("is longer than %d bytes", max)}
+	case strings.ContainsAny(value, `'<\`):
+		return &InvalidError{field, IllegalCharacter, `holds one of ' < \`}
+	case !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return &InvalidError{field, IllegalCharacter, "holds a control character, or is not UTF-8"}
+	}
+	return nil
+}
+
+func checkName(field, name string) error { return checkText(field, name, MaxNameBytes) }
+
+func checkPassword(field string, password secret.Text) error {
+	return checkText(field, password.Reveal(), MaxPasswordBytes)
+}

@@ -1,0 +1,158 @@
+package authority
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"runtime"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+// HashParams are the costs of argon2id (RFC 9106). The zero value means the
+// first choice of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes,
+// one lane.
+type HashParams struct {
+	MemoryKiB uint32
+	Passes    uint32
+	Lanes     uint8
+}
+
+// DefaultHashParams is what the zero value of HashParams means.
+var DefaultHashParams = HashParams{MemoryKiB: 19 * 1024, Passes: 2, Lanes: 1}
+
+// Bounds of what is accepted in a stored hash, so that a damaged row cannot ask
+// for all the memory there is.
+const (
+	maxHashMemoryKiB = 1 << 20
+	maxHashPasses    = 64
+	saltBytes        = 16
+	hashBytes        = 32
+)
+
+func (p HashParams) check() error {
+	switch {
+	case p.Lanes == 0 || p.Passes == 0 || p.Passes > maxHashPasses:
+		return fmt.Errorf("argon2id wants 1 to %d passes and at least one lane, not %d and %d", maxHashPasses, p.Passes, p.Lanes)
+	case p.MemoryKiB < 8*uint32(p.Lanes) || p.MemoryKiB > maxHashMemoryKiB:
+		return fmt.Errorf("argon2id memory of %d KiB is not between %d and %d", p.MemoryKiB, 8*uint32(p.Lanes), maxHashMemoryKiB)
+	}
+	return nil
+}
+
+// hash returns the PHC string of a password under a new salt.
+func (p HashParams) hash(password secret.Text) string {
+	salt := make([]byte, saltBytes)
+	randomBytes(salt)
+	sum := argon2.IDKey([]byte(password.Reveal()), salt, p.Passes, p.MemoryKiB, p.Lanes, hashBytes)
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.MemoryKiB, p.Passes, p.Lanes,
+		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum))
+}
+
+// storedHash is a parsed PHC string.
+type storedHash struct {
+	params HashParams
+	salt   []byte
+	sum    []byte
+}
+
+func parseHash(phc string) (storedHash, error) {
+	fields := strings.Split(phc, "$")
+	if len(fields) != 6 || fields[0] != "" || fields[1] != "argon2id" || fields[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return storedHash{}, fmt.Errorf("a stored password hash is not argon2id version %d", argon2.Version)
+	}
+	var h storedHash
+	if n, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &h.params.MemoryKiB, &h.params.Passes, &h.params.Lanes); n != 3 || err != nil {
+		return storedHash{}, fmt.Errorf("a stored password hash has unreadable parameters")
+	}
+	if err := h.params.check(); err != nil {
+		return storedHash{}, fmt.Errorf("a stored password hash: %w", err)
+	}
+	var err error
+	if h.salt, err = base64.RawStdEncoding.DecodeString(fields[4]); err != nil || len(h.salt) < 8 {
+		return storedHash{}, fmt.Errorf("a stored password hash has an unreadable salt")
+	}
+	if h.sum, err = base64.RawStdEncoding.DecodeString(fields[5]); err != nil || len(h.sum) < 16 || len(h.sum) > 64 {
+		return storedHash{}, fmt.Errorf("a stored password hash has an unreadable sum")
+	}
+	return h, nil
+}
+
+// verify tells whether the password is the one that was hashed.
+func (h storedHash) verify(password secret.Text) bool {
+	sum := argon2.IDKey([]byte(password.Reveal()), h.salt, h.params.Passes, h.params.MemoryKiB, h.params.Lanes, uint32(len(h.sum))) //nolint:gosec // at most 64, see parseHash
+	return subtle.ConstantTimeCompare(sum, h.sum) == 1
+}
+
+// hashSlots bounds how many hashes run at once and how many callers wait for
+// their turn. Hashing is the one expensive thing that strangers can make the
+// service do.
+type hashSlots struct {
+	running chan struct{}
+	queued  chan struct{} // running and waiting together
+}
+
+// newHashSlots resolves the defaults: one slot fewer than there are cores, so
+// that a flood of logins leaves a core to everything else, and 64 callers in
+// line for each slot, about a second of work.
+func newHashSlots(slots, queue int) *hashSlots {
+	if slots <= 0 {
+		slots = max(1, runtime.GOMAXPROCS(0)-1)
+	}
+	if queue <= 0 {
+		queue = 64 * slots
+	}
+	return &hashSlots{running: make(chan struct{}, slots), queued: make(chan struct{}, slots+queue)}
+}
+
+// run calls work in a slot. It answers ErrOverloaded at once when the queue is
+// full, and the context's error when that ends before the turn comes.
+func (s *hashSlots) run(ctx context.Context, work func()) error {
+	select {
+	case s.queued <- struct{}{}:
+		defer func() { <-s.queued }()
+	default:
+		return ErrOverloaded
+	}
+	select {
+	case s.running <- struct{}{}:
+		defer func() { <-s.running }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		return err // both were ready; do not hash for somebody who left
+	}
+	work()
+	return nil
+}
+
+// generatedLength and alphabet make about 119 bits of a password that passes
+// every field rule of the API.
+const (
+	generatedLength = 20
+	alphabet        = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+)
+
+// generatePassword returns 20 random letters and digits.
+func generatePassword() secret.Text {
+	b := make([]byte, generatedLength)
+	for i := range b {
+		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet))))
+		if err != nil {
+			panic("crypto/rand failed: " + err.Error()) // it never does; guessing on would be worse
+		}
+		b[i] = alphabet[n.Int64()]
+	}
+	return secret.Text(b)
+}
+
+// randomBytes fills b from the system's random source, which cannot fail
+// (crypto/rand.Read ends the program instead).
+func randomBytes(b []byte) { _, _ = rand.Read(b) }

@@ -1,0 +1,129 @@
+package authority
+
+import (
+	"context"
+	"errors"
+
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+// LogIn starts a session. Besides *InvalidError for input that no account can
+// have, it answers ErrInvalidCredentials (a strike), ErrAccountLocked,
+// ErrOverloaded, or an error that wraps ErrUnavailable; after these last two
+// nothing was counted.
+func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text, origin Origin) (SessionToken, error) {
+	if err := errors.Join(checkName("username", name), checkPassword("password", password)); err != nil {
+		return SessionToken{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	t, err := a.begin(ctx, name)
+	if err != nil {
+		if errors.Is(err, ErrAccountLocked) {
+			a.recordRefusal(ctx, name, origin)
+		}
+		return SessionToken{}, err
+	}
+	right, err := t.verify(ctx, password, nil)
+	if err != nil {
+		_, _ = t.settle(ctx, Abandoned)
+		return SessionToken{}, err
+	}
+	if !right {
+		if err := t.fail(ctx, origin, EventLogInFailed); err != nil {
+			return SessionToken{}, err
+		}
+		return SessionToken{}, ErrInvalidCredentials
+	}
+	if t.user.Disabled {
+		if _, err := t.settle(ctx, Abandoned); err != nil {
+			return SessionToken{}, err
+		}
+		a.record(ctx, origin, Event{Kind: EventLogInFailed, User: name, Detail: "the user is disabled"})
+		return SessionToken{}, ErrInvalidCredentials
+	}
+	return a.openSession(ctx, t, origin)
+}
+
+// openSession makes the session of a right password and settles the attempt.
+//
+// The session is created first and the user looked at once more afterwards. A
+// change of the password bumps the version first and ends sessions afterwards.
+// So of a login and a reset that meet, either the reset sees the session or the
+// login sees the new version, whichever stores the two are kept in.
+func (a *Authority) openSession(ctx context.Context, t *attempt, origin Origin) (SessionToken, error) {
+	token, now := newSessionToken(), a.now()
+	session := Session{
+		Key:             token.Key(),
+		User:            t.user.Name,
+		PasswordVersion: t.user.PasswordVersion,
+		Client:          origin.Client,
+		Address:         origin.Address,
+		CreatedAt:       now,
+		LastUsedAt:      now,
+	}
+	if a.policy.Lifetime > 0 {
+		session.ExpiresAt = now.Add(a.policy.Lifetime)
+	}
+	if err := a.stores.Sessions.CreateSession(ctx, session); err != nil {
+		a.discard(ctx, session)
+		_, _ = t.settle(ctx, Abandoned)
+		return SessionToken{}, unavailable(err)
+	}
+	user, err := a.stores.Users.User(ctx, t.user.Name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		a.discard(ctx, session)
+		_, _ = t.settle(ctx, Abandoned)
+		return SessionToken{}, unavailable(err)
+	}
+	if err != nil || user.Disabled || user.PasswordVersion != t.user.PasswordVersion {
+		a.discard(ctx, session)
+		if err := t.fail(ctx, origin, EventLogInFailed); err != nil {
+			return SessionToken{}, err
+		}
+		return SessionToken{}, ErrInvalidCredentials
+	}
+	if _, err := t.settle(ctx, Succeeded); err != nil {
+		a.discard(ctx, session)
+		return SessionToken{}, err
+	}
+	a.record(ctx, origin, Event{Kind: EventLogIn, User: user.Name, SessionID: session.Key.ID()})
+	if t.rehash != "" {
+		a.storeRehash(ctx, t)
+	}
+	return token, nil
+}
+
+// discard ends a session whose token nobody will ever get.
+func (a *Authority) discard(ctx context.Context, session Session) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	end := End{At: a.now(), Reason: ReasonDiscarded, By: session.User}
+	if _, err := a.stores.Sessions.EndSession(ctx, session.Key, end); err != nil && !errors.Is(err, ErrNotFound) {
+		a.log.Warn("a session whose token nobody got could not be ended; it will expire",
+			"session", session.Key.ID(), "user", session.User, "error", err)
+	}
+}
+
+// storeRehash keeps the password under today's hash parameters.
+func (a *Authority) storeRehash(ctx context.Context, t *attempt) {
+	_, err := a.stores.Users.UpdateUser(ctx, t.user.Name, func(user *User) error {
+		if user.PasswordHash == t.user.PasswordHash {
+			user.PasswordHash = t.rehash
+		}
+		return nil
+	})
+	if err != nil {
+		a.log.Warn("a password could not be rehashed; the next login tries again", "user", t.user.Name, "error", err)
+	}
+}
+
+// recordRefusal writes down a login to a locked account. The name is written
+// only if somebody has it.
+func (a *Authority) recordRefusal(ctx context.Context, name string, origin Origin) {
+	event := Event{Kind: EventLogInRefused, User: name, Detail: "locked"}
+	if _, err := a.stores.Users.User(ctx, name); err != nil {
+		event.User, event.Detail = "", "locked, unknown user name"
+	}
+	a.record(ctx, origin, event)
+}

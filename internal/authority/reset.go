@@ -1,0 +1,127 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+// errChanged stops an update whose password is no longer the one that was
+// verified.
+var errChanged = errors.New("authority: the password changed meanwhile")
+
+// ResetPassword gives the session's user a new random password and returns it.
+// This is the only time that it is told. It ends the user's other sessions,
+// unless the policy keeps them. It answers *InvalidError, ErrSessionExpired,
+// ErrPasswordMismatch (a strike), ErrAccountLocked, ErrOverloaded, or an error
+// that wraps ErrUnavailable.
+func (a *Authority) ResetPassword(ctx context.Context, token SessionToken, old secret.Text, origin Origin) (secret.Text, error) {
+	session, err := a.Check(ctx, token)
+	if err != nil {
+		return "", err
+	}
+	if err := checkPassword("oldPassword", old); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	t, err := a.begin(ctx, session.User)
+	if err != nil {
+		if errors.Is(err, ErrAccountLocked) {
+			a.record(ctx, origin, Event{Kind: EventResetFailed, User: session.User, SessionID: session.Key.ID(), Detail: "locked"})
+		}
+		return "", err
+	}
+	password, hash := generatePassword(), ""
+	right, err := t.verify(ctx, old, func() { hash = a.params.hash(password) })
+	if err != nil {
+		_, _ = t.settle(ctx, Abandoned)
+		return "", err
+	}
+	if !right {
+		if err := t.fail(ctx, origin, EventResetFailed); err != nil {
+			return "", err
+		}
+		return "", ErrPasswordMismatch
+	}
+	// Settled before the change: once the password is new it must be told, and
+	// nothing may stand in between.
+	if _, err := t.settle(ctx, Succeeded); err != nil {
+		return "", err
+	}
+	ending := Ending{Pending: !a.policy.KeepSessionsOnReset, Keep: session.Key, Reason: ReasonReset}
+	user, err := a.changePassword(ctx, t.user, hash, ending)
+	if err != nil {
+		return "", err
+	}
+	a.finishEnding(ctx, user)
+	a.record(ctx, origin, Event{Kind: EventReset, User: user.Name, SessionID: session.Key.ID()})
+	return password, nil
+}
+
+// changePassword writes the new hash if the user's password is still the one
+// that was verified.
+func (a *Authority) changePassword(ctx context.Context, verified User, hash string, ending Ending) (User, error) {
+	if err := ctx.Err(); err != nil {
+		return User{}, unavailable(err) // nobody is there to be told the new password
+	}
+	// From here on the caller's leaving stops nothing: half a write cannot be
+	// told from a whole one.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	user, err := a.stores.Users.UpdateUser(ctx, verified.Name, func(user *User) error {
+		if user.PasswordHash != verified.PasswordHash || user.Disabled {
+			return errChanged
+		}
+		user.setPassword(hash, a.now(), ending)
+		return nil
+	})
+	switch {
+	case err == nil:
+		return user, nil
+	case errors.Is(err, errChanged) || errors.Is(err, ErrNotFound):
+		return User{}, ErrPasswordMismatch
+	}
+	// The store may have written it and lost only the answer. The new password
+	// is worth another look.
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	user, again := a.stores.Users.User(ctx, verified.Name)
+	if again == nil && user.PasswordHash == hash {
+		return user, nil
+	}
+	if again != nil {
+		return User{}, unavailable(fmt.Errorf("the password may or may not have changed: %w", err))
+	}
+	return User{}, unavailable(err)
+}
+
+// finishEnding ends the sessions that the user's last change demands, and then
+// takes the demand back. Where it fails, the demand stands, and Sweep finishes
+// it.
+func (a *Authority) finishEnding(ctx context.Context, user User) {
+	if !user.Ending.Pending {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	end := End{At: a.now(), Reason: user.Ending.Reason, By: byOperator}
+	if end.Reason == ReasonReset {
+		end.By = user.Name
+	}
+	_, err := a.stores.Sessions.EndUserSessions(ctx, user.Name, user.PasswordVersion, user.Ending.Keep, end)
+	if err == nil {
+		_, err = a.stores.Users.UpdateUser(ctx, user.Name, func(now *User) error {
+			if now.PasswordVersion == user.PasswordVersion {
+				now.Ending = Ending{}
+			}
+			return nil
+		})
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		a.log.Error("sessions that a change of the password ends could not be ended yet; it is tried again soon",
+			"user", user.Name, "error", err)
+	}
+}

@@ -1,0 +1,159 @@
+package authority
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+// SessionKey is what a store knows of a session token: its SHA-256. A stolen
+// database opens no session.
+type SessionKey [sha256.Size]byte
+
+// ID is the public name of the session, for logs, listings and the audit trail:
+// the first eight bytes of the key in hex. It opens nothing.
+func (k SessionKey) ID() string { return hex.EncodeToString(k[:8]) }
+
+// Session is a logged-in user.
+type Session struct {
+	Key             SessionKey
+	User            string
+	PasswordVersion int64
+	Client          string // the API key of the client that logged in
+	Address         string // where the login came from; may be empty
+	CreatedAt       time.Time
+	LastUsedAt      time.Time
+	ExpiresAt       time.Time // absolute end; zero means none
+	End             End       // zero while the session lives
+}
+
+// End says when, why and by whom a session was ended.
+type End struct {
+	At     time.Time
+	Reason Reason
+	By     string // the user, or the operator
+}
+
+// Reason says why a session ended.
+type Reason string
+
+// The reasons.
+const (
+	ReasonLogout    Reason = "logout"
+	ReasonExpired   Reason = "expired"
+	ReasonReset     Reason = "password-reset"
+	ReasonAdmin     Reason = "operator"
+	ReasonDiscarded Reason = "discarded" // made for a login that then failed; nobody got its token
+)
+
+// SessionToken is a session token: the 16 bytes of a random version-4 UUID
+// (RFC 9562). It shows as redacted; Reveal gives the text that callers send.
+type SessionToken [16]byte
+
+// ParseSessionToken reads the 36-character form of a GUID, in either case of
+// letters. It answers false for anything else. Whether a session has that token
+// is for Check to say.
+func ParseSessionToken(text string) (SessionToken, bool) {
+	var token SessionToken
+	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
+		return token, false
+	}
+	at := 0
+	for i := range token {
+		if at == 8 || at == 13 || at == 18 || at == 23 {
+			at++
+		}
+		high, low := hexDigit[text[at]], hexDigit[text[at+1]]
+		if high|low > 0x0f {
+			return SessionToken{}, false
+		}
+		token[i] = high<<4 | low
+		at += 2
+	}
+	return token, true
+}
+
+// hexDigit maps a byte to its value as a hex digit, or to 0xff.
+var hexDigit = func() (table [256]byte) {
+	for i := range table {
+		table[i] = 0xff
+	}
+	for i, c := range []byte("0123456789abcdef") {
+		table[c] = byte(i)
+	}
+	for i, c := range []byte("ABCDEF") {
+		table[c] = byte(10 + i)
+	}
+	return table
+}()
+
+// Key returns what stores know of the token.
+func (t SessionToken) Key() SessionKey { return sha256.Sum256(t[:]) }
+
+// Reveal returns the text form, as callers send it.
+func (t SessionToken) Reveal() string {
+	var b [36]byte
+	hex.Encode(b[:8], t[:4])
+	hex.Encode(b[9:13], t[4:6])
+	hex.Encode(b[14:18], t[6:8])
+	hex.Encode(b[19:23], t[8:10])
+	hex.Encode(b[24:], t[10:])
+	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
+	return string(b[:])
+}
+
+// Format implements fmt.Formatter and shows that there is a token, not which.
+func (t SessionToken) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(secret.Redacted)) }
+
+// MarshalText implements encoding.TextMarshaler, as redacted.
+func (t SessionToken) MarshalText() ([]byte, error) { return []byte(secret.Redacted), nil }
+
+// newSessionToken makes a random version-4 UUID.
+func newSessionToken() SessionToken {
+	var token SessionToken
+	randomBytes(token[:])
+	token[6] = token[6]&0x0f | 0x40
+	token[8] = token[8]&0x3f | 0x80
+	return token
+}
+
+// Check answers the live session of a token and slides its idle time. It
+// answers ErrSessionExpired for a token that names no live session, and an
+// error that wraps ErrUnavailable when the store cannot tell.
+func (a *Authority) Check(ctx context.Context, token SessionToken) (Session, error) {
+	session, err := a.stores.Sessions.UseSession(ctx, token.Key(), a.now(), a.policy.IdleTimeout)
+	if err != nil {
+		return Session{}, sessionError(err)
+	}
+	return session, nil
+}
+
+// LogOut ends the session of a token. Of several calls at once exactly one
+// succeeds; the others answer ErrSessionExpired.
+func (a *Authority) LogOut(ctx context.Context, token SessionToken, origin Origin) error {
+	key := token.Key()
+	// An idle session must not look alive just because nobody swept it yet.
+	session, err := a.stores.Sessions.UseSession(ctx, key, a.now(), a.policy.IdleTimeout)
+	if err != nil {
+		return sessionError(err)
+	}
+	end := End{At: a.now(), Reason: ReasonLogout, By: session.User}
+	if _, err := a.stores.Sessions.EndSession(ctx, key, end); err != nil {
+		return sessionError(err)
+	}
+	a.record(ctx, origin, Event{Kind: EventLogOut, User: session.User, SessionID: key.ID()})
+	return nil
+}
+
+// sessionError turns what a session store answers into what callers are told.
+func sessionError(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return ErrSessionExpired
+	}
+	return unavailable(err)
+}
