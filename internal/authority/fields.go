@@ -37,13 +37,13 @@ type InvalidError struct {
 func (e *InvalidError) Error() string { return fmt.Sprintf("%s %s", e.Field, e.Problem) }
 
 // checkText holds a field to the rules of the API: it may not be empty, nor
-// longer than max bytes, nor hold one of the characters that the API refuses.
-func checkText(field, value string, max int) error {
+// longer than limit bytes, nor hold one of the characters that the API refuses.
+func checkText(field, value string, limit int) error {
 	switch {
 	case value == "":
 		return &InvalidError{field, Missing, "is missing or empty"}
-	case len(value) > max:
-		return &InvalidError{field, TooLong, fmt.Sprintf("is longer than %d bytes", max)}
+	case len(value) > limit:
+		return &InvalidError{field, TooLong, fmt.Sprintf("is longer than %d bytes", limit)}
 	case strings.ContainsAny(value, `'<\`):
 		return &InvalidError{field, IllegalCharacter, `holds one of ' < \`}
 	case !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }):

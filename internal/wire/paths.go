@@ -28,20 +28,31 @@ const (
 // Header names, in the spelling of the contract. HTTP compares them without
 // regard to case.
 const (
-	HeaderSessionToken  = "VZ-M2M-Token"
-	HeaderRevokedToken  = "RevokedAccessToken"
-	HeaderIdempotency   = "Idempotency-Key"
-	HeaderRequestID     = "X-Request-Id"
-	HeaderUser          = "Latchkey-User"
-	HeaderSessionID     = "Latchkey-Session"
-	HeaderClient        = "Latchkey-Client"
-	HeaderRetryAfter    = "Retry-After"
-	MediaTypeJSON       = "application/json"
-	MediaTypeForm       = "application/x-www-form-urlencoded"
-	GrantTypeClient     = "client_credentials"
-	TokenTypeBearer     = "Bearer"
-	DefaultScope        = "default"
-	ProductionBaseURL   = "https://thingspace.verizon.com"
-	ServiceSession      = "UnifiedWebService"
-	MaxRequestBodyBytes = 16 << 10
+	HeaderSessionToken = "VZ-M2M-Token"
+	HeaderRevokedToken = "RevokedAccessToken"
+	HeaderIdempotency  = "Idempotency-Key"
+	HeaderRequestID    = "X-Request-Id"
+	HeaderUser         = "Latchkey-User"
+	HeaderSessionID    = "Latchkey-Session"
+	HeaderClient       = "Latchkey-Client"
+	HeaderRetryAfter   = "Retry-After"
 )
+
+// Media types and OAuth words (RFC 6749).
+const (
+	MediaTypeJSON   = "application/json"
+	MediaTypeForm   = "application/x-www-form-urlencoded"
+	GrantTypeClient = "client_credentials"
+	TokenTypeBearer = "Bearer"
+	DefaultScope    = "default"
+)
+
+// ProductionBaseURL is the vendor's production host.
+const ProductionBaseURL = "https://thingspace.verizon.com"
+
+// ServiceSession is the service name before the first dot of the session API's
+// error codes.
+const ServiceSession = "UnifiedWebService"
+
+// MaxRequestBodyBytes bounds what a request to the session API may carry.
+const MaxRequestBodyBytes = 16 << 10

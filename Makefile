@@ -1,0 +1,53 @@
+# latchkey: everything a developer runs. `make help` lists it.
+
+GO   ?= go
+TOOL  = $(GO) tool -modfile=tools/go.mod
+
+# How long each fuzz target runs under `make fuzz`.
+FUZZTIME ?= 20s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## run the demonstration service on 127.0.0.1:8080
+	$(GO) run ./cmd/latchkey serve --demo
+
+.PHONY: build
+build: ## build bin/latchkey, static
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/latchkey ./cmd/latchkey
+
+.PHONY: test
+test: ## run every test, with the race detector
+	$(GO) vet ./...
+	$(GO) test -race -timeout 10m ./...
+
+.PHONY: soak
+soak: ## run the crash and stress tests at full length (many minutes)
+	LATCHKEY_SOAK=1 $(GO) test -race -timeout 60m -count 1 -run 'Crash|Soak|Stress' -v ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz every parser, each for FUZZTIME (default 20s)
+	GO=$(GO) FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
+
+.PHONY: bench
+bench: ## measure side by side and print the ratios (about ten minutes)
+	$(GO) run ./internal/bench
+
+.PHONY: lint
+lint: ## run the linters, and check the formatting
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: cross
+cross: ## build for every platform that is supported, without cgo
+	@for os in linux darwin windows; do for arch in amd64 arm64; do \
+		echo "building for $$os/$$arch"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -o /dev/null ./cmd/latchkey || exit 1; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) vet ./... || exit 1; \
+	done; done
+
+.PHONY: verify
+verify: lint test cross ## what has to pass before a change is sent
