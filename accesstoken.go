@@ -1,0 +1,229 @@
+package latchkey
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+const (
+	opGetToken    = "get access token"
+	opRevokeToken = "revoke access token"
+)
+
+// accessTokenMargin is how long before its end an access token is no longer
+// taken from the cache. A request that waits for a connection and a slow server
+// as long as an operation may take by default (30 s) still arrives with a live
+// token, and as much again goes for the whole seconds that lifetimes are told
+// in and for clocks that run unevenly.
+const accessTokenMargin = time.Minute
+
+// maxAccessTokenLife bounds what is believed of a lifetime. The documented one
+// is an hour.
+const maxAccessTokenLife = 24 * time.Hour
+
+// AccessToken is the bearer that every request of the API carries.
+type AccessToken struct {
+	Token     Secret
+	ExpiresAt time.Time // by the Client's clock, and rather early than late
+}
+
+// AccessToken answers the access token, from the cache where it lives long
+// enough there. Callers at the same time share one request for it, and its
+// failure; each stops waiting when its own ctx ends, while the request goes on
+// for the others. A failure is not remembered: the next call asks again, so
+// callers that repeat should wait in between.
+//
+// Errors are those of the token endpoint: [OAuthError], [FaultError],
+// [ResponseError] and [TransportError].
+func (c *Client) AccessToken(ctx context.Context) (AccessToken, error) { return c.tokens.get(ctx) }
+
+// InvalidateAccessToken forgets the cached access token if it is still this one.
+// Call it when the gateway refused the token ([ErrUnauthorized]).
+func (c *Client) InvalidateAccessToken(token Secret) { c.tokens.forget(token) }
+
+// RevokeAccessToken ends the access token of the API key, for everybody who uses
+// the key: the service gives every client of a key the same one. Where none is
+// cached, it is fetched first. Requests under way may then be refused with
+// [ErrUnauthorized].
+func (c *Client) RevokeAccessToken(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	token, err := c.AccessToken(ctx)
+	if err != nil {
+		return &AccessTokenError{Err: err}
+	}
+	// Before, so that nobody takes a token that is about to end; after, because
+	// a concurrent caller may have been given the same one again meanwhile.
+	c.InvalidateAccessToken(token.Token)
+	defer c.InvalidateAccessToken(token.Token)
+	a, err := c.send(ctx, c.clientRequest(opRevokeToken, wire.PathRevoke,
+		url.Values{"token": {token.Token.Reveal()}}, token.Token)) // RFC 7009, section 2.1
+	if err != nil {
+		return err
+	}
+	if err := a.failure(); err != nil {
+		return err
+	}
+	// RFC 7009 asks for no more than the status; this service also says which.
+	if revoked := Secret(a.header.Get(wire.HeaderRevokedToken)); revoked != "" && !revoked.Equal(token.Token) {
+		return a.unreadable("it names another access token than the one to revoke")
+	}
+	return nil
+}
+
+// clientRequest is a form that the API key's owner sends, under Basic
+// authentication in the header, where proxies and logs do not look for it.
+func (c *Client) clientRequest(op, path string, form url.Values, carries ...Secret) *request {
+	basic := base64.StdEncoding.EncodeToString([]byte(c.config.APIKey + ":" + c.config.APISecret.Reveal()))
+	r := &request{
+		op: op, method: http.MethodPost, path: path, contentType: wire.MediaTypeForm,
+		body: []byte(form.Encode()), carries: append(carries, Secret(basic)),
+	}
+	r.authorize("Basic "+basic, c.config.APISecret)
+	return r
+}
+
+// fetchAccessToken asks the token endpoint. It is the only caller of it.
+func (c *Client) fetchAccessToken(ctx context.Context) (AccessToken, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	form := url.Values{"grant_type": {wire.GrantTypeClient}}
+	if len(c.config.Scopes) > 0 {
+		form.Set("scope", strings.Join(c.config.Scopes, " "))
+	}
+	for again := false; ; again = true {
+		asked := c.config.Now()
+		a, err := c.send(ctx, c.clientRequest(opGetToken, wire.PathToken, form))
+		if err != nil {
+			return AccessToken{}, 0, err
+		}
+		if err := a.failure(); err != nil {
+			return AccessToken{}, 0, err
+		}
+		var w wire.AccessToken
+		problem := a.decode(&w)
+		switch {
+		case problem != "":
+		case !isToken(w.AccessToken):
+			problem = "it holds no usable access token"
+		case w.TokenType != "" && !strings.EqualFold(w.TokenType, wire.TokenTypeBearer):
+			problem = "its token is not a bearer token"
+		}
+		if problem != "" {
+			return AccessToken{}, 0, a.unreadable(problem)
+		}
+		if w.ExpiresIn > 0 || again {
+			life := time.Duration(min(max(w.ExpiresIn, 0), int64(maxAccessTokenLife/time.Second))) * time.Second
+			return AccessToken{Token: Secret(w.AccessToken), ExpiresAt: asked.Add(life)}, life, nil
+		}
+		// The service gives out the same token until its hour is over, and counts
+		// whole seconds: 0 means that this one dies within the second, and that
+		// there is a new one to be had after it.
+		second := time.NewTimer(time.Second)
+		select {
+		case <-second.C:
+		case <-ctx.Done():
+			second.Stop()
+			return AccessToken{}, 0, &TransportError{
+				Op: opGetToken, Method: http.MethodPost, Path: wire.PathToken, Err: context.Cause(ctx),
+			}
+		}
+	}
+}
+
+// tokenCache holds the current access token and lets its callers share the
+// fetching of the next.
+type tokenCache struct {
+	fetch func(context.Context) (token AccessToken, life time.Duration, err error)
+	now   func() time.Time
+
+	current atomic.Pointer[cachedToken]
+	mu      sync.Mutex // guards flight; never held while fetching or waiting
+	flight  *tokenFlight
+}
+
+type cachedToken struct {
+	AccessToken
+	staleAt time.Time // from here on a new one is asked for
+}
+
+// tokenFlight is one request for a token. token and err are set before done is
+// closed.
+type tokenFlight struct {
+	done  chan struct{}
+	token AccessToken
+	err   error
+}
+
+func (t *tokenCache) get(ctx context.Context) (AccessToken, error) {
+	if token := t.fresh(); token != nil {
+		return token.AccessToken, nil
+	}
+	left := &TransportError{Op: opGetToken, Method: http.MethodPost, Path: wire.PathToken}
+	if ctx.Err() != nil {
+		left.Err = context.Cause(ctx)
+		return AccessToken{}, left
+	}
+	flight := t.join(ctx)
+	select {
+	case <-flight.done:
+		return flight.token, flight.err
+	case <-ctx.Done():
+		left.Err, left.MaybeSent = context.Cause(ctx), true
+		return AccessToken{}, left
+	}
+}
+
+func (t *tokenCache) fresh() *cachedToken {
+	if token := t.current.Load(); token != nil && t.now().Before(token.staleAt) {
+		return token
+	}
+	return nil
+}
+
+// join answers the flight under way, or starts one that outlives ctx: the other
+// callers wait for it, too, and the fetching bounds itself.
+func (t *tokenCache) join(ctx context.Context) *tokenFlight {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.flight != nil {
+		return t.flight
+	}
+	flight := &tokenFlight{done: make(chan struct{})}
+	if token := t.fresh(); token != nil { // a flight landed since the caller looked
+		flight.token = token.AccessToken
+		close(flight.done)
+		return flight
+	}
+	t.flight = flight
+	go t.fly(context.WithoutCancel(ctx), flight)
+	return flight
+}
+
+func (t *tokenCache) fly(ctx context.Context, flight *tokenFlight) {
+	token, life, err := t.fetch(ctx)
+	flight.token, flight.err = token, err
+	t.mu.Lock()
+	if err == nil {
+		// A token that was handed out late in its hour is kept for half of what
+		// is left, rather than asked for again by every call.
+		t.current.Store(&cachedToken{token, token.ExpiresAt.Add(-min(accessTokenMargin, life/2))})
+	}
+	t.flight = nil
+	t.mu.Unlock()
+	close(flight.done)
+}
+
+func (t *tokenCache) forget(token Secret) {
+	if current := t.current.Load(); current != nil && current.Token.Equal(token) {
+		t.current.CompareAndSwap(current, nil)
+	}
+}

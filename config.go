@@ -1,0 +1,159 @@
+package latchkey
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// Version is the version of this client, as it stands in the default user agent.
+const Version = "0.1.0"
+
+// defaultTimeout leaves room for a slow login (servers hash passwords slowly on
+// purpose, and may queue) and a fetch of the access token before it.
+const defaultTimeout = 30 * time.Second
+
+// Secret is a string that must not be seen: a password, an API secret or a token.
+// Convert with Secret("…"). fmt (with any verb), encoding/json, encoding text and
+// log/slog show "[redacted]" instead of it, or nothing where it is empty. Reveal
+// returns the string itself, and Equal compares two in constant time.
+//
+// A Secret in an unexported field of a struct of your own is beyond that: fmt
+// prints such fields without asking them. Give the struct a String method.
+type Secret = secret.Text
+
+// Config says which service a Client speaks to, and as whom. APIKey and
+// APISecret are required; the zero value of every other field is its default.
+type Config struct {
+	// BaseURL is the scheme, the host and, where the API stands behind a proxy,
+	// a path prefix. Default: https://thingspace.verizon.com.
+	BaseURL string
+	// AllowPlaintext permits http:// to hosts other than this one. Passwords and
+	// tokens then travel in the clear. http:// to localhost, 127.0.0.0/8 and ::1
+	// is always allowed.
+	AllowPlaintext bool
+
+	// APIKey and APISecret identify the program (OAuth 2.0 client credentials).
+	APIKey    string
+	APISecret Secret
+	// Scopes to ask for with the access token. Default: none are named.
+	Scopes []string
+
+	// HTTPClient carries the requests. Default: one of the Client's own, with
+	// verified TLS, proxies from the environment and bounded waits. It is copied;
+	// redirects are not followed whatever its CheckRedirect says, because they
+	// would carry the credentials elsewhere.
+	//
+	// Logins and resets go through a copy of its Transport that opens a
+	// connection for each, over HTTP/1.1, so that nothing is ever repeated. That
+	// needs an *http.Transport; a RoundTripper of another type is used as it is,
+	// and must not retry.
+	HTTPClient *http.Client
+	// UserAgent of every request. Default: "latchkey-go/" and the Version.
+	UserAgent string
+	// Timeout bounds each operation as a whole, beside the caller's context.
+	// Default: 30 seconds.
+	Timeout time.Duration
+	// Now is the clock that the lifetime of the access token is judged by.
+	// Default: time.Now.
+	Now func() time.Time
+}
+
+// resolve fills in the defaults and answers the parsed base URL, or an error
+// that lists everything that is wrong, one fault to a line.
+func (c Config) resolve() (*Config, *url.URL, error) {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("latchkey: Config."+format, args...))
+	}
+	if c.BaseURL == "" {
+		c.BaseURL = wire.ProductionBaseURL
+	}
+	base, problem := parseBaseURL(c.BaseURL, c.AllowPlaintext)
+	if problem != "" {
+		fault("BaseURL %s", problem)
+	}
+	switch {
+	case c.APIKey == "":
+		fault("APIKey is missing")
+	case !isToken(c.APIKey) || strings.Contains(c.APIKey, ":"):
+		fault("APIKey may hold printable ASCII characters only, and no colon")
+	}
+	switch {
+	case c.APISecret == "":
+		fault("APISecret is missing")
+	case strings.ContainsFunc(c.APISecret.Reveal(), isControl):
+		fault("APISecret holds a control character; is there a line break at its end?")
+	}
+	for i, scope := range c.Scopes {
+		if !isToken(scope) || strings.ContainsAny(scope, `"\`) { // RFC 6749, section 3.3
+			fault("Scopes[%d] is not a scope: %q", i, scope)
+		}
+	}
+	c.Scopes = slices.Clone(c.Scopes)
+	if c.HTTPClient == nil {
+		c.HTTPClient = &http.Client{Transport: newTransport()}
+	}
+	if c.UserAgent == "" {
+		c.UserAgent = "latchkey-go/" + Version
+	}
+	if strings.ContainsFunc(c.UserAgent, isControl) {
+		fault("UserAgent holds a control character")
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.Timeout < 0 {
+		fault("Timeout is negative: %v", c.Timeout)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &c, base, errors.Join(faults...)
+}
+
+// parseBaseURL answers the URL, or what is wrong with it. The URL itself is not
+// part of that, since a password may stand in it.
+func parseBaseURL(raw string, allowPlaintext bool) (*url.URL, string) {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil:
+		return nil, "is not a URL"
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, "must begin with https:// (or http://)"
+	case u.Hostname() == "":
+		return nil, "names no host"
+	case u.User != nil:
+		return nil, "must not hold a user name or a password"
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, "must not hold a query or a fragment"
+	case u.Scheme == "http" && !isLoopback(u.Hostname()) && !allowPlaintext:
+		return nil, "is http:// to another host, so that passwords and tokens would travel in the clear; " +
+			"use https://, or set AllowPlaintext if the network is yours"
+	}
+	return u.JoinPath("/"), ""
+}
+
+// isLoopback reports whether host cannot be anywhere else than on this machine.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(host)
+	return err == nil && address.Unmap().IsLoopback()
+}
+
+// isToken reports whether s can stand in a header as one word.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }

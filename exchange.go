@@ -1,0 +1,188 @@
+package latchkey
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"sync/atomic"
+
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// maxAnswer bounds the bodies that are read. The longest answer of the session
+// API has a few hundred bytes.
+const maxAnswer = 1 << 20
+
+var (
+	errAnswerTooLong = errors.New("the answer is longer than 1 MiB")
+	errNotHTTP       = errors.New("what came back is not valid HTTP (it is not shown, for it may hold a secret)")
+)
+
+// request is a request of the API that is to be sent, and read, as a whole.
+type request struct {
+	op           string // for errors: "start session"
+	method, path string
+	contentType  string
+	body         []byte
+	sessionToken Secret
+	needsSession bool
+	once         bool // must never be repeated, on any layer
+	toldOnce     bool // its answer holds what is told nowhere else
+
+	authorization string
+	bearer        Secret
+	carries       []Secret // what no error may show, the bearer aside
+	onSent        func()   // called when the request may be on its way; may be nil
+}
+
+// setJSON makes v, a struct of strings, the body.
+func (r *request) setJSON(v any) {
+	r.body, _ = json.Marshal(v)
+}
+
+func (r *request) authorize(header string, bearer Secret) {
+	r.authorization, r.bearer = header, bearer
+}
+
+func (r *request) secrets() []Secret { return append(slices.Clip(r.carries), r.bearer) }
+
+// build makes the HTTP request.
+func (r *request) build(ctx context.Context, base *url.URL, userAgent string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, base.JoinPath(r.path).String(), bytes.NewReader(r.body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", wire.MediaTypeJSON)
+	// No compression, so that what is kept of an answer is what was sent.
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("Content-Type", r.contentType)
+	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("Authorization", r.authorization)
+	if r.sessionToken != "" {
+		req.Header.Set(wire.HeaderSessionToken, r.sessionToken.Reveal())
+	}
+	return req, nil
+}
+
+// send sends r and reads the answer to its end. An error means that there is no
+// answer; one that broke off is an answer with err set.
+func (c *Client) send(ctx context.Context, r *request) (*answer, error) {
+	if ctx.Err() != nil {
+		return nil, &TransportError{Op: r.op, Method: r.method, Path: r.path, Err: context.Cause(ctx)}
+	}
+	req, err := r.build(ctx, c.base, c.config.UserAgent)
+	if err != nil {
+		return nil, refuse(r.op, "the request cannot be built")
+	}
+	resp, watch, err := c.deliver(req, r)
+	if err != nil {
+		return nil, err
+	}
+	a := &answer{status: resp.StatusCode, header: resp.Header, secrets: r.secrets()}
+	a.body, err = readBody(resp.Body)
+	a.err = presentable(ctx, err, watch, a.secrets)
+	return a, nil
+}
+
+// deliver puts req on the wire, on a connection of its own where r asks for it.
+func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delivery, error) {
+	client := c.conns.shared
+	if r.once {
+		client = c.conns.once
+		unrepeatable(req)
+	}
+	watch := &delivery{sawAll: c.conns.native}
+	ctx := httptrace.WithClientTrace(req.Context(), watch.trace(r.onSent))
+	resp, err := client.Do(req.WithContext(ctx))
+	if err != nil {
+		return nil, watch, &TransportError{
+			Op: r.op, Method: r.method, Path: r.path, MaybeSent: watch.maybeSent(),
+			Err: presentable(ctx, err, watch, r.secrets()),
+		}
+	}
+	return resp, watch, nil
+}
+
+// delivery records how far a request came.
+type delivery struct {
+	sawAll    bool // the transport is known to report every step
+	asked     atomic.Bool
+	connected atomic.Bool
+	answered  atomic.Bool
+}
+
+func (d *delivery) trace(onSent func()) *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn: func(string) { d.asked.Store(true) },
+		// A connection was had: resolving, dialling and TLS are done, and writing
+		// is next. It happens on another goroutine, so no later step is proof
+		// that nothing left.
+		GotConn: func(httptrace.GotConnInfo) {
+			d.connected.Store(true)
+			if onSent != nil {
+				onSent()
+			}
+		},
+		GotFirstResponseByte: func() { d.answered.Store(true) },
+	}
+}
+
+// maybeSent reports whether the request may have left this machine. A
+// RoundTripper that reports nothing is given no benefit of the doubt.
+func (d *delivery) maybeSent() bool {
+	return d.connected.Load() || !d.sawAll && !d.asked.Load()
+}
+
+// readBody reads up to maxAnswer bytes and closes the body. What was read is
+// answered together with the error, too.
+func readBody(body io.ReadCloser) ([]byte, error) {
+	defer func() { _ = body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	if len(b) > maxAnswer {
+		return b[:maxAnswer], errAnswerTooLong
+	}
+	return b, err
+}
+
+// answer is what the server said to a request.
+type answer struct {
+	status  int
+	header  http.Header
+	body    []byte
+	err     error // why the body ended early; nil if it is whole
+	secrets []Secret
+}
+
+// failure classifies an answer that is no success; nil for a success.
+func (a *answer) failure() error {
+	err := ErrorFromResponse(a.status, a.header, a.body, a.secrets...)
+	var odd *ResponseError
+	if a.err != nil && errors.As(err, &odd) {
+		odd.Err = a.err
+	}
+	return err
+}
+
+// decode reads the body of a success into v and answers what is wrong with it. A
+// body that parses is whole, even if the connection broke behind it.
+func (a *answer) decode(v any) (problem string) {
+	switch err := json.Unmarshal(a.body, v); {
+	case err == nil:
+		return ""
+	case a.err != nil:
+		return "it broke off"
+	default:
+		return "it is not the JSON that was expected"
+	}
+}
+
+// unreadable is the error for a success that does not hold what it should.
+func (a *answer) unreadable(problem string) error {
+	return newResponseError(a.status, a.header, a.body, problem, a.err, a.secrets)
+}
