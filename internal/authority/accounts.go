@@ -179,22 +179,30 @@ func (a *Authority) setStrikes(ctx context.Context, name string, strikes Strikes
 }
 
 // Sessions lists sessions, newest first. Those that are idle or past their end,
-// but not swept yet, are left out unless the query asks for ended ones.
+// but not swept yet, are left out unless the query asks for ended ones; the page
+// is filled up for them, so that a short page is the last one.
 func (a *Authority) Sessions(ctx context.Context, query SessionQuery) ([]Session, error) {
-	sessions, err := a.stores.SessionLog.Sessions(ctx, query)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	if query.Ended {
-		return sessions, nil
-	}
-	live, now := sessions[:0], a.now()
-	for _, session := range sessions {
-		if a.IdleAt(session).After(now) && (session.ExpiresAt.IsZero() || session.ExpiresAt.After(now)) {
-			live = append(live, session)
+	setDefault(&query.Limit, 100)
+	var live []Session
+	for limit := query.Limit; ; query.Limit = limit - len(live) {
+		sessions, err := a.stores.SessionLog.Sessions(ctx, query)
+		if err != nil {
+			return nil, unavailable(err)
 		}
+		if query.Ended {
+			return sessions, nil
+		}
+		now := a.now()
+		for _, session := range sessions {
+			if a.IdleAt(session).After(now) && (session.ExpiresAt.IsZero() || session.ExpiresAt.After(now)) {
+				live = append(live, session)
+			}
+		}
+		if len(sessions) < query.Limit || len(live) == limit {
+			return live, nil
+		}
+		query.Before = &sessions[len(sessions)-1]
 	}
-	return live, nil
 }
 
 // IdleAt returns when a session dies unless it is used.
@@ -204,6 +212,9 @@ func (a *Authority) IdleAt(session Session) time.Time {
 
 // EndSession ends the session with this public ID, or answers ErrNotFound.
 func (a *Authority) EndSession(ctx context.Context, id string, origin Origin) error {
+	if id == "" {
+		return ErrNotFound // to a store, no ID means any session
+	}
 	found, err := a.stores.SessionLog.Sessions(ctx, SessionQuery{ID: id})
 	if err != nil {
 		return unavailable(err)

@@ -4,15 +4,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net/http"
-
-	"github.com/latchkey/latchkey/internal/authority"
 )
-
-// AdminHandler returns the admin API (wire/admin.go).
-func AdminHandler(a *authority.Authority, log *slog.Logger) http.Handler {
-	_, _ = a, log
-	return http.NotFoundHandler()
-}
 
 // SelfSigned makes a development certificate.
 func SelfSigned(hosts ...string) (tls.Certificate, string, error) {
@@ -25,3 +17,5 @@ func CertificateFiles(certFile, keyFile string, log *slog.Logger) (*tls.Config, 
 	_, _, _ = certFile, keyFile, log
 	return nil, nil
 }
+
+func requestID(r *http.Request) string { return r.Header.Get("X-Request-Id") }
