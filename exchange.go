@@ -80,7 +80,7 @@ func (c *Client) send(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, refuse(r.op, "the request cannot be built")
 	}
-	resp, watch, err := c.deliver(req, r)
+	resp, watch, err := c.deliver(req, r) //nolint:bodyclose // readBody closes it
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delive
 	}
 	watch := &delivery{sawAll: c.conns.native}
 	ctx := httptrace.WithClientTrace(req.Context(), watch.trace(r.onSent))
-	resp, err := client.Do(req.WithContext(ctx))
+	resp, err := client.Do(req.WithContext(ctx)) //nolint:gosec // the host is that of Config.BaseURL
 	if err != nil {
 		return nil, watch, &TransportError{
 			Op: r.op, Method: r.method, Path: r.path, MaybeSent: watch.maybeSent(),

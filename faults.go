@@ -211,8 +211,13 @@ func unquote(raw json.RawMessage) string {
 
 // statusIs matches the sentinels that a status stands for in every form of error.
 func statusIs(status int, target error) bool {
-	return target == ErrThrottled && status == http.StatusTooManyRequests ||
-		target == ErrUnavailable && status == http.StatusServiceUnavailable
+	switch status {
+	case http.StatusTooManyRequests:
+		return errors.Is(target, ErrThrottled)
+	case http.StatusServiceUnavailable:
+		return errors.Is(target, ErrUnavailable)
+	}
+	return false
 }
 
 // retryAfter reads Retry-After (RFC 9110, section 10.2.3), a number of seconds
