@@ -143,6 +143,18 @@ func (a *Authority) Policy() Policy { return a.policy }
 // Now returns the time by the Authority's clock.
 func (a *Authority) Now() time.Time { return a.now() }
 
+// Load is how busy an Authority is with passwords.
+type Load struct {
+	Hashing int // passwords that are being hashed
+	Waiting int // attempts that wait for a hash slot, or for their turn on a user name
+}
+
+// Load returns how busy the Authority is at this moment.
+func (a *Authority) Load() Load {
+	hashing := len(a.slots.running)
+	return Load{Hashing: hashing, Waiting: max(0, len(a.slots.queued)-hashing) + a.turns.waiting()}
+}
+
 // unavailable marks an error of a store as "cannot tell". It keeps nil.
 func unavailable(err error) error {
 	if err == nil {

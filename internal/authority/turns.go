@@ -74,6 +74,13 @@ func (w *turns) goneFrom(key StrikeKey, t *turn) {
 	}
 }
 
+// waiting counts those in line.
+func (w *turns) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.inLine
+}
+
 // wait returns when a strike may have become free.
 func (t *turn) wait(ctx context.Context) error {
 	poll := time.NewTimer(turnPoll)

@@ -1,45 +1,155 @@
-// Package server is the session API over HTTP.
+// Package server speaks the session API over HTTP: New makes a Server out of an
+// authority, Server.Run serves it until its context ends, and Server.Handler is
+// the same without the listening.
+//
+// What it adds to the rules of package authority is the wire: which request is
+// well formed, which error becomes which answer (refusal.go holds the one
+// table), and how much of a caller's time, bytes and connections are borne
+// (run.go). It keeps no state of its own.
+//
+// The session check, /latchkey/v1/verify, stands in front of every request to
+// somebody's service. verify.go is written for speed; the rest is not.
 package server
 
 import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // Config is what a Server is made of.
 type Config struct {
 	Authority *authority.Authority
-	// Ready tells whether the stores answer, for the readiness probe; it should
-	// be quick. nil: always.
+	// Ready tells whether the stores answer, for the readiness probe; it is
+	// given two seconds. nil: they always do.
 	Ready func(context.Context) error
-	// TLS makes Run speak TLS on the API listener. CertificateFiles makes one;
-	// SelfSigned makes a certificate for one. nil: plain HTTP.
+	// TLS makes Run speak TLS, version 1.2 or later, on the API listener.
+	// CertificateFiles makes one that follows its files, SelfSigned a
+	// certificate for development. nil: plain HTTP.
 	TLS            *tls.Config
 	Log            *slog.Logger  // nil: slog.Default()
 	Version        string        // shown in the metrics
-	MaxConnections int           // open at once; further ones wait to be accepted; 0: 10,000
-	DrainTimeout   time.Duration // for requests under way at the end; 0: 20 seconds
+	MaxConnections int           // open at once; more wait to be accepted; 0: 10,000
+	DrainTimeout   time.Duration // what requests under way at the end are given; 0: 20 seconds
 }
 
-// Server serves the API.
-type Server struct{ config Config }
+// Server serves the API. It is safe for concurrent use.
+type Server struct {
+	authority  *authority.Authority
+	ready      func(context.Context) error
+	tls        *tls.Config
+	log        *slog.Logger
+	drain      time.Duration
+	slots      connSlots
+	metrics    *metrics
+	identities identities
+	draining   atomic.Bool
+}
 
 // New returns a Server.
-func New(config Config) *Server { return &Server{config} }
+func New(config Config) *Server {
+	s := &Server{
+		authority: config.Authority,
+		ready:     config.Ready,
+		tls:       config.TLS,
+		log:       config.Log,
+		drain:     config.DrainTimeout,
+	}
+	if s.ready == nil {
+		s.ready = func(context.Context) error { return nil }
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.drain <= 0 {
+		s.drain = defaultDrain
+	}
+	if config.MaxConnections <= 0 {
+		config.MaxConnections = defaultConnections
+	}
+	s.slots = make(connSlots, config.MaxConnections)
+	s.metrics = newMetrics(s, config.Version)
+	return s
+}
 
 // Handler returns the API as a handler.
-func (s *Server) Handler() http.Handler { return http.NotFoundHandler() }
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
-// Run serves the API on api and, unless it is nil, the admin API on admin, until
-// ctx ends.
-func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
-	_, _ = api, admin
-	<-ctx.Done()
-	return nil
+// route is how a path is served: as an operation of the API or as a page.
+type route struct {
+	name      string   // of the operation, in logs and metrics
+	methods   []string // that it answers
+	operation operation
+	page      func(*Server, http.ResponseWriter, *http.Request)
+}
+
+// routes is everything there is beside the session check.
+var routes = map[string]route{
+	wire.PathToken:         {name: "token", methods: post, operation: (*Server).token},
+	wire.PathRevoke:        {name: "revoke", methods: post, operation: (*Server).revoke},
+	wire.PathLogIn:         {name: "login", methods: post, operation: (*Server).logIn},
+	wire.PathLogOut:        {name: "logout", methods: post, operation: (*Server).logOut},
+	wire.PathResetPassword: {name: "reset", methods: put, operation: (*Server).resetPassword},
+	wire.PathSession:       {name: "session", methods: get, operation: (*Server).session},
+	wire.PathOpenAPI:       {name: "openapi", methods: get, page: (*Server).openAPI},
+	wire.PathHealth:        {name: "health", methods: get, page: (*Server).health},
+	wire.PathReady:         {name: "ready", methods: get, page: (*Server).readiness},
+	wire.PathMetrics:       {name: "metrics", methods: get, page: (*Server).showMetrics},
+}
+
+var (
+	get  = []string{http.MethodGet, http.MethodHead}
+	post = []string{http.MethodPost}
+	put  = []string{http.MethodPut}
+)
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	defer s.recover(w, r)
+	switch {
+	case tooManyFields(r.Header):
+		s.refuse(w, r, "unknown", tooManyHeaders)
+	case r.URL.Path == wire.PathVerify:
+		s.verify(w, r)
+	default:
+		s.dispatch(w, r)
+	}
+}
+
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
+	route, ok := routes[r.URL.Path]
+	if !ok {
+		s.refuse(w, r, "unknown", notFound)
+		return
+	}
+	for _, method := range route.methods {
+		if method != r.Method {
+			continue
+		}
+		if route.operation != nil {
+			s.operate(w, r, route)
+		} else {
+			route.page(s, w, r)
+		}
+		return
+	}
+	w.Header()["Allow"] = route.methods
+	s.refuse(w, r, route.name, methodNotAllowed)
+}
+
+// maxHeaderFields bounds the fields of a request's header. Their bytes are
+// bounded by the http.Server.
+const maxHeaderFields = 100
+
+func tooManyFields(header http.Header) bool {
+	n := 0
+	for _, values := range header {
+		n += len(values)
+	}
+	return n > maxHeaderFields
 }

@@ -50,6 +50,7 @@ const (
 	FaultNotFound      = "404"
 	FaultMethod        = "405"
 	FaultThrottled     = "900800"
+	FaultHeaders       = "431"
 	FaultUnavailable   = "900503"
 )
 
@@ -79,6 +80,7 @@ type OAuthError struct {
 const (
 	OAuthInvalidRequest       = "invalid_request"
 	OAuthInvalidClient        = "invalid_client"
+	OAuthInvalidScope         = "invalid_scope"
 	OAuthUnsupportedGrantType = "unsupported_grant_type"
 	OAuthUnauthorized         = "unauthorized" // the wrapped form of an expired session
 )

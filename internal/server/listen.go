@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// ListenAdmin makes the socket of the admin API at path, for its owner only. A
+// socket that a dead server left behind is replaced; one that a living server
+// answers on is an error.
+//
+// Between making the socket and setting its mode there is a moment, so the
+// directory has to be its owner's alone, too.
+func ListenAdmin(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&fs.ModeSocket == 0 {
+			return nil, fmt.Errorf("%s is in the way of the admin socket and is not a socket; move it elsewhere", path)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
+			_ = conn.Close() // it served its purpose
+			return nil, fmt.Errorf("another server is answering on %s; stop it, or use another data directory", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove the admin socket that a dead server left: %w", err)
+		}
+	}
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
+	switch {
+	case errors.Is(err, syscall.EINVAL):
+		return nil, fmt.Errorf("the path of the admin socket has %d characters, more than a socket may have; use a data directory with a shorter path", len(path))
+	case err != nil:
+		return nil, fmt.Errorf("make the admin socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("close the admin socket to others: %w", err), listener.Close())
+	}
+	return listener, nil
+}
+
+// connSlots holds a token for each open connection.
+type connSlots chan struct{}
+
+// limitListener bounds how many connections are open at once. Those beyond wait
+// in the system's backlog; none is refused.
+type limitListener struct {
+	net.Listener
+	slots  connSlots
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Accept implements net.Listener.
+func (l *limitListener) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: conn, slots: l.slots}, nil
+}
+
+// Close implements net.Listener.
+func (l *limitListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// limitedConn gives its slot back when it is closed.
+type limitedConn struct {
+	net.Conn
+	slots connSlots
+	once  sync.Once
+}
+
+// Close implements net.Conn.
+func (c *limitedConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { <-c.slots })
+	return err
+}

@@ -1,0 +1,135 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// token hands out the client's access token: RFC 6749, section 4.4, with HTTP
+// Basic as the one way to authenticate.
+func (s *Server) token(x *exchange) (any, error) {
+	defer x.bound()()
+	key, password, form, err := x.clientForm()
+	if err != nil {
+		return nil, err
+	}
+	switch grant := form.Get("grant_type"); grant {
+	case wire.GrantTypeClient:
+	case "":
+		return nil, noGrantType
+	default:
+		return nil, badGrantType
+	}
+	scope := form.Get("scope")
+	switch {
+	case scope == "":
+		scope = wire.DefaultScope
+	case !wellFormedScope(scope):
+		return nil, badScope
+	}
+	token, err := s.authority.IssueAccessToken(x.ctx, key, password)
+	if err != nil {
+		return nil, err
+	}
+	x.client = key
+	left := token.ExpiresAt.Sub(s.authority.Now()) / time.Second
+	return wire.AccessToken{
+		AccessToken: token.Token.Reveal(),
+		TokenType:   wire.TokenTypeBearer,
+		ExpiresIn:   max(1, int64(left)),
+		Scope:       scope,
+	}, nil
+}
+
+// revoke ends the client's access token (RFC 7009). The header that tells of it
+// is the vendor's.
+func (s *Server) revoke(x *exchange) (any, error) {
+	defer x.bound()()
+	key, password, form, err := x.clientForm()
+	if err != nil {
+		return nil, err
+	}
+	token := form.Get("token")
+	if token == "" {
+		return nil, noTokenToEnd
+	}
+	origin := x.origin()
+	revoked, err := s.authority.RevokeAccessToken(x.ctx, key, password, secret.Text(token), origin)
+	if err != nil {
+		return nil, err
+	}
+	x.client = key
+	if revoked { // so it is one of ours, and nothing but letters, digits, - and _
+		x.w.Header()[wire.HeaderRevokedToken] = []string{token}
+	}
+	return nil, nil
+}
+
+// clientForm reads what both endpoints take: an API key with its secret, and a
+// form. RFC 6749, section 3.2: no parameter may be repeated.
+func (x *exchange) clientForm() (key string, password secret.Text, form url.Values, err error) {
+	key, plain, ok := x.r.BasicAuth()
+	if !ok || len(x.r.Header["Authorization"]) != 1 {
+		return "", "", nil, badClient
+	}
+	mediaType, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	if err != nil || mediaType != wire.MediaTypeForm {
+		return "", "", nil, badForm
+	}
+	body, err := x.body()
+	if err != nil {
+		return "", "", nil, badForm
+	}
+	form, ok = parseForm(string(body))
+	if !ok {
+		return "", "", nil, badForm
+	}
+	return key, secret.Text(plain), form, nil
+}
+
+// parseForm answers false for what is no form, and for one that repeats a
+// parameter.
+func parseForm(body string) (url.Values, bool) {
+	form, err := url.ParseQuery(body)
+	if err != nil {
+		return nil, false
+	}
+	for _, values := range form {
+		if len(values) > 1 {
+			return nil, false
+		}
+	}
+	return form, true
+}
+
+// wellFormedScope follows the grammar of RFC 6749, section 3.3.
+func wellFormedScope(scope string) bool {
+	for token := range strings.SplitSeq(scope, " ") {
+		illegal := func(r rune) bool { return r < '!' || r > '~' || r == '"' || r == '\\' }
+		if token == "" || strings.ContainsFunc(token, illegal) {
+			return false
+		}
+	}
+	return true
+}
+
+// errTooLarge is what body answers for one over its bound.
+var errTooLarge = errors.New("server: the body is over its bound")
+
+// body reads the body whole, so that a slow caller holds nothing but a
+// connection. It answers an error for a body over its bound, and for one that
+// does not come.
+func (x *exchange) body() ([]byte, error) {
+	if x.r.ContentLength > wire.MaxRequestBodyBytes {
+		return nil, errTooLarge
+	}
+	return io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, wire.MaxRequestBodyBytes))
+}

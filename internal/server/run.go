@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// How much of a caller's time and how many bytes are borne. A request, with its
+// body, is small and comes at once; an answer may have to wait for a password to
+// be hashed, which the authority bounds. Having the same deadline for the header
+// and for the whole request saves setting two.
+const (
+	requestTimeout     = 10 * time.Second
+	answerTimeout      = 60 * time.Second
+	idleTimeout        = 2 * time.Minute // longer than the usual keep-alive of proxies, so that they hang up first
+	maxHeaderBytes     = 16 << 10        // net/http adds 4 KiB of slack
+	maxStreams         = 100             // at once on one HTTP/2 connection
+	defaultConnections = 10_000
+	defaultDrain       = 20 * time.Second
+	adminConnections   = 64
+	sweepEvery         = 5 * time.Second
+)
+
+// Run serves the API on api and, unless it is nil, the admin API on admin, which
+// has to be a Unix socket (ListenAdmin makes one), and sweeps expired sessions.
+// It closes both listeners.
+//
+// When ctx ends, the readiness probe turns negative, the listeners close, and
+// requests under way are given Config.DrainTimeout; what is left then is cut off
+// and logged. Run then returns nil; it returns an error if a listener fails
+// before. Call it once.
+func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
+	if admin != nil && admin.Addr().Network() != "unix" {
+		return errors.Join(fmt.Errorf("the admin API is served on a Unix socket only, not on %s", admin.Addr()), api.Close(), admin.Close())
+	}
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	public := s.httpServer(s.Handler())
+	servers := []*http.Server{public}
+	failed := make(chan error, 2)
+	var running sync.WaitGroup
+	running.Go(func() { s.sweep(work) })
+	running.Go(func() {
+		listener := &limitListener{Listener: api, slots: s.slots, closed: make(chan struct{})}
+		if s.tls != nil {
+			public.TLSConfig = s.tls.Clone()
+			failed <- public.ServeTLS(listener, "", "")
+			return
+		}
+		failed <- public.Serve(listener)
+	})
+	if admin != nil {
+		server := s.httpServer(AdminHandler(s.authority, s.log))
+		servers = append(servers, server)
+		running.Go(func() {
+			failed <- server.Serve(&limitListener{Listener: admin, slots: make(connSlots, adminConnections), closed: make(chan struct{})})
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("the service stopped listening: %w", err)
+	}
+	s.draining.Store(true)
+	stop()
+	s.shutDown(servers)
+	running.Wait()
+	return err
+}
+
+// httpServer returns an http.Server with every bound set.
+func (s *Server) httpServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: requestTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      answerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+}
+
+// shutDown drains the servers together, and cuts off what does not come to its
+// end in time.
+func (s *Server) shutDown(servers []*http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.drain)
+	defer cancel()
+	var draining sync.WaitGroup
+	for _, server := range servers {
+		draining.Go(func() {
+			if err := server.Shutdown(ctx); err != nil {
+				s.log.Warn("requests did not come to an end in time and were cut off", "after", s.drain, "error", err)
+				_ = server.Close() // what it could not close is gone already
+			}
+		})
+	}
+	draining.Wait()
+}
+
+// sweep reclaims what has expired, until ctx ends.
+func (s *Server) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := s.authority.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("expired sessions could not be swept; it is tried again soon", "error", err)
+		}
+	}
+}
