@@ -318,6 +318,33 @@ func TestRevokeEndsTheTokenAndForgetsIt(t *testing.T) {
 	}
 }
 
+func TestNobodyIsLeftWithATokenThatIsBeingRevoked(t *testing.T) {
+	a := newAPI(t)
+	a.token = func(w http.ResponseWriter, _ *http.Request) {
+		token := "tok-old"
+		if len(a.to(wire.PathToken)) > 2 {
+			token = "tok-new"
+		}
+		reply(w, 200, tokenBody(token, 3600))
+	}
+	client := after(t, a)
+	a.answer = func(http.ResponseWriter, *http.Request) {
+		// While the revocation is under way, another caller asks.
+		if _, err := client.AccessToken(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := len(a.to(wire.PathToken)); n != 2 {
+			t.Errorf("a token that was about to end came from the cache")
+		}
+	}
+	if err := client.RevokeAccessToken(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if token, err := client.AccessToken(t.Context()); err != nil || token.Token != "tok-new" {
+		t.Errorf("after revoking: %s, %v; want a new token", token.Token.Reveal(), err)
+	}
+}
+
 func TestRevokeThatFailsSaysSo(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"other token": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("RevokedAccessToken", "tok-other") },

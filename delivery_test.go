@@ -100,23 +100,27 @@ func (o opaque) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func TestCallerWhoHasLeftAlreadySendsNothing(t *testing.T) {
-	a := newAPI(t)
-	client := a.client(t)
 	why := errors.New("shutting down")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	for range 2 { // without an access token, and with one
-		for _, op := range []func(context.Context, *latchkey.Client) error{logIn, logOut, reset} {
-			if err := op(ctx, client); !errors.Is(err, latchkey.ErrNotSent) || !errors.Is(err, why) {
-				t.Errorf("error %v, want ErrNotSent and the cause", err)
+	for _, transport := range []http.RoundTripper{
+		&http.Transport{DisableKeepAlives: true}, foreign{&http.Transport{DisableKeepAlives: true}},
+	} {
+		a := newAPI(t)
+		client := a.client(t, func(c *latchkey.Config) { c.HTTPClient = &http.Client{Transport: transport} })
+		for range 2 { // without an access token, and with one
+			for _, op := range []func(context.Context, *latchkey.Client) error{logIn, logOut, reset} {
+				if err := op(ctx, client); !errors.Is(err, latchkey.ErrNotSent) || !errors.Is(err, why) {
+					t.Errorf("%T: error %v, want ErrNotSent and the cause", transport, err)
+				}
+			}
+			if _, err := client.AccessToken(t.Context()); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if _, err := client.AccessToken(t.Context()); err != nil {
-			t.Fatal(err)
+		if len(a.requests) != 1 {
+			t.Errorf("%T: %d requests, want only the one for the token", transport, len(a.requests))
 		}
-	}
-	if len(a.requests) != 1 {
-		t.Errorf("%d requests, want only the one for the token", len(a.requests))
 	}
 }
 

@@ -192,11 +192,12 @@ func TestServersThatEchoSecretsDoNotMakeErrorsShowThem(t *testing.T) {
 		"escaped":     `{"errorCode":"X.Y","errorMessage":"in {\"oldPassword\":\"p\\\"a\\\\ss \\u0026 w\u00f6rd\"} there is"}`,
 		"form":        `{"errorCode":"X.Y","errorMessage":"in oldPassword=p%22a%5Css+%26+w%C3%B6rd there is"}`,
 		"spaced out":  `{"errorCode":"X.Y","errorMessage":"in p\"a\\ss\u0000 &\n  wörd there is"}`,
+		"tabbed":      `{"errorCode":"X.Y","errorMessage":"in tab\there there is"}`,
 		"not a shape": password,
 	} {
 		header := http.Header{"X-Request-Id": {sessionID}, "Content-Type": {"text/" + password}}
-		err := latchkey.ErrorFromResponse(400, header, []byte(body), password, sessionID, bearer, quoted)
-		mustNotShow(t, err, quoted, strings.ToUpper(sessionID), "wörd", `w\u00f6rd`, "w%C3%B6rd")
+		err := latchkey.ErrorFromResponse(400, header, []byte(body), password, sessionID, bearer, quoted, "tab\there")
+		mustNotShow(t, err, quoted, "tab here", strings.ToUpper(sessionID), "wörd", `w\u00f6rd`, "w%C3%B6rd")
 		if !strings.Contains(err.Error(), "[redacted]") {
 			t.Errorf("%s: nothing is marked as redacted: %v", name, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -187,6 +188,54 @@ func TestNetHTTPRepeatsWhatIsNotGuarded(t *testing.T) {
 	server.wg.Wait()
 	if n := server.counts[wire.PathLogIn]; n < 2 {
 		t.Errorf("the server saw %d requests; the trap that the other test guards against is gone", n)
+	}
+}
+
+// replayer looks for what a transport could repeat a request with.
+type replayer struct {
+	next http.RoundTripper
+	t    *testing.T
+}
+
+func (r replayer) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Path != wire.PathToken {
+		if _, ok := req.Body.(io.Seeker); ok || req.GetBody != nil {
+			r.t.Errorf("%s: the body can be had a second time", req.URL.Path)
+		}
+		if req.Header.Get("Idempotency-Key") != "" || req.Header.Get("X-Idempotency-Key") != "" {
+			r.t.Errorf("%s: the request is declared repeatable", req.URL.Path)
+		}
+		if !req.Close {
+			r.t.Errorf("%s: the connection is to be kept", req.URL.Path)
+		}
+	}
+	return r.next.RoundTrip(req)
+}
+
+func TestForeignTransportIsGivenNothingToRepeatARequestWith(t *testing.T) {
+	a := newAPI(t)
+	client := a.client(t, func(c *latchkey.Config) {
+		c.HTTPClient = &http.Client{Transport: replayer{&http.Transport{DisableKeepAlives: true}, t}}
+	})
+	file, err := os.Open("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, wire.PathResetPassword, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Idempotency-Key", "1")
+	req.Header.Set("X-Idempotency-Key", "1")
+	resp, err := client.Do(req, sessionID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	for _, op := range []func(context.Context, *latchkey.Client) error{logIn, logInBodyless, reset} {
+		if err := op(t.Context(), client); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
