@@ -31,7 +31,9 @@ var (
 // a mistake, and would put a client to sleep for good.
 const maxRetryAfter = 24 * time.Hour
 
-// FaultError is the refusal of the API gateway: no service saw the request.
+// FaultError is the answer of the API gateway itself. With a status below 500 no
+// service saw the request. With 5xx, a timeout of the gateway's for one, a
+// service may have seen it and acted on it.
 type FaultError struct {
 	StatusCode  int
 	Code        string // "900901"

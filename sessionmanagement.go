@@ -76,11 +76,12 @@ func (s *SessionManagementController) EndConnectivityManagementSession(
 // be on its way, the end of ctx no longer ends the call: it waits for the answer
 // until Config.Timeout is over, because leaving early would lose the password.
 //
-// Errors say what is known. [ErrNotSent], or a code of the service such as
-// [ErrPasswordMismatch] (a strike): the old password still holds. A
-// [ResponseError]: look for the new password in its RawBody. A [TransportError]
-// with MaybeSent: either password may hold; one login with the old one decides,
-// at the price of a strike if it fails.
+// Errors say what is known. [ErrNotSent], [ErrUnauthorized], [ErrThrottled], or a
+// code of the service such as [ErrPasswordMismatch] (a strike): the old password
+// still holds. A [ResponseError]: look for the new password in its RawBody. That
+// without a find, a [TransportError] with MaybeSent, a [FaultError] with status
+// 5xx, or [ErrUnexpected]: either password may hold; one login with the old one
+// decides, at the price of a strike if it fails.
 func (s *SessionManagementController) ResetConnectivityManagementPassword(
 	ctx context.Context, sessionToken Secret, body *SessionResetPasswordRequest,
 ) (*ApiResponse[SessionResetPasswordResult], error) {
