@@ -24,6 +24,7 @@
 package authority
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -96,7 +97,7 @@ type Authority struct {
 	params        HashParams
 	slots         *hashSlots
 	decoy         storedHash
-	tokens        tokenDeriver
+	tokens        *tokenDeriver
 	turns         turns
 	now           func() time.Time
 	log           *slog.Logger
@@ -114,7 +115,7 @@ func New(config Config) (*Authority, error) {
 		policy: config.Policy.withDefaults(),
 		params: config.Hash,
 		slots:  newHashSlots(config.HashSlots, config.HashQueue),
-		tokens: newTokenDeriver(config.Key),
+		tokens: &tokenDeriver{key: bytes.Clone(config.Key)},
 		now:    config.Now,
 		log:    config.Log,
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -44,51 +43,4 @@ func ListenAdmin(path string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("close the admin socket to others: %w", err), listener.Close())
 	}
 	return listener, nil
-}
-
-// connSlots holds a token for each open connection.
-type connSlots chan struct{}
-
-// limitListener bounds how many connections are open at once. Those beyond wait
-// in the system's backlog; none is refused.
-type limitListener struct {
-	net.Listener
-	slots  connSlots
-	once   sync.Once
-	closed chan struct{}
-}
-
-// Accept implements net.Listener.
-func (l *limitListener) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &limitedConn{Conn: conn, slots: l.slots}, nil
-}
-
-// Close implements net.Listener.
-func (l *limitListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
-
-// limitedConn gives its slot back when it is closed.
-type limitedConn struct {
-	net.Conn
-	slots connSlots
-	once  sync.Once
-}
-
-// Close implements net.Conn.
-func (c *limitedConn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() { <-c.slots })
-	return err
 }

@@ -41,7 +41,7 @@ func newMetrics(s *Server, version string) *metrics {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "latchkey_connections",
 			Help: "Connections that are open.",
-		}, func() float64 { return float64(len(s.slots)) }),
+		}, func() float64 { return float64(s.conns.count()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "latchkey_passwords_hashing",
 			Help: "Passwords that are being hashed.",

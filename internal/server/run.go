@@ -44,10 +44,13 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
 	public := s.httpServer(s.Handler())
 	servers := []*http.Server{public}
 	failed := make(chan error, 2)
-	var running sync.WaitGroup
+	var running, watching sync.WaitGroup
+	watch, rest := context.WithCancel(context.WithoutCancel(ctx)) // until the last connection is closed
+	defer func() { rest(); watching.Wait() }()
+	watching.Go(func() { s.conns.watch(watch) })
 	running.Go(func() { s.sweep(work) })
 	running.Go(func() {
-		listener := &limitListener{Listener: api, slots: s.slots, closed: make(chan struct{})}
+		listener := s.conns.listen(api)
 		if s.tls != nil {
 			public.TLSConfig = s.tls.Clone()
 			failed <- public.ServeTLS(listener, "", "")
@@ -56,11 +59,10 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
 		failed <- public.Serve(listener)
 	})
 	if admin != nil {
-		server := s.httpServer(AdminHandler(s.authority, s.log))
+		server, conns := s.httpServer(AdminHandler(s.authority, s.log)), newConnections(adminConnections)
 		servers = append(servers, server)
-		running.Go(func() {
-			failed <- server.Serve(&limitListener{Listener: admin, slots: make(connSlots, adminConnections), closed: make(chan struct{})})
-		})
+		watching.Go(func() { conns.watch(watch) })
+		running.Go(func() { failed <- server.Serve(conns.listen(admin)) })
 	}
 	var err error
 	select {

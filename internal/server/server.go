@@ -46,7 +46,7 @@ type Server struct {
 	tls        *tls.Config
 	log        *slog.Logger
 	drain      time.Duration
-	slots      connSlots
+	conns      *connections
 	metrics    *metrics
 	identities identities
 	draining   atomic.Bool
@@ -73,7 +73,7 @@ func New(config Config) *Server {
 	if config.MaxConnections <= 0 {
 		config.MaxConnections = defaultConnections
 	}
-	s.slots = make(connSlots, config.MaxConnections)
+	s.conns = newConnections(config.MaxConnections)
 	s.metrics = newMetrics(s, config.Version)
 	return s
 }

@@ -1,0 +1,178 @@
+package server
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// tick is how exact the deadlines of connections are.
+const tick = time.Second
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// connections are those that a listener accepted and that are still open. They
+// are bounded: those beyond wait in the system's backlog, and none is refused.
+//
+// They also keep the deadlines that net/http sets several times for each request
+// and that next to never pass. A timer for each would cost as much as a tenth of
+// a small request; noting the time and looking once a tick costs nothing.
+type connections struct {
+	slots chan struct{} // one token for each
+	start time.Time
+	now   atomic.Int64 // since start, as of the last tick
+
+	mu   sync.Mutex
+	open map[*conn]struct{}
+}
+
+func newConnections(limit int) *connections {
+	return &connections{slots: make(chan struct{}, limit), start: time.Now(), open: map[*conn]struct{}{}}
+}
+
+// count is how many there are.
+func (cs *connections) count() int { return len(cs.slots) }
+
+// watch enforces the deadlines until ctx ends.
+func (cs *connections) watch(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Since(cs.start)
+		cs.now.Store(int64(now))
+		cs.mu.Lock()
+		for c := range cs.open {
+			c.read.check(now, c.Conn.SetReadDeadline)
+			c.write.check(now, c.Conn.SetWriteDeadline)
+		}
+		cs.mu.Unlock()
+	}
+}
+
+// listen returns a listener whose connections are among these.
+func (cs *connections) listen(inner net.Listener) net.Listener {
+	return &boundedListener{Listener: inner, all: cs, closed: make(chan struct{})}
+}
+
+type boundedListener struct {
+	net.Listener
+	all    *connections
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Accept implements net.Listener.
+func (l *boundedListener) Accept() (net.Conn, error) {
+	select {
+	case l.all.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	inner, err := l.Listener.Accept()
+	if err != nil {
+		<-l.all.slots
+		return nil, err
+	}
+	c := &conn{Conn: inner, all: l.all}
+	l.all.mu.Lock()
+	defer l.all.mu.Unlock()
+	l.all.open[c] = struct{}{}
+	return c, nil
+}
+
+// Close implements net.Listener.
+func (l *boundedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+type conn struct {
+	net.Conn
+	all         *connections
+	read, write deadline
+	once        sync.Once
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() {
+		c.all.mu.Lock()
+		defer c.all.mu.Unlock()
+		delete(c.all.open, c)
+		<-c.all.slots
+	})
+	return err
+}
+
+// CloseWrite lets net/http say goodbye before it hangs up, so that a caller whose
+// request was too large reads why.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	return c.read.set(t, c.all, c.Conn.SetReadDeadline)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	return c.write.set(t, c.all, c.Conn.SetWriteDeadline)
+}
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// deadline is a time that is noted, and told to the connection only when it has
+// passed.
+type deadline struct {
+	mu     sync.Mutex
+	at     time.Duration // since connections.start; 0: none
+	passed bool          // the connection has been told
+}
+
+func (d *deadline) set(t time.Time, all *connections, tell func(time.Time) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.at = 0
+	if !t.IsZero() {
+		d.at = t.Sub(all.start)
+		if d.at <= time.Duration(all.now.Load()) {
+			d.at, d.passed = 0, true
+			return tell(longAgo)
+		}
+	}
+	if d.passed {
+		d.passed = false
+		return tell(time.Time{})
+	}
+	return nil
+}
+
+// check tells the connection if the deadline has passed now.
+func (d *deadline) check(now time.Duration, tell func(time.Time) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.at == 0 || d.at > now {
+		return
+	}
+	d.at, d.passed = 0, true
+	_ = tell(longAgo) // a connection that is closed has no need of it
+}
