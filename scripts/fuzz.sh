@@ -9,7 +9,7 @@ for package in $("$GO" list ./...); do
 	directory=$("$GO" list -f '{{.Dir}}' "$package")
 	for target in $(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$directory"/*_test.go 2>/dev/null | sed 's/^func //'); do
 		echo "fuzzing $package $target for $FUZZTIME"
-		"$GO" test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" "$package"
+		"$GO" test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 1x "$package"
 		count=$((count + 1))
 	done
 done

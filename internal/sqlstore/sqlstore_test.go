@@ -1,0 +1,194 @@
+package sqlstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// open opens a database, and closes it when the test ends unless that was done.
+func open(t *testing.T, path string) (*sqlstore.DB, func()) {
+	t.Helper()
+	db, err := sqlstore.Open(t.Context(), sqlstore.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeOnce := sync.OnceFunc(func() {
+		if err := db.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(closeOnce)
+	return db, closeOnce
+}
+
+func TestStoreInAFile(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) authority.Stores {
+		db, _ := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
+		return db.Stores()
+	})
+}
+
+func TestStoreInMemory(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) authority.Stores {
+		db, _ := open(t, "")
+		return db.Stores()
+	})
+}
+
+func TestReopenKeepsEverything(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	db, closeDB := open(t, path)
+	ctx := t.Context()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 20 {
+		check(db.CreateSession(ctx, storetest.NewSession(i, "u", start)))
+	}
+	for i := range 10 {
+		_, err := db.EndSession(ctx, storetest.Key(i), authority.End{At: start, Reason: authority.ReasonLogout})
+		check(err)
+	}
+	used := start.Add(time.Minute)
+	_, err := db.UseSession(ctx, storetest.Key(15), used, storetest.Idle)
+	check(err)
+	client := authority.Client{ID: authority.ClientID{9}, Key: "k", CreatedAt: start}
+	check(db.CreateClient(ctx, client))
+	closeDB()
+
+	db, _ = open(t, path)
+	for i := range 20 { // at once, while the index may still be filling
+		_, err := db.UseSession(ctx, storetest.Key(i), used, storetest.Idle)
+		if alive := err == nil; alive != (i >= 10) {
+			t.Errorf("after reopening, session %d alive: %v (%v)", i, alive, err)
+		}
+	}
+	if got, err := db.Client(ctx, client.ID); err != nil || got != client {
+		t.Errorf("after reopening, the client is %+v (%v)", got, err)
+	}
+	// A clean end stores the exact last use.
+	if _, err := db.UseSession(ctx, storetest.Key(14), used.Add(storetest.Idle), storetest.Idle); !errors.Is(err, authority.ErrNotFound) {
+		t.Errorf("an idle session answers %v", err)
+	}
+}
+
+func TestOpenRefusesWhatItCannotUse(t *testing.T) {
+	directory := t.TempDir()
+	refused := func(path string, want error, words string) {
+		t.Helper()
+		db, err := sqlstore.Open(t.Context(), sqlstore.Options{Path: path})
+		if err == nil {
+			_ = db.Close(t.Context())
+			t.Fatalf("%s was opened", path)
+		}
+		if want != nil && !errors.Is(err, want) || !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s was refused with: %v", path, err)
+		}
+	}
+
+	used := filepath.Join(directory, "used.db")
+	_, closeUsed := open(t, used)
+	refused(used, sqlstore.ErrInUse, "stop that server")
+	closeUsed()
+	_, closeUsed = open(t, used)
+	closeUsed()
+
+	text := filepath.Join(directory, "text.db")
+	if err := os.WriteFile(text, []byte(strings.Repeat("this is no database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(text, nil, "not a database")
+
+	folder := filepath.Join(directory, "folder.db")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	refused(folder, nil, "directory")
+	refused(filepath.Join(text, "below.db"), nil, "not a directory")
+}
+
+func TestFilesAreTheOwnersAlone(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "data")
+	db, _ := open(t, filepath.Join(directory, "latchkey.db"))
+	if err := db.CreateUser(t.Context(), authority.User{Name: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("others may read %s: %v", entry.Name(), info.Mode())
+		}
+	}
+	if len(entries) < 3 {
+		t.Errorf("saw only %d files", len(entries))
+	}
+}
+
+// TestStressLoading ends and uses sessions while the index is still filling.
+func TestStressLoading(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	const n = 6000
+	db, closeDB := open(t, path)
+	var group sync.WaitGroup
+	for worker := range 50 {
+		group.Go(func() {
+			for i := worker; i < n; i += 50 {
+				if err := db.CreateSession(context.Background(), storetest.NewSession(i, fmt.Sprint("u", i%7), start)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	closeDB()
+
+	db, _ = open(t, path)
+	for worker := range 20 {
+		group.Go(func() {
+			for i := worker; i < n; i += 20 {
+				key := storetest.Key(i)
+				if i%3 == 0 {
+					if _, err := db.EndSession(context.Background(), key, authority.End{At: start, Reason: authority.ReasonLogout}); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := db.UseSession(context.Background(), key, start, storetest.Idle); (err == nil) != (i%3 != 0) {
+					t.Errorf("session %d: %v", i, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for i := range n {
+		if _, err := db.UseSession(context.Background(), storetest.Key(i), start, storetest.Idle); (err == nil) != (i%3 != 0) {
+			t.Fatalf("session %d at the end: %v", i, err)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/sha256"
+
+	"github.com/latchkey/latchkey/internal/authority"
+)
+
+const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_keep, ending_reason`
+
+func scanUser(r row) (authority.User, error) {
+	var (
+		user             authority.User
+		changed, created int64
+		keep             []byte
+	)
+	err := r.Scan(&user.Name, &user.PasswordHash, &user.PasswordVersion, &changed, &user.Disabled, &created,
+		&user.Ending.Pending, &keep, &user.Ending.Reason)
+	user.PasswordChangedAt, user.CreatedAt = moment(changed), moment(created)
+	copy(user.Ending.Keep[:], keep)
+	return user, err
+}
+
+// CreateUser implements authority.UserStore.
+func (db *DB) CreateUser(ctx context.Context, user authority.User) error {
+	key := sha256.Sum256([]byte(user.Name))
+	return db.write(ctx, func(t tx) error {
+		n, err := t.exec(`INSERT INTO users (`+userColumns+`, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			user.Name, user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), user.Disabled,
+			micros(user.CreatedAt), user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason, key[:])
+		return wanted(n, err, authority.ErrExists)
+	})
+}
+
+// wanted answers missing where no row changed.
+func wanted(n int64, err, missing error) error {
+	if err == nil && n == 0 {
+		return missing
+	}
+	return err
+}
+
+const selectUser = `SELECT ` + userColumns + ` FROM users WHERE name = ?`
+
+// User implements authority.UserStore.
+func (db *DB) User(ctx context.Context, name string) (authority.User, error) {
+	user, found := authority.User{}, false
+	err := db.query(ctx, func(r row) (err error) {
+		user, err = scanUser(r)
+		found = true
+		return err
+	}, selectUser, name)
+	if err == nil && !found {
+		err = authority.ErrNotFound
+	}
+	return user, err
+}
+
+// UpdateUser implements authority.UserStore.
+func (db *DB) UpdateUser(ctx context.Context, name string, change func(*authority.User) error) (authority.User, error) {
+	var user authority.User
+	err := db.write(ctx, func(t tx) error {
+		found := false
+		err := t.query(func(r row) (err error) {
+			user, err = scanUser(r)
+			found = true
+			return err
+		}, selectUser, name)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return authority.ErrNotFound
+		}
+		if err := change(&user); err != nil {
+			return err
+		}
+		_, err = t.exec(`UPDATE users SET password_hash = ?, password_version = ?, password_changed_at = ?, disabled = ?,
+			ending = ?, ending_keep = ?, ending_reason = ? WHERE name = ?`,
+			user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), user.Disabled,
+			user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason, name)
+		return err
+	})
+	if err != nil {
+		return authority.User{}, err
+	}
+	return user, nil
+}
+
+// RemoveUser implements authority.UserStore.
+func (db *DB) RemoveUser(ctx context.Context, name string) error {
+	return db.write(ctx, func(t tx) error {
+		n, err := t.exec(`DELETE FROM users WHERE name = ?`, name)
+		return wanted(n, err, authority.ErrNotFound)
+	})
+}
+
+// Users implements authority.UserStore.
+func (db *DB) Users(ctx context.Context, query authority.UserQuery) ([]authority.User, error) {
+	where := ""
+	if query.Ending {
+		where = " AND ending = 1"
+	}
+	var users []authority.User
+	err := db.query(ctx, func(r row) error {
+		user, err := scanUser(r)
+		users = append(users, user)
+		return err
+	}, `SELECT `+userColumns+` FROM users WHERE name > ?`+where+` ORDER BY name LIMIT ?`, query.After, limitOr100(query.Limit))
+	return users, err
+}

@@ -1,0 +1,216 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// Bounds of the writer: how many changes one commit takes, and how many wait.
+const (
+	maxBatch   = 128
+	maxWaiting = 4096
+)
+
+// errClosed answers changes after Close.
+var errClosed = errors.New("the database is closed")
+
+// writer is the one goroutine that changes the database. What waits together is
+// committed together: a commit that reaches the disk costs the same for one
+// change as for a hundred.
+type writer struct {
+	conn   *sql.Conn
+	stmts  map[string]*sql.Stmt
+	queue  chan *change
+	closed chan struct{} // closed by stop
+	done   chan struct{} // closed when the goroutine has ended
+}
+
+// change is one atomic step. do must not keep the tx. after runs once the commit
+// has happened, before anybody is told, even when the caller has left.
+type change struct {
+	ctx    context.Context //nolint:containedctx // a change waits in a queue; its context says whether it is still wanted
+	do     func(tx) error
+	after  func()
+	err    error
+	result chan error
+}
+
+// tx is the open transaction.
+type tx struct{ w *writer }
+
+func startWriter(conn *sql.Conn) *writer {
+	w := &writer{
+		conn:   conn,
+		stmts:  map[string]*sql.Stmt{},
+		queue:  make(chan *change, maxWaiting),
+		closed: make(chan struct{}),
+		done:   make(chan struct{}),
+	}
+	go w.loop()
+	return w
+}
+
+// write runs do in a transaction of its own and returns when it is durable. When
+// ctx ends first, write returns its error, and the change may happen or not. An
+// error of do leaves the database as it was.
+func (w *writer) write(ctx context.Context, do func(tx) error, after func()) error {
+	c := &change{ctx: ctx, do: do, after: after, result: make(chan error, 1)}
+	select {
+	case <-w.closed:
+		return errClosed
+	default:
+	}
+	select {
+	case w.queue <- c:
+	case <-w.closed:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-c.result:
+		return err
+	case <-w.done:
+		select {
+		case err := <-c.result:
+			return err
+		default:
+			return errClosed
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stop lets what waits be written, and returns when the goroutine has ended.
+func (w *writer) stop() {
+	close(w.closed)
+	<-w.done
+}
+
+func (w *writer) loop() {
+	defer close(w.done)
+	for {
+		select {
+		case first := <-w.queue:
+			w.commit(w.gather(first))
+		case <-w.closed:
+			for {
+				select {
+				case first := <-w.queue:
+					w.commit(w.gather(first))
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func (w *writer) gather(first *change) []*change {
+	batch := []*change{first}
+	for len(batch) < maxBatch {
+		select {
+		case c := <-w.queue:
+			batch = append(batch, c)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit runs a batch in one transaction, each change under a savepoint, so that
+// one that fails takes back only itself.
+func (w *writer) commit(batch []*change) {
+	err := w.exec("BEGIN IMMEDIATE")
+	if err == nil {
+		for _, c := range batch {
+			if c.err = c.ctx.Err(); c.err == nil {
+				c.err = w.step(c)
+			}
+		}
+		if err = w.exec("COMMIT"); err != nil {
+			err = errors.Join(err, w.exec("ROLLBACK"))
+		}
+	}
+	for _, c := range batch {
+		if err != nil {
+			c.result <- fmt.Errorf("the database could not be written: %w", err)
+			continue
+		}
+		if c.err == nil && c.after != nil {
+			c.after()
+		}
+		c.result <- c.err
+	}
+}
+
+func (w *writer) step(c *change) error {
+	if err := w.exec("SAVEPOINT step"); err != nil {
+		return err
+	}
+	err := c.do(tx{w})
+	if err != nil {
+		err = errors.Join(err, w.exec("ROLLBACK TO step"))
+	}
+	return errors.Join(err, w.exec("RELEASE step"))
+}
+
+func (w *writer) exec(query string, arguments ...any) error {
+	_, err := tx{w}.exec(query, arguments...)
+	return err
+}
+
+// stmt prepares each query once.
+func (t tx) stmt(query string) (*sql.Stmt, error) {
+	if s := t.w.stmts[query]; s != nil {
+		return s, nil
+	}
+	s, err := t.w.conn.PrepareContext(context.Background(), query)
+	if err == nil {
+		t.w.stmts[query] = s
+	}
+	return s, err
+}
+
+// exec answers how many rows changed.
+func (t tx) exec(query string, arguments ...any) (int64, error) {
+	s, err := t.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	result, err := s.ExecContext(context.Background(), arguments...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// query calls scan for each row.
+func (t tx) query(scan func(row) error, query string, arguments ...any) error {
+	s, err := t.stmt(query)
+	if err != nil {
+		return err
+	}
+	rows, err := s.QueryContext(context.Background(), arguments...)
+	if err != nil {
+		return err
+	}
+	return each(rows, scan)
+}
+
+// row is what sql.Row and sql.Rows have in common.
+type row interface{ Scan(into ...any) error }
+
+func each(rows *sql.Rows, scan func(row) error) error {
+	defer rows.Close() //nolint:errcheck // Err tells
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
