@@ -25,6 +25,7 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 		status := f.status
 		if status == http.StatusBadRequest {
 			status = http.StatusUnauthorized
+			w.Header()["Www-Authenticate"] = []string{bearerChallenge}
 		}
 		w.Header()[wire.HeaderRequestID] = []string{requestID(r)}
 		f.write(w, status)
