@@ -156,7 +156,7 @@ func (d *tokenDeriver) mac(client Client) [accessMACBytes]byte {
 	m := &derivedMAC{id: client.ID, serial: client.TokenSerial, issuedAt: issuedAt}
 	message := append([]byte("access:"), client.ID[:]...)
 	message = binary.BigEndian.AppendUint64(message, uint64(client.TokenSerial)) //nolint:gosec // only its bits matter
-	message = binary.BigEndian.AppendUint64(message, uint64(issuedAt))           //nolint:gosec // only its bits matter
+	message = binary.BigEndian.AppendUint64(message, uint64(issuedAt))
 	hash := hmac.New(sha256.New, d.key)
 	hash.Write(message)
 	copy(m.mac[:], hash.Sum(nil))

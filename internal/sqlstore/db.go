@@ -217,17 +217,17 @@ func (db *DB) release() {
 	if db.writer != nil {
 		db.writer.stop()
 		for _, s := range db.writer.stmts {
-			_ = s.Close() //nolint:errcheck // nothing hangs on it
+			_ = s.Close() // nothing hangs on it
 		}
-		_ = db.writer.conn.Close() //nolint:errcheck // all is committed
+		_ = db.writer.conn.Close() // all is committed
 	}
 	for _, pool := range []*sql.DB{db.reads, db.writes} {
 		if pool != nil {
-			_ = pool.Close() //nolint:errcheck // all is committed
+			_ = pool.Close() // all is committed
 		}
 	}
 	if db.lock != nil {
-		_ = db.lock.Unlock() //nolint:errcheck // the lock dies with the process at the latest
+		_ = db.lock.Unlock() // the lock dies with the process at the latest
 	}
 }
 

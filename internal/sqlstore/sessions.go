@@ -215,9 +215,12 @@ func (db *DB) Sessions(ctx context.Context, query authority.SessionQuery) ([]aut
 		arguments = append(arguments, query.User)
 	}
 	if query.ID != "" {
+		if len(query.ID) != 16 {
+			return nil, nil
+		}
 		low, err := hex.DecodeString(query.ID)
-		if err != nil || len(low) != 8 {
-			return nil, nil // no session has such an ID
+		if err != nil {
+			return nil, nil //nolint:nilerr // no session has such an ID
 		}
 		high := append(append([]byte(nil), low...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
 			0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)

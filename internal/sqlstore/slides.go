@@ -110,7 +110,7 @@ func (db *DB) settleSlides(ctx context.Context) error {
 	for i := range db.sessions.shards {
 		if err := db.writeSlides(ctx, db.sessions.shards[i].slides(0)); err != nil {
 			if ctx.Err() != nil {
-				return nil //nolint:nilerr // what is left is on the safe side
+				return nil // what is left is on the safe side
 			}
 			return err
 		}

@@ -159,8 +159,8 @@ func (w *writer) step(c *change) error {
 	return errors.Join(err, w.exec("RELEASE step"))
 }
 
-func (w *writer) exec(query string, arguments ...any) error {
-	_, err := tx{w}.exec(query, arguments...)
+func (w *writer) exec(query string) error {
+	_, err := tx{w}.exec(query)
 	return err
 }
 
@@ -206,7 +206,7 @@ func (t tx) query(scan func(row) error, query string, arguments ...any) error {
 type row interface{ Scan(into ...any) error }
 
 func each(rows *sql.Rows, scan func(row) error) error {
-	defer rows.Close() //nolint:errcheck // Err tells
+	defer rows.Close() // Err tells
 	for rows.Next() {
 		if err := scan(rows); err != nil {
 			return err
