@@ -95,13 +95,3 @@ CREATE TABLE audit (
 ) STRICT;
 CREATE INDEX audit_at ON audit (at);
 CREATE INDEX audit_user ON audit (user_name, seq);
-
--- The audit trail is only ever added to.
--- +goose StatementBegin
-CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
-BEGIN SELECT raise(ABORT, 'the audit trail cannot be changed'); END;
--- +goose StatementEnd
--- +goose StatementBegin
-CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
-BEGIN SELECT raise(ABORT, 'the audit trail cannot be changed'); END;
--- +goose StatementEnd
