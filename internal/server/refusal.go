@@ -50,7 +50,7 @@ func oauth(status int, code, description string) *refusal {
 }
 
 const (
-	bearerChallenge = `Bearer realm="latchkey"`
+	bearerChallenge = `Bearer realm="latchkey"` //nolint:gosec // no credential
 	basicChallenge  = `Basic realm="latchkey", charset="UTF-8"`
 )
 

@@ -2,7 +2,6 @@ package server
 
 import (
 	"encoding/json"
-	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -106,13 +105,5 @@ func (x *exchange) decode(request any, fields ...*string) error {
 			return unreadable
 		}
 	}
-	x.patient()
 	return nil
-}
-
-// patient lifts the deadline for reading, which is for the request and would
-// otherwise end an operation that has to wait its turn: net/http listens for the
-// caller's leaving meanwhile, and takes the deadline for that.
-func (x *exchange) patient() {
-	_ = http.NewResponseController(x.w).SetReadDeadline(time.Time{}) // some writers in tests have none
 }

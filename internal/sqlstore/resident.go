@@ -38,6 +38,8 @@ const pageSize = 256
 // entry is a live session. It holds no pointer, so that the garbage collector
 // need not visit a million of them. Times are microseconds.
 type entry struct {
+	// lastUsed is negative once the session was found expired: then it stays
+	// dead, even for a clock that goes back.
 	lastUsed atomic.Int64
 	written  int64 // last_used in the table; guarded by shard.mu
 	created  int64
@@ -87,18 +89,23 @@ func (r *resident) use(key authority.SessionKey, now, idle int64) (session autho
 		return session, false, false
 	}
 	e := s.at(place)
-	last := e.lastUsed.Load()
-	if e.expired(last, now, idle) {
-		return session, false, true
+	for {
+		last := e.lastUsed.Load()
+		switch {
+		case last < 0:
+			return session, false, true
+		case e.expired(last, now, idle):
+			if e.lastUsed.CompareAndSwap(last, -last) {
+				return session, false, true
+			}
+		case last >= now || e.lastUsed.CompareAndSwap(last, now):
+			return r.session(key, e, max(last, now)), true, true
+		}
 	}
-	for last < now && !e.lastUsed.CompareAndSwap(last, now) {
-		last = e.lastUsed.Load()
-	}
-	return r.session(key, e, max(last, now)), true, true
 }
 
 func (e *entry) expired(last, now, idle int64) bool {
-	return now-last >= idle || e.expires != 0 && now >= e.expires
+	return last < 0 || now-last >= idle || e.expires != 0 && now >= e.expires
 }
 
 // session makes the public form of an entry.
@@ -109,7 +116,7 @@ func (r *resident) session(key authority.SessionKey, e *entry, last int64) autho
 		PasswordVersion: e.version,
 		Client:          r.names.text(e.client),
 		CreatedAt:       moment(e.created),
-		LastUsedAt:      moment(last),
+		LastUsedAt:      moment(max(last, -last)),
 		ExpiresAt:       moment(e.expires),
 	}
 }
@@ -156,6 +163,7 @@ func (r *resident) end(key authority.SessionKey) (last int64, known bool) {
 		return 0, false
 	}
 	last = s.at(place).lastUsed.Load()
+	last = max(last, -last)
 	delete(s.index, key)
 	s.free = append(s.free, place)
 	return last, true

@@ -51,6 +51,9 @@ func (s *shard) slides(ahead int64) []slide {
 	for key, place := range s.index {
 		e := s.at(place)
 		last := e.lastUsed.Load()
+		if last < 0 {
+			continue // dead, and about to be swept
+		}
 		if ahead > 0 && last+ahead/5 > e.written || ahead == 0 && last != e.written {
 			due = append(due, slide{key, last + ahead})
 		}
@@ -99,7 +102,8 @@ func (r *resident) lastUsed(key authority.SessionKey) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return s.at(place).lastUsed.Load(), true
+	last := s.at(place).lastUsed.Load()
+	return max(last, -last), true
 }
 
 // settleSlides writes the exact last uses, for as long as there is time. Those

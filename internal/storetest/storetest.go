@@ -311,6 +311,8 @@ func sessionIdle(t *testing.T, s authority.Stores) {
 	must(t, err)
 	_, err = s.Sessions.UseSession(ctx, Key(1), now.Add(Idle), Idle)
 	wantError(t, err, authority.ErrNotFound)
+	_, err = s.Sessions.UseSession(ctx, Key(1), now, Idle) // found dead, it stays dead
+	wantError(t, err, authority.ErrNotFound)
 	_, err = s.Sessions.UseSession(ctx, Key(2), now, Idle)
 	wantError(t, err, authority.ErrNotFound)
 }

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// token is the i-th session token of a database.
+func token(i uint64) authority.SessionToken {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("bench session "), i))
+	return authority.SessionToken(sum[:len(authority.SessionToken{})])
+}
+
+// checks asks for session after session, all over the database.
+func checks(address, bearer string, sessions uint64) load {
+	head := []byte("GET " + wire.PathVerify + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + bearer + "\r\n" +
+		wire.HeaderSessionToken + ": ")
+	return load{address: address, want: http.StatusOK, build: func(buffer []byte, i uint64) []byte {
+		buffer = append(buffer, head...)
+		buffer = append(buffer, token(i*2654435761%sessions).Reveal()...)
+		return append(buffer, "\r\n\r\n"...)
+	}}
+}
+
+// accessToken logs the API client in.
+func accessToken(ctx context.Context, address string) (string, error) {
+	form := url.Values{"grant_type": {wire.GrantTypeClient}}.Encode()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+wire.PathToken, strings.NewReader(form))
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Content-Type", wire.MediaTypeForm)
+	request.SetBasicAuth(credentials.Key, credentials.Secret.Reveal())
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	var answer wire.AccessToken
+	err = json.NewDecoder(response.Body).Decode(&answer)
+	if err == nil && answer.AccessToken == "" {
+		err = fmt.Errorf("no access token; status %d", response.StatusCode)
+	}
+	return answer.AccessToken, err
+}
+
+// benchChecks compares session checks with a handler that answers a constant.
+func benchChecks(ctx context.Context, directory string) error {
+	var targets [3]load
+	var ready time.Duration
+	for i, arguments := range [][]string{{"bare"}, {"latchkey", directory + "/few.db"}, {"latchkey", directory + "/many.db"}} {
+		p, err := start(ctx, arguments...)
+		if err != nil {
+			return err
+		}
+		defer p.stop() //nolint:errcheck // measured by then
+		ready = p.ready
+		bearer, sessions := strings.Repeat("x", 54), uint64(few)
+		if i > 0 {
+			if bearer, err = accessToken(ctx, p.address); err != nil {
+				return err
+			}
+		}
+		if i == 2 {
+			sessions = many
+		}
+		targets[i] = checks(p.address, bearer, sessions)
+	}
+	line("ready after start, 1,000,000 sessions", ready.Round(time.Millisecond).String(), "<= 500ms")
+
+	for _, l := range targets { // warm up, and let the index fill
+		if _, err := l.saturate(ctx, 2*duration, connections); err != nil {
+			return err
+		}
+	}
+	var rates [3][]float64
+	var tails [3][]time.Duration
+	for range rounds {
+		for i, l := range targets {
+			r, err := l.saturate(ctx, duration, connections)
+			if err != nil {
+				return err
+			}
+			rates[i] = append(rates[i], r.rate())
+		}
+	}
+	offered := median(rates[0]) / 2
+	for range rounds {
+		for i, l := range targets {
+			r, err := l.offer(ctx, connections, offered)
+			if err != nil {
+				return err
+			}
+			tails[i] = append(tails[i], r.quantile(0.99))
+		}
+	}
+	bare, small, large := median(rates[0]), median(rates[1]), median(rates[2])
+	line("a bare handler", fmt.Sprintf("%.0f/s", bare), "")
+	line("session check, 1,000 sessions", fmt.Sprintf("%.0f/s", small), "")
+	line("session check, 1,000,000 sessions", fmt.Sprintf("%.0f/s", large), "")
+	line("session check / bare handler", fmt.Sprintf("%.2f", small/bare), ">= 0.90")
+	line("1,000,000 sessions / 1,000 sessions", fmt.Sprintf("%.2f", large/small), ">= 0.95")
+	line(fmt.Sprintf("p99 at %.0f/s: check / bare (%v / %v)", offered, median(tails[1]).Round(time.Microsecond), median(tails[0]).Round(time.Microsecond)),
+		fmt.Sprintf("%.2f", float64(median(tails[1]))/float64(median(tails[0]))), "<= 1.50")
+	return nil
+}
+
+// benchMemory measures what a live session costs in memory.
+func benchMemory(ctx context.Context, path string) error {
+	live := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := live()
+	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path})
+	if err != nil {
+		return err
+	}
+	// A sweep waits until every session is in memory; none is idle yet.
+	if _, err := db.SweepSessions(ctx, time.Now(), time.Hour, 1); err != nil {
+		return err
+	}
+	each := float64(live()-before) / many
+	line("memory of a live session, its two hashes included", fmt.Sprintf("%.0f bytes", each), "<= 250 + 64 bytes")
+	return db.Close(context.WithoutCancel(ctx))
+}

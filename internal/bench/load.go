@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// The load generator writes requests that were built beforehand to kept-alive
+// connections and reads no more of an answer than it must. A general HTTP client
+// costs several times what the servers cost that are measured here, on the same
+// cores, and would hide the difference between them.
+
+// connections is how many connections a load is spread over.
+const connections = 64
+
+// load is what is sent to a server.
+type load struct {
+	address string
+	// build writes the i-th request into buffer, which it may grow, and returns
+	// it. i counts over all connections.
+	build func(buffer []byte, i uint64) []byte
+	// want is the status of a good answer; others count as refused, or as
+	// failures if they are not in refusals.
+	want     int
+	refusals []int
+}
+
+// result is what came of a load.
+type result struct {
+	good      int
+	refused   int
+	elapsed   time.Duration
+	latencies []time.Duration // of good answers, ascending
+}
+
+func (r result) rate() float64 { return float64(r.good) / r.elapsed.Seconds() }
+
+// quantile returns the latency that the given part of good answers stayed within.
+func (r result) quantile(q float64) time.Duration {
+	if len(r.latencies) == 0 {
+		return 0
+	}
+	return r.latencies[min(len(r.latencies)-1, int(q*float64(len(r.latencies))))]
+}
+
+// saturate sends as fast as the server answers, over every connection.
+func (l load) saturate(ctx context.Context, lasting time.Duration, conns int) (result, error) {
+	return l.run(ctx, lasting, conns, 0)
+}
+
+// offer sends at a fixed rate, whatever the server does (an open model), and
+// counts latencies from when each request was due. A request that finds its
+// connection still busy waits, and its waiting counts.
+func (l load) offer(ctx context.Context, conns int, perSecond float64) (result, error) {
+	return l.run(ctx, duration, conns, time.Duration(float64(conns)*float64(time.Second)/perSecond))
+}
+
+func (l load) run(ctx context.Context, duration time.Duration, conns int, every time.Duration) (result, error) {
+	ctx, cancel := context.WithTimeout(ctx, duration+30*time.Second)
+	defer cancel()
+	var (
+		mu     sync.Mutex
+		total  result
+		faults []error
+		group  sync.WaitGroup
+	)
+	start := time.Now()
+	for n := range conns {
+		group.Go(func() {
+			one := worker{load: l, number: uint64(n), stride: uint64(conns), every: every, start: start, end: start.Add(duration)} //nolint:gosec // a small count
+			err := one.run(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			total.good += len(one.latencies)
+			total.refused += one.refused
+			total.latencies = append(total.latencies, one.latencies...)
+			if err != nil {
+				faults = append(faults, err)
+			}
+		})
+	}
+	group.Wait()
+	total.elapsed = time.Since(start)
+	slices.Sort(total.latencies)
+	if len(faults) > 0 {
+		return total, fmt.Errorf("%s: %d of %d connections failed, first: %w", l.address, len(faults), conns, faults[0])
+	}
+	return total, nil
+}
+
+// worker is one connection.
+type worker struct {
+	load           load
+	number, stride uint64
+	every          time.Duration
+	start, end     time.Time
+	refused        int
+	latencies      []time.Duration
+	in             []byte
+}
+
+func (w *worker) run(ctx context.Context) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.load.address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // nothing was promised to the other side
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	w.in = make([]byte, 8<<10)
+	var out []byte
+	// The connections of an open model start evenly spread over the first turn.
+	due := w.start.Add(time.Duration(float64(w.every) * float64(w.number) / float64(w.stride)))
+	for i := w.number; ; i += w.stride {
+		now := time.Now()
+		if w.every == 0 {
+			due = now
+		} else if wait := due.Sub(now); wait > 0 {
+			timer := time.NewTimer(wait)
+			<-timer.C
+		}
+		if !due.Before(w.end) {
+			return nil
+		}
+		out = w.load.build(out[:0], i)
+		if _, err := conn.Write(out); err != nil {
+			return err
+		}
+		status, err := w.answer(conn)
+		if err != nil {
+			return err
+		}
+		switch {
+		case status == w.load.want:
+			w.latencies = append(w.latencies, time.Since(due))
+		case slices.Contains(w.load.refusals, status):
+			w.refused++
+		default:
+			return fmt.Errorf("answer %d instead of %d", status, w.load.want)
+		}
+		due = due.Add(w.every)
+	}
+}
+
+var contentLength = []byte("\r\nContent-Length: ")
+
+// answer reads one answer and returns its status.
+func (w *worker) answer(conn net.Conn) (int, error) {
+	got := 0
+	for {
+		n, err := conn.Read(w.in[got:])
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		got += n
+		head := bytes.Index(w.in[:got], []byte("\r\n\r\n"))
+		if head < 0 {
+			continue
+		}
+		length := 0
+		if at := bytes.Index(w.in[:head], contentLength); at >= 0 {
+			for _, c := range w.in[at+len(contentLength) : head] {
+				if c < '0' || c > '9' {
+					break
+				}
+				length = length*10 + int(c-'0')
+			}
+		}
+		for got < head+4+length {
+			n, err := conn.Read(w.in[got:])
+			if err != nil {
+				return 0, err
+			}
+			got += n
+		}
+		return strconv.Atoi(string(w.in[len("HTTP/1.1 "):len("HTTP/1.1 200")]))
+	}
+}

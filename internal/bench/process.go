@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/sqlstore"
+)
+
+// slots is how many passwords are hashed at once, here and in what is compared.
+const slots = 1
+
+// credentials are of the one API client, and password of the one user.
+var credentials = authority.Credentials{Key: "bench-key", Secret: "bench-secret"}
+
+const (
+	userName = "bench"
+	password = "correct-horse"
+)
+
+func newAuthority(db *sqlstore.DB) (*authority.Authority, error) {
+	return authority.New(authority.Config{
+		Stores:    db.Stores(),
+		Key:       []byte(strings.Repeat("benchmark", 4)),
+		HashSlots: slots,
+		Log:       slog.New(slog.DiscardHandler),
+	})
+}
+
+// serve is a process that is measured: it prints its address and serves until
+// its standard input ends.
+func serve(ctx context.Context, what string, arguments []string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	switch {
+	case what == "bare":
+		fmt.Println(listener.Addr())
+		bare := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "ok")
+		}), ReadHeaderTimeout: time.Minute}
+		go func() { <-ctx.Done(); _ = bare.Close() }()
+		if err := bare.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	case what == "latchkey" && len(arguments) == 1:
+		db, err := sqlstore.Open(ctx, sqlstore.Options{Path: arguments[0]})
+		if err != nil {
+			return err
+		}
+		rules, err := newAuthority(db)
+		if err != nil {
+			return err
+		}
+		fmt.Println(listener.Addr())
+		service := server.New(server.Config{Authority: rules, Ready: db.Ready, Log: slog.New(slog.DiscardHandler)})
+		return errors.Join(service.Run(ctx, listener, nil), db.Close(context.WithoutCancel(ctx)))
+	}
+	return fmt.Errorf("there is nothing called %q to serve", what)
+}
+
+// process is a server that is measured.
+type process struct {
+	command *exec.Cmd
+	input   io.Closer
+	address string
+	ready   time.Duration // from start until it said its address
+}
+
+// start runs this program once more, as a server.
+func start(ctx context.Context, arguments ...string) (*process, error) {
+	p := &process{command: exec.CommandContext(ctx, os.Args[0], arguments...)} //nolint:gosec // ourselves
+	p.command.Stderr = os.Stderr
+	input, err := p.command.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.input = input
+	output, err := p.command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	p.address, err = bufio.NewReader(output).ReadString('\n')
+	p.address, p.ready = strings.TrimSpace(p.address), time.Since(begin)
+	return p, err
+}
+
+func (p *process) stop() error {
+	return errors.Join(p.input.Close(), p.command.Wait())
+}
+
+// residentMiB is the memory that the process holds now, where the system tells.
+func (p *process) residentMiB() (int, bool) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.command.Process.Pid) + "/status")
+	if err != nil {
+		return 0, false
+	}
+	for _, row := range strings.Split(string(text), "\n") {
+		if rest, ok := strings.CutPrefix(row, "VmRSS:"); ok {
+			kib, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
+			return kib >> 10, err == nil
+		}
+	}
+	return 0, false
+}
+
+// seed makes a database with one user, one API client and n live sessions.
+func seed(ctx context.Context, path string, n int) error {
+	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path})
+	if err != nil {
+		return err
+	}
+	rules, err := newAuthority(db)
+	if err != nil {
+		return err
+	}
+	_, err = rules.AddUser(ctx, userName, password, authority.Origin{})
+	err = errors.Join(err, rules.AddKnownClient(ctx, "bench", credentials, authority.Origin{}))
+	var group sync.WaitGroup
+	const workers = 256
+	faults := make(chan error, workers)
+	now := time.Now()
+	for worker := range workers {
+		group.Go(func() {
+			for i := worker; i < n; i += workers {
+				session := authority.Session{Key: token(uint64(i)).Key(), User: userName, PasswordVersion: 1, //nolint:gosec // counts up
+					Client: credentials.Key, CreatedAt: now, LastUsedAt: now}
+				if err := db.CreateSession(ctx, session); err != nil {
+					faults <- err
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(faults)
+	return errors.Join(err, <-faults, db.Close(context.WithoutCancel(ctx)))
+}

@@ -1,0 +1,176 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+const (
+	undefined    = "INPUT_INVALID.RequestUndefined"
+	unreadable   = "DeserializationFailed"
+	unexpected   = "REQUEST_FAILED.UnexpectedError"
+	illegal      = "INPUT_INVALID.Request.InvalidCharacter"
+	formatOfBody = wire.MediaTypeJSON
+)
+
+// state is everything that bad input must not change.
+func (s *service) state() string {
+	s.t.Helper()
+	ctx := context.Background()
+	accounts, err := s.authority.Accounts(ctx, authority.UserQuery{})
+	s.must(err)
+	sessions, err := s.authority.Sessions(ctx, authority.SessionQuery{Ended: true})
+	s.must(err)
+	events, err := s.authority.AuditEvents(ctx, authority.AuditQuery{Limit: 100_000})
+	s.must(err)
+	clients, err := s.authority.Clients(ctx)
+	s.must(err)
+	return fmt.Sprintf("%+v %+v %+v %d", accounts, clients, sessions, len(events))
+}
+
+func TestBadBodiesGetTheDocumentedCodeAndChangeNothing(t *testing.T) {
+	s := start(t, setup{})
+	tokens := s.session(user, password)
+	long := func(n int) string { return strings.Repeat("x", n) }
+	login := func(name, password string) string {
+		return fmt.Sprintf(`{"username":%q,"password":%q}`, name, password)
+	}
+	tests := []struct{ name, path, body, code string }{
+		{"no body", wire.PathLogIn, "", undefined},
+		{"white space", wire.PathLogIn, " \n", unreadable},
+		{"no JSON", wire.PathLogIn, "username=a&password=b", unreadable},
+		{"half an object", wire.PathLogIn, `{"username":"a","password":"b"`, unreadable},
+		{"trailing garbage", wire.PathLogIn, login("a", "b") + "x", unreadable},
+		{"two objects", wire.PathLogIn, login("a", "b") + login("a", "b"), unreadable},
+		{"an array", wire.PathLogIn, `["a","b"]`, unreadable},
+		{"a string", wire.PathLogIn, `"a"`, unreadable},
+		{"a number for a name", wire.PathLogIn, `{"username":5,"password":"b"}`, unreadable},
+		{"an object for a password", wire.PathLogIn, `{"username":"a","password":{}}`, unreadable},
+		{"invalid UTF-8", wire.PathLogIn, "{\"username\":\"a\xff\",\"password\":\"b\"}", unreadable},
+		{"half a surrogate pair", wire.PathLogIn, `{"username":"a","password":"\ud800"}`, unreadable},
+		{"a byte order mark", wire.PathLogIn, "\ufeff" + login("a", "b"), unreadable},
+		{"a body over its bound", wire.PathLogIn, login("a", long(wire.MaxRequestBodyBytes)), unreadable},
+		{"a name over its bound", wire.PathLogIn, login(long(authority.MaxNameBytes+1), "b"), unreadable},
+		{"a password over its bound", wire.PathLogIn, login("a", long(authority.MaxPasswordBytes+1)), unreadable},
+		{"deep nesting", wire.PathLogIn, strings.Repeat("[", 8000), unreadable},
+		{"null", wire.PathLogIn, "null", unexpected},
+		{"an empty object", wire.PathLogIn, "{}", unexpected},
+		{"no name", wire.PathLogIn, `{"password":"b"}`, unexpected},
+		{"no password", wire.PathLogIn, `{"username":"a"}`, unexpected},
+		{"null for a password", wire.PathLogIn, `{"username":"a","password":null}`, unexpected},
+		{"an empty name", wire.PathLogIn, login("", "b"), unexpected},
+		{"an empty password", wire.PathLogIn, login("a", ""), unexpected},
+		{"an apostrophe", wire.PathLogIn, login("o'brien", "b"), illegal},
+		{"a less-than sign", wire.PathLogIn, login("a", "<script>"), illegal},
+		{"a backslash", wire.PathLogIn, login(`a\b`, "b"), illegal},
+		{"a line break", wire.PathLogIn, login("a\nb", "b"), illegal},
+		{"a NUL", wire.PathLogIn, `{"username":"a","password":"\u0000"}`, illegal},
+		{"a DEL", wire.PathLogIn, `{"username":"a\u007f","password":"b"}`, illegal},
+		{"reset: no body", wire.PathResetPassword, "", undefined},
+		{"reset: no JSON", wire.PathResetPassword, "old", unreadable},
+		{"reset: a number", wire.PathResetPassword, `{"oldPassword":1}`, unreadable},
+		{"reset: no password", wire.PathResetPassword, `{"password":"x"}`, unexpected},
+		{"reset: an apostrophe", wire.PathResetPassword, `{"oldPassword":"it's"}`, illegal},
+		{"reset: over its bound", wire.PathResetPassword, `{"oldPassword":"` + long(authority.MaxPasswordBytes+1) + `"}`, unreadable},
+	}
+	before := s.state()
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			method := "POST"
+			if test.path == wire.PathResetPassword {
+				method = "PUT"
+			}
+			r := s.do(malformed, method, test.path, test.body, append(tokens, "Content-Type", formatOfBody)...)
+			if r.status != 400 || r.code() != test.code {
+				t.Errorf("answered %d %s, want 400 %s", r.status, r.body, test.code)
+			}
+			for _, sent := range []string{"brien", "script", "xxxx"} {
+				if strings.Contains(r.body, sent) {
+					t.Errorf("the answer repeats the input: %s", r.body)
+				}
+			}
+		})
+	}
+	if after := s.state(); after != before {
+		t.Errorf("bad input changed something:\n%s\n%s", before, after)
+	}
+}
+
+func TestALoginIsReadWhateverItsTypeAndUnknownFields(t *testing.T) {
+	s := start(t, setup{})
+	bearer := s.bearer()
+	for _, contentType := range []string{"", "text/plain", wire.MediaTypeForm, "application/json; charset=utf-8", "nonsense/"} {
+		r := s.do(malformed, "POST", wire.PathLogIn, `{"extra":[1,{}],"username":"`+user+`","password":"`+password+`"}`,
+			"Authorization", bearer, "Content-Type", contentType)
+		expect(t, "a login as "+contentType, r, "ok")
+	}
+}
+
+func TestUnknownPathsAndMethodsAreFaults(t *testing.T) {
+	s := start(t, setup{})
+	for _, path := range []string{"/", "/api", wire.PathLogIn + "/", "//api/m2m/v1/session/login", "/latchkey/v1/", wire.PathAdminUsers, "/api/m2m/v1/session/login%00", "/healthz/x"} {
+		r := s.do(sound, "GET", path, "")
+		if r.status != 404 || r.code() != wire.FaultNotFound {
+			t.Errorf("%s answered %d %s, want the fault 404", path, r.status, r.body)
+		}
+	}
+	for path, allow := range map[string]string{
+		wire.PathToken: "POST", wire.PathRevoke: "POST", wire.PathLogIn: "POST", wire.PathLogOut: "POST", wire.PathResetPassword: "PUT",
+		wire.PathSession: "GET, HEAD", wire.PathOpenAPI: "GET, HEAD", wire.PathHealth: "GET, HEAD", wire.PathReady: "GET, HEAD", wire.PathMetrics: "GET, HEAD",
+	} {
+		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
+			if strings.Contains(allow, method) {
+				continue
+			}
+			r := s.do(sound, method, path, "")
+			if got := strings.Join(r.header.Values("Allow"), ", "); r.status != 405 || r.code() != wire.FaultMethod || got != allow {
+				t.Errorf("%s %s answered %d %s with Allow %q, want the fault 405 with %q", method, path, r.status, r.body, got, allow)
+			}
+		}
+	}
+}
+
+func TestHEADIsGETWithoutABody(t *testing.T) {
+	s := start(t, setup{})
+	tokens := s.session(user, password)
+	for _, path := range []string{wire.PathSession, wire.PathOpenAPI, wire.PathHealth, wire.PathReady, wire.PathMetrics} {
+		if r := s.do(sound, "HEAD", path, "", tokens...); r.status != 200 || r.body != "" {
+			t.Errorf("HEAD %s answered %d with %d bytes", path, r.status, len(r.body))
+		}
+	}
+	if r := s.do(malformed, "HEAD", wire.PathSession, ""); r.status != 401 || r.body != "" {
+		t.Errorf("HEAD without tokens answered %d with %d bytes", r.status, len(r.body))
+	}
+}
+
+func TestRequestIDsAreTakenMadeAndWrittenDown(t *testing.T) {
+	s := start(t, setup{})
+	bearer := s.bearer()
+	for sent, taken := range map[string]bool{
+		"a-Request.1_2": true, strings.Repeat("a", 64): true,
+		"": false, strings.Repeat("a", 65): false, "a b": false, "a\"b": false, "é": false, "a=b": false,
+	} {
+		r := s.do(malformed, "POST", wire.PathLogIn, `{"username":"`+user+`","password":"`+password+`"}`, "Authorization", bearer, wire.HeaderRequestID, sent)
+		got := r.header.Get(wire.HeaderRequestID)
+		if (got == sent) != taken || len(got) < 10 || len(got) > 64 {
+			t.Errorf("the request ID %q was answered as %q; want it taken: %v", sent, got, taken)
+		}
+		events, err := s.authority.AuditEvents(context.Background(), authority.AuditQuery{Last: true, Limit: 1})
+		s.must(err)
+		if events[0].RequestID != got || events[0].Client != apiKey || events[0].Address != "127.0.0.1" {
+			t.Errorf("the audit trail has %+v, want the request ID %q, the client and the address", events[0], got)
+		}
+		if !strings.Contains(s.log.String(), "request="+got) {
+			t.Errorf("the request ID %q is not in the log", got)
+		}
+	}
+	r := s.do(malformed, "GET", wire.PathVerify, "", "Authorization", bearer, wire.HeaderSessionToken, "x", wire.HeaderRequestID, "mine-1")
+	if got := r.header.Get(wire.HeaderRequestID); got != "mine-1" {
+		t.Errorf("verify answered the request ID %q, want mine-1", got)
+	}
+}

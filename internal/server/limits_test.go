@@ -1,0 +1,273 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+func TestHeadersAreBounded(t *testing.T) {
+	s := start(t, setup{})
+	tokens := s.session(user, password)
+	request := func(path string, fields ...string) string {
+		return "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: " + tokens[1] + "\r\nVZ-M2M-Token: " + tokens[3] + "\r\n" + strings.Join(fields, "") + "\r\n"
+	}
+	var different []string
+	for i := range 200 {
+		different = append(different, fmt.Sprintf("X-%d: 1\r\n", i))
+	}
+	same := make([]string, 200)
+	for i := range same {
+		same[i] = "X-Same: 1\r\n"
+	}
+	for _, path := range []string{wire.PathVerify, wire.PathSession, "/nowhere"} {
+		for name, fields := range map[string][]string{"of different names": different, "of one name": same} {
+			r := s.raw(request(path, fields...))
+			if r.status != 431 || r.code() != wire.FaultHeaders {
+				t.Errorf("%s with 200 fields %s answered %d %s, want the fault 431", path, name, r.status, r.body)
+			}
+		}
+		if r := s.raw(request(path, "X-Long: "+strings.Repeat("x", 24<<10)+"\r\n")); r.status != 431 {
+			t.Errorf("%s with a header of 24 KiB answered %d, want 431", path, r.status)
+		}
+	}
+	if r := s.raw(request(wire.PathVerify, different[:90]...)); r.status != 200 {
+		t.Errorf("a request with 93 fields answered %d %s", r.status, r.body)
+	}
+}
+
+func TestABodyOverItsBoundIsRefusedWithoutReadingIt(t *testing.T) {
+	s := start(t, setup{})
+	bearer := s.bearer()
+	// The body never comes; an answer shows that nobody waited for it.
+	r := s.raw("POST " + wire.PathLogIn + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: " + bearer + "\r\nContent-Length: 1000000000\r\n\r\n")
+	expect(t, "a login that announces a gigabyte", r, unreadable)
+}
+
+func TestConnectionsBeyondTheBoundWait(t *testing.T) {
+	s := start(t, setup{server: server.Config{MaxConnections: 2}})
+	var open []net.Conn
+	for range 2 {
+		conn, err := net.Dial("tcp", s.address)
+		s.must(err)
+		defer func() { _ = conn.Close() }()
+		// Having an answer means that the connection was accepted.
+		_, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+		s.must(err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		s.must(err)
+		s.must(response.Body.Close())
+		open = append(open, conn)
+	}
+	third := make(chan int)
+	go func() {
+		third <- s.rawUnchecked("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").status
+	}()
+	select {
+	case status := <-third:
+		t.Fatalf("a third connection was answered %d while two were open", status)
+	case <-time.After(100 * time.Millisecond):
+	}
+	s.must(open[0].Close())
+	if status := <-third; status != 200 {
+		t.Errorf("once there was room the third connection was answered %d", status)
+	}
+}
+
+// pipes is a listener without a network, so that time stands still but for the
+// deadlines.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.conns:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error { close(p.closed); return nil }
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+func (p *pipes) dial() net.Conn {
+	ours, theirs := net.Pipe()
+	p.conns <- theirs
+	return ours
+}
+
+// inBubble runs a service in a bubble of synctest, where deadlines pass as soon
+// as everybody waits.
+func inBubble(t *testing.T, stores func(*sqlstore.DB) authority.Stores, test func(p *pipes, bearer string)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		db, err := sqlstore.Open(ctx, sqlstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := authority.New(authority.Config{Stores: stores(db), Key: make([]byte, 32), Hash: authority.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.AddKnownClient(ctx, "the tests", authority.Credentials{Key: apiKey, Secret: apiSecret}, authority.Origin{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.AddUser(ctx, user, secret.Text(password), authority.Origin{}); err != nil {
+			t.Fatal(err)
+		}
+		token, err := a.IssueAccessToken(ctx, apiKey, apiSecret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		running, stop := context.WithCancel(ctx)
+		done := make(chan error)
+		p := newPipes()
+		go func() { done <- server.New(server.Config{Authority: a}).Run(running, p, nil) }()
+		test(p, "Bearer "+token.Token.Reveal())
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := db.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func plain(db *sqlstore.DB) authority.Stores { return db.Stores() }
+
+func loginRequest(bearer, body string) string {
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s", wire.PathLogIn, bearer, len(body), body)
+}
+
+const goodLogin = `{"username":"` + user + `","password":"` + password + `"}`
+
+func TestASlowCallerLosesTheConnection(t *testing.T) {
+	whole := func(bearer string) string { return loginRequest(bearer, goodLogin) }
+	tests := []struct {
+		name        string
+		send        func(bearer string) string
+		from, until time.Duration
+	}{
+		{"that says nothing", func(string) string { return "" }, 10 * time.Second, 11 * time.Second},
+		{"that never ends its header", func(b string) string { return whole(b)[:40] }, 10 * time.Second, 11 * time.Second},
+		{"that never ends its body", func(b string) string { return whole(b)[:len(whole(b))-1] }, 10 * time.Second, 12 * time.Second},
+		{"that sends no second request", func(string) string { return "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" }, 2 * time.Minute, 2*time.Minute + time.Second},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, plain, func(p *pipes, bearer string) {
+				conn := p.dial()
+				defer func() { _ = conn.Close() }()
+				began := time.Now()
+				go func() { _, _ = io.WriteString(conn, test.send(bearer)) }()
+				answer, err := io.ReadAll(conn)
+				if took := time.Since(began); took < test.from || took > test.until || err != nil {
+					t.Errorf("the connection was closed after %v (%v), want %v to %v; it answered:\n%s", took, err, test.from, test.until, answer)
+				}
+				if strings.Contains(string(answer), "sessionToken") {
+					t.Errorf("half a request logged in:\n%s", answer)
+				}
+			})
+		})
+	}
+}
+
+func TestACallerThatNeverReadsLosesTheConnection(t *testing.T) {
+	inBubble(t, plain, func(p *pipes, _ string) {
+		conn := p.dial()
+		defer func() { _ = conn.Close() }()
+		began := time.Now()
+		_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+		for err == nil { // the answer is never read, so sooner or later nothing is taken
+			_, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+		if took := time.Since(began); took < time.Minute || took > 62*time.Second {
+			t.Errorf("the connection was closed after %v (%v), want a minute", took, err)
+		}
+	})
+}
+
+// A slow caller holds a connection, and nothing that others need.
+func TestSlowCallersHoldNoHashSlot(t *testing.T) {
+	inBubble(t, plain, func(p *pipes, bearer string) {
+		for range 500 {
+			conn := p.dial()
+			defer func() { _ = conn.Close() }()
+			whole := loginRequest(bearer, goodLogin)
+			if _, err := io.WriteString(conn, whole[:len(whole)-1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		conn := p.dial()
+		defer func() { _ = conn.Close() }()
+		if _, err := io.WriteString(conn, loginRequest(bearer, goodLogin)); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || response.StatusCode != 200 || time.Since(began) > time.Second {
+			t.Errorf("a login among slow callers: %v, %v after %v", response, err, time.Since(began))
+		}
+	})
+}
+
+// held is a store whose CreateSession waits.
+type held struct {
+	authority.SessionStore
+	release chan struct{}
+}
+
+func (h held) CreateSession(ctx context.Context, session authority.Session) error {
+	select {
+	case <-h.release:
+		return h.SessionStore.CreateSession(ctx, session)
+	case <-ctx.Done():
+		return errors.Join(errors.New("the caller left"), ctx.Err())
+	}
+}
+
+// The bound on how long a request may take to arrive must not end an operation
+// that has to wait its turn.
+func TestAnOperationMayTakeLongerThanARequest(t *testing.T) {
+	release := make(chan struct{})
+	holding := func(db *sqlstore.DB) authority.Stores {
+		stores := db.Stores()
+		release = make(chan struct{}) // of this bubble
+		stores.Sessions = held{stores.Sessions, release}
+		return stores
+	}
+	inBubble(t, holding, func(p *pipes, bearer string) {
+		conn := p.dial()
+		defer func() { _ = conn.Close() }()
+		time.AfterFunc(25*time.Second, func() { close(release) })
+		if _, err := io.WriteString(conn, loginRequest(bearer, goodLogin)); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || response.StatusCode != 200 {
+			t.Errorf("a login that took 25 seconds: %v, %v", response, err)
+		}
+	})
+}

@@ -1,0 +1,160 @@
+package server_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+const (
+	wrong  = "REQUEST_FAILED.Login.InvalidCredentials"
+	locked = "REQUEST_FAILED.Login.AccountLocked"
+)
+
+// events counts the audit events of a kind.
+func (s *service) events(kind authority.EventKind) int {
+	s.t.Helper()
+	all, err := s.authority.AuditEvents(context.Background(), authority.AuditQuery{Limit: 100_000})
+	s.must(err)
+	n := 0
+	for _, event := range all {
+		if event.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFiveFailuresInARowLockAnybody(t *testing.T) {
+	s := start(t, setup{})
+	bearer := s.bearer()
+	answers := map[string][]string{}
+	for _, name := range []string{user, "nobody-of-that-name"} {
+		for attempt := range 5 {
+			r := s.login(bearer, name, "a wrong one")
+			expect(t, name+"'s failure", r, wrong)
+			answers[name] = append(answers[name], r.body)
+			if attempt < 4 {
+				continue
+			}
+			for _, guess := range []string{"a wrong one", password} {
+				r := s.login(bearer, name, guess)
+				expect(t, name+"'s login once locked", r, locked)
+				answers[name] = append(answers[name], r.body)
+			}
+		}
+	}
+	for i, known := range answers[user] {
+		if unknown := answers["nobody-of-that-name"][i]; known != unknown {
+			t.Errorf("answer %d tells who exists: %s and %s", i, known, unknown)
+		}
+	}
+	s.clock.advance(30 * 24 * time.Hour)
+	expect(t, "a login a month later", s.login(s.bearer(), user, password), locked)
+	s.must(s.post(wire.PathAdminUserUnlock, wire.AdminName{Name: user}, nil))
+	expect(t, "a login once unlocked", s.login(s.bearer(), user, password), "ok")
+}
+
+func TestASuccessResetsTheCount(t *testing.T) {
+	s := start(t, setup{})
+	bearer := s.bearer()
+	for range 3 {
+		for range 4 {
+			expect(t, "a failure", s.login(bearer, user, "a wrong one"), wrong)
+		}
+		expect(t, "the right password after four failures", s.login(bearer, user, password), "ok")
+	}
+}
+
+func TestALockLeavesLiveSessionsAlone(t *testing.T) {
+	s := start(t, setup{})
+	tokens := s.session(user, password)
+	s.must(s.post(wire.PathAdminUserLock, wire.AdminName{Name: user}, nil))
+	expect(t, "a login after an operator locked", s.login(tokens[1], user, password), locked)
+	expect(t, "a check of the session from before", s.verify(tokens), "ok")
+	expect(t, "a reset while locked", s.reset(tokens, password), locked)
+}
+
+func TestALockLiftsByItselfWhereThePolicySaysSo(t *testing.T) {
+	s := start(t, setup{policy: authority.Policy{UnlockAfter: 15 * time.Minute}})
+	bearer := s.bearer()
+	for range 5 {
+		expect(t, "a failure", s.login(bearer, user, "a wrong one"), wrong)
+	}
+	s.clock.advance(15*time.Minute - time.Second)
+	expect(t, "a login just before", s.login(bearer, user, password), locked)
+	s.clock.advance(time.Second)
+	expect(t, "a login when the lock lifts", s.login(bearer, user, password), "ok")
+}
+
+func TestADisabledUserIsRefusedLikeAWrongPassword(t *testing.T) {
+	s := start(t, setup{})
+	tokens := s.session(user, password)
+	s.must(s.post(wire.PathAdminUserDisable, wire.AdminName{Name: user}, nil))
+	expect(t, "a check after the user was disabled", s.verify(tokens), expired)
+	for range 6 {
+		expect(t, "the right password of a disabled user", s.login(tokens[1], user, password), wrong)
+	}
+	s.must(s.post(wire.PathAdminUserEnable, wire.AdminName{Name: user}, nil))
+	expect(t, "a check after the user was enabled", s.verify(tokens), expired)
+	expect(t, "a login after the user was enabled", s.login(tokens[1], user, password), "ok")
+}
+
+// together runs n calls at once and counts what they answered.
+func together(n int, call func(i int) reply) map[string]int {
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	counts := map[string]int{}
+	begin := make(chan struct{})
+	for i := range n {
+		group.Go(func() {
+			<-begin
+			code := call(i).code()
+			mu.Lock()
+			defer mu.Unlock()
+			counts[code]++
+		})
+	}
+	close(begin)
+	group.Wait()
+	return counts
+}
+
+func TestOfManyWrongLoginsAtOnceFiveAreEvaluated(t *testing.T) {
+	s := start(t, setup{})
+	bearer := s.bearer()
+	for _, name := range []string{user, "nobody-of-that-name"} {
+		before := s.events(authority.EventLogInFailed)
+		counts := together(200, func(int) reply { return s.login(bearer, name, "a wrong one") })
+		if counts[wrong] != 5 || counts[locked] != 195 {
+			t.Errorf("200 wrong logins of %s at once answered %v, want 5 wrong and 195 locked", name, counts)
+		}
+		if got := s.events(authority.EventLogInFailed) - before; got != 5 {
+			t.Errorf("the audit trail tells of %d evaluated passwords of %s, want 5", got, name)
+		}
+	}
+}
+
+func TestManyRightLoginsAtOnceAllSucceed(t *testing.T) {
+	s := start(t, setup{queue: 200})
+	bearer := s.bearer()
+	if counts := together(100, func(int) reply { return s.login(bearer, user, password) }); counts["ok"] != 100 {
+		t.Errorf("100 right logins at once answered %v", counts)
+	}
+	if got := s.events(authority.EventLogIn); got != 100 {
+		t.Errorf("the audit trail tells of %d logins, want 100", got)
+	}
+}
+
+func TestOfManyLogoutsAtOnceOneSucceeds(t *testing.T) {
+	s := start(t, setup{})
+	tokens := s.session(user, password)
+	counts := together(50, func(int) reply { return s.do(sound, "POST", wire.PathLogOut, "", tokens...) })
+	if counts["ok"] != 1 || counts[expired] != 49 {
+		t.Errorf("50 logouts of one session at once answered %v, want one ok and 49 expired", counts)
+	}
+}

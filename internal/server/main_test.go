@@ -1,0 +1,303 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/latchkey/latchkey/internal/apitest"
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What the tests know of the service they start.
+const (
+	apiKey    = "demo-key"
+	apiSecret = "demo-secret-4c1d"
+	user      = "zbeeblebrox"
+	password  = "IMgr8-and-more"
+)
+
+// clock is a clock that tests move.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// logBuffer is what the service logged.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// setup says what is unusual about a service.
+type setup struct {
+	path      string // of the database; "": in memory
+	keepState bool   // the database has the client and the user already
+	policy    authority.Policy
+	hash      authority.HashParams
+	slots     int
+	queue     int
+	stores    func(*sqlstore.DB) authority.Stores
+	server    server.Config
+	listener  net.Listener
+	level     slog.Level
+}
+
+// service is a running service with a real database, one API client and one user.
+type service struct {
+	t         testing.TB
+	clock     *clock
+	log       *logBuffer
+	db        *sqlstore.DB
+	authority *authority.Authority
+	server    *server.Server
+	address   string
+	admin     *server.AdminClient
+	http      *http.Client
+	contract  *apitest.Contract
+	stop      func() error // ends the service and closes the database; may be called again
+	secrets   []string     // none of which may be logged
+}
+
+func start(t testing.TB, with setup) *service {
+	t.Helper()
+	s := &service{t: t, clock: &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}, log: &logBuffer{}, contract: apitest.Load(t)}
+	s.secrets = []string{apiSecret, password, base64.StdEncoding.EncodeToString([]byte(apiKey + ":" + apiSecret))}
+	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: with.level}))
+	ctx := context.Background()
+	var err error
+	if s.db, err = sqlstore.Open(ctx, sqlstore.Options{Path: with.path, Log: log}); err != nil {
+		t.Fatal(err)
+	}
+	stores := s.db.Stores()
+	if with.stores != nil {
+		stores = with.stores(s.db)
+	}
+	if with.hash == (authority.HashParams{}) {
+		with.hash = authority.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}
+	}
+	s.authority, err = authority.New(authority.Config{
+		Stores: stores, Key: bytes.Repeat([]byte("k"), 32), Policy: with.policy, Hash: with.hash,
+		HashSlots: with.slots, HashQueue: with.queue, Now: s.clock.Now, Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !with.keepState {
+		s.must(s.authority.AddKnownClient(ctx, "the tests", authority.Credentials{Key: apiKey, Secret: apiSecret}, authority.Origin{}))
+		s.addUser(user, password)
+	}
+	with.server.Authority, with.server.Log = s.authority, log
+	if with.server.Ready == nil {
+		with.server.Ready = s.db.Ready
+	}
+	s.server = server.New(with.server)
+	if with.listener == nil {
+		if with.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.address = with.listener.Addr().String()
+	socket := filepath.Join(t.TempDir(), "admin.sock")
+	admin, err := server.ListenAdmin(socket)
+	s.must(err)
+	s.admin = server.NewAdminClient(socket)
+	transport := &http.Transport{}
+	s.http = &http.Client{Transport: s.contract.Transport(t, transport)}
+
+	running, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- s.server.Run(running, with.listener, admin) }()
+	s.stop = sync.OnceValue(func() error {
+		transport.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			return err
+		}
+		return s.db.Close(ctx)
+	})
+	t.Cleanup(func() {
+		s.must(s.stop())
+		for _, text := range s.secrets {
+			if strings.Contains(s.log.String(), text) {
+				t.Errorf("the log holds the secret %q", text)
+			}
+		}
+	})
+	return s
+}
+
+func (s *service) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *service) addUser(name, password string) {
+	s.t.Helper()
+	_, err := s.authority.AddUser(context.Background(), name, secret.Text(password), authority.Origin{})
+	s.must(err)
+}
+
+// reply is an answer that was read to its end.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// code is what the answer says: "ok", or the error's code.
+func (r reply) code() string {
+	if r.status == http.StatusOK {
+		return "ok"
+	}
+	var body struct {
+		ErrorCode string `json:"errorCode"`
+		Fault     struct {
+			Code string `json:"code"`
+		} `json:"fault"`
+		Error string `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(r.body), &body); err != nil {
+		return "not JSON: " + r.body
+	}
+	return string(wire.CodeOf(body.ErrorCode)) + body.Fault.Code + body.Error
+}
+
+// field reads a text field of a JSON answer.
+func (r reply) field(name string) string {
+	var body map[string]any
+	if json.Unmarshal([]byte(r.body), &body) != nil {
+		return ""
+	}
+	text, _ := body[name].(string)
+	return text
+}
+
+// do sends a request through the contract. Headers come as pairs; a pair for a
+// header that is there already adds a second one.
+func (s *service) do(ctx context.Context, method, path, body string, headers ...string) reply {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+s.address+path, strings.NewReader(body))
+	s.must(err)
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Add(headers[i], headers[i+1])
+	}
+	response, err := s.http.Do(request)
+	s.must(err)
+	text, err := io.ReadAll(response.Body)
+	s.must(err)
+	s.must(response.Body.Close())
+	return reply{response.StatusCode, response.Header, string(text)}
+}
+
+var (
+	sound     = context.Background()
+	malformed = apitest.Malformed(context.Background())
+)
+
+func basic(key, secret string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(key+":"+secret))
+}
+
+// token asks for the access token.
+func (s *service) token() reply {
+	s.t.Helper()
+	r := s.do(sound, "POST", wire.PathToken, "grant_type=client_credentials",
+		"Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm)
+	s.secrets = append(s.secrets, r.field("access_token"))
+	return r
+}
+
+// bearer is the value of an Authorization header that is good.
+func (s *service) bearer() string {
+	s.t.Helper()
+	return "Bearer " + s.token().field("access_token")
+}
+
+// login tries to log in. It may be called from several goroutines.
+func (s *service) login(bearer, name, password string) reply {
+	s.t.Helper()
+	body, err := json.Marshal(wire.LogInRequest{Username: name, Password: password})
+	s.must(err)
+	return s.do(sound, "POST", wire.PathLogIn, string(body), "Authorization", bearer, "Content-Type", wire.MediaTypeJSON)
+}
+
+// session logs the user in and answers both tokens as headers.
+func (s *service) session(name, password string) []string {
+	s.t.Helper()
+	bearer := s.bearer()
+	r := s.login(bearer, name, password)
+	if r.status != http.StatusOK {
+		s.t.Fatalf("the login of %s answered %d %s", name, r.status, r.body)
+	}
+	s.secrets = append(s.secrets, r.field("sessionToken"))
+	return []string{"Authorization", bearer, wire.HeaderSessionToken, r.field("sessionToken")}
+}
+
+func (s *service) verify(tokens []string) reply {
+	s.t.Helper()
+	return s.do(sound, "GET", wire.PathVerify, "", tokens...)
+}
+
+func (s *service) reset(tokens []string, old string) reply {
+	s.t.Helper()
+	body, err := json.Marshal(wire.ResetPasswordRequest{OldPassword: old})
+	s.must(err)
+	return s.do(sound, "PUT", wire.PathResetPassword, string(body), append(tokens, "Content-Type", wire.MediaTypeJSON)...)
+}
+
+func (s *service) post(path string, body, answer any) error {
+	return s.admin.Post(context.Background(), path, body, answer)
+}
+
+// expect fails the test where the answer is another one.
+func expect(t testing.TB, what string, got reply, code string) {
+	t.Helper()
+	if got.code() != code {
+		t.Errorf("%s answered %d %s, want %s", what, got.status, got.body, code)
+	}
+}
