@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// What everybody knows of the demo.
+const (
+	demoKey      = "demo-key"
+	demoSecret   = "demo-secret"
+	demoUser     = "zbeeblebrox"
+	demoPassword = "IMgr8"
+)
+
+// seed adds the demo's user and API client to a directory that has no clients
+// yet, and reports whether the demo's accounts are there to be told about. The
+// client comes last, so that a start that was cut off is made up for.
+func (a *app) seed(ctx context.Context, f *serveFlags, rules *authority.Authority) (seeded bool, err error) {
+	if !f.demo {
+		return false, nil
+	}
+	clients, err := rules.Clients(ctx)
+	if err != nil {
+		return false, fail(exitFailed, "%w; nothing was started", err)
+	}
+	if len(clients) > 0 {
+		return false, nil
+	}
+	origin := authority.Origin{Address: "demo"}
+	_, err = rules.AddUser(ctx, demoUser, demoPassword, origin)
+	if err == nil || errors.Is(err, authority.ErrExists) {
+		err = rules.AddKnownClient(ctx, "demo", authority.Credentials{Key: demoKey, Secret: demoSecret}, origin)
+	}
+	if err != nil {
+		return false, fail(exitFailed, "the demo's accounts cannot be added: %w; nothing was started", err)
+	}
+	return true, nil
+}
+
+// isEmpty reports whether nobody could use the service yet.
+func isEmpty(ctx context.Context, rules *authority.Authority) (bool, error) {
+	users, err := rules.Accounts(ctx, authority.UserQuery{Limit: 1})
+	if err != nil {
+		return false, fail(exitFailed, "%w; nothing was started", err)
+	}
+	clients, err := rules.Clients(ctx)
+	if err != nil {
+		return false, fail(exitFailed, "%w; nothing was started", err)
+	}
+	return len(users) == 0 || len(clients) == 0, nil
+}
+
+// announcement is what a person is told when the service is up.
+type announcement struct {
+	*serveFlags
+	url         string
+	throwaway   bool
+	seeded      bool
+	empty       bool
+	fingerprint string
+	dataIsSet   bool
+	log         *slog.Logger
+}
+
+// announce tells a person where the service is and what to do next. Where
+// programs read the log, it is one line of that.
+func (a *app) announce(n announcement) {
+	exposed := !n.listensLocally() && n.tlsCert == "" && !n.tlsSelfSigned
+	const warning = "passwords and tokens travel in the clear to other machines; use --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that speaks TLS"
+	if n.logFormat == "json" {
+		n.log.Info("listening", "url", n.url, "data", n.data, "version", buildVersion(debug.ReadBuildInfo()))
+		if exposed {
+			n.log.Warn(warning)
+		}
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "latchkey %s serves the session API on %s\n", buildVersion(debug.ReadBuildInfo()), n.url)
+	where, err := filepath.Abs(n.data)
+	if err != nil {
+		where = n.data
+	}
+	if n.throwaway {
+		where += ", removed when this stops"
+	}
+	fmt.Fprintf(&b, "\n  data         %s\n", where)
+	if n.tlsSelfSigned {
+		fmt.Fprintf(&b, "  certificate  %s, new with every start\n  fingerprint  SHA-256 %s\n", n.certificatePath(), n.fingerprint)
+	}
+	if n.seeded {
+		fmt.Fprintf(&b, "  API key      %s, secret %s\n  user         %s, password %s\n", demoKey, demoSecret, demoUser, demoPassword)
+	}
+	switch {
+	case n.seeded:
+		n.tryIt(&b)
+	case n.demo:
+		fmt.Fprintf(&b, "\nThis directory was used before, so the demo's accounts are as they were left, if\nthey were ever there.\n")
+	case n.empty:
+		option := ""
+		if n.dataIsSet {
+			option = " --data " + shellQuote(n.data)
+		}
+		fmt.Fprintf(&b, "\nNobody can use it yet. In another terminal, add a user and an API client:\n\n"+
+			"  latchkey user add NAME%s\n  latchkey client add LABEL%s\n", option, option)
+	}
+	if exposed {
+		fmt.Fprintf(&b, "\nWARNING: %s.\n", warning)
+	}
+	b.WriteString("\nStop it with Ctrl-C.\n\n")
+	_, _ = io.WriteString(a.Err, b.String()) // the service runs whether anybody reads this or not
+}
+
+// tryIt prints lines that work as they are pasted.
+func (n *announcement) tryIt(b *strings.Builder) {
+	curl, trust := "curl -s", ""
+	if n.tlsSelfSigned {
+		curl += " --cacert " + shellQuote(n.certificatePath())
+		trust = " LATCHKEY_CA_FILE=" + shellQuote(n.certificatePath())
+	}
+	const bearer = `-H "Authorization: Bearer $BEARER"` //nolint:gosec // a shell variable
+	const session = `-H "` + wire.HeaderSessionToken + `: $SESSION"`
+	fmt.Fprintf(b, `
+Get an access token, log in, look at the session, log out. In another terminal, paste:
+
+  URL=%s
+  BEARER=$(%s -u %s:%s -d grant_type=client_credentials $URL%s | cut -d '"' -f 4)
+  SESSION=$(%s %s -d '{"username":"%s","password":"%s"}' $URL%s | cut -d '"' -f 4)
+  %s %s %s $URL%s
+  %s -X POST %s %s $URL%s
+`,
+		n.url,
+		curl, demoKey, demoSecret, wire.PathToken,
+		curl, bearer, demoUser, demoPassword, wire.PathLogIn,
+		curl, bearer, session, wire.PathSession,
+		curl, bearer, session, wire.PathLogOut)
+	fmt.Fprintf(b, `
+Or with this program:
+
+  export LATCHKEY_URL=%s LATCHKEY_API_KEY=%s LATCHKEY_API_SECRET=%s LATCHKEY_USER=%s%s
+  echo %s | latchkey login --password-stdin
+  latchkey request GET %s
+  latchkey logout
+  latchkey audit --data %s
+`, n.url, demoKey, demoSecret, demoUser, trust, demoPassword, wire.PathSession, shellQuote(n.data))
+}
+
+func (f *serveFlags) listensLocally() bool {
+	host, _, err := net.SplitHostPort(f.listen)
+	return err == nil && isLoopback(host)
+}
+
+// shellQuote makes a path one word of a shell's command line.
+func shellQuote(text string) string {
+	const harmless = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=@,+"
+	if text != "" && strings.Trim(text, harmless) == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

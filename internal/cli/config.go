@@ -1,0 +1,322 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+const defaultConfigHint = "latchkey/config.yaml in the user's config directory"
+
+// envPrefix begins the names of the variables: --idle-timeout is
+// LATCHKEY_IDLE_TIMEOUT, and idle-timeout in the config file.
+const envPrefix = "LATCHKEY_"
+
+// maxConfigBytes bounds the config file. All settings together need no more than
+// a few hundred bytes.
+const maxConfigBytes = 1 << 20
+
+// config layers what the user says: a flag beats the environment, that beats the
+// config file, and that the default. The values are looked at only when all
+// layers are known, so that everything wrong is told at once.
+type config struct {
+	path  string
+	known []string // the names of all settings of all commands
+}
+
+// settingMark is the annotation of flags that are settings: they can also come
+// from the environment and the config file. Others say what one call is to do
+// (--yes, --follow), and an environment that said so forever would be a trap.
+const settingMark = "latchkey/setting"
+
+// settings marks flags as settings.
+func settings(flags *pflag.FlagSet, names ...string) {
+	for _, name := range names {
+		flag := flags.Lookup(name)
+		if flag.Annotations == nil {
+			flag.Annotations = map[string][]string{}
+		}
+		flag.Annotations[settingMark] = []string{"true"}
+	}
+}
+
+func isSetting(flag *pflag.Flag) bool { return flag.Annotations[settingMark] != nil }
+
+func variable(name string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// pending holds what was said of a flag until resolve looks at it.
+type pending struct {
+	pflag.Value
+	raw    []string
+	source string // where a value that is not from the command line came from
+}
+
+// Set implements pflag.Value. It never fails; resolve tells what is wrong.
+func (p *pending) Set(value string) error {
+	p.raw = append(p.raw, value)
+	return nil
+}
+
+// prepare wraps every flag and learns the names of the settings.
+func (c *config) prepare(command *cobra.Command) {
+	wrap := func(flag *pflag.Flag) {
+		if _, done := flag.Value.(*pending); done || flag.Name == "help" {
+			return
+		}
+		flag.Value = &pending{Value: flag.Value}
+		if isSetting(flag) {
+			flag.Usage += " [" + variable(flag.Name) + "]"
+			if !slices.Contains(c.known, flag.Name) {
+				c.known = append(c.known, flag.Name)
+			}
+		}
+	}
+	command.PersistentFlags().VisitAll(wrap)
+	command.Flags().VisitAll(wrap)
+	for _, child := range command.Commands() {
+		c.prepare(child)
+	}
+}
+
+// resolve gives every flag of the command its value, or answers everything that
+// is wrong with them.
+func (c *config) resolve(command *cobra.Command) error {
+	var wrong faults
+	flags := command.Flags()
+	c.apply(flags.Lookup("config"), nil, &wrong)
+	var file map[string]entry
+	wanted := false
+	flags.VisitAll(func(flag *pflag.Flag) { wanted = wanted || isSetting(flag) && flag.Name != "config" })
+	if wanted {
+		var err error
+		if file, err = c.readFile(&wrong); err != nil {
+			return err
+		}
+	}
+	flags.VisitAll(func(flag *pflag.Flag) {
+		if flag.Name != "config" {
+			c.apply(flag, file, &wrong)
+		}
+	})
+	return wrong.err()
+}
+
+// apply finds the layer that decides on a flag and hands its value over.
+func (c *config) apply(flag *pflag.Flag, file map[string]entry, wrong *faults) {
+	if flag == nil {
+		return
+	}
+	p, ok := flag.Value.(*pending)
+	if !ok {
+		return
+	}
+	if p.source = "--" + flag.Name; !flag.Changed && isSetting(flag) {
+		value, inEnv := os.LookupEnv(variable(flag.Name))
+		inFile, ok := file[flag.Name]
+		switch {
+		case inEnv && value != "": // an empty variable is one that is not set
+			p.source, p.raw = variable(flag.Name), []string{value}
+		case ok:
+			p.source, p.raw = inFile.source, []string{inFile.value}
+		}
+	}
+	for _, value := range p.raw {
+		if err := p.Value.Set(value); err != nil {
+			wrong.add("%s %q: %s", p.source, value, plainParseError(flag, err))
+		}
+	}
+}
+
+// plainParseError says what a value should have looked like.
+func plainParseError(flag *pflag.Flag, err error) string {
+	switch flag.Value.Type() {
+	case "duration":
+		return "this is no duration; write it like 90s, 20m or 12h"
+	case "int", "uint", "uint32":
+		return "this is no number that fits here"
+	case "bool":
+		return "this is neither true nor false"
+	}
+	return err.Error()
+}
+
+// source answers where the value of a flag came from, for complaints about it.
+func source(command *cobra.Command, name string) string {
+	if p, ok := command.Flags().Lookup(name).Value.(*pending); ok && p.source != "" {
+		return p.source
+	}
+	return "--" + name
+}
+
+// isSet reports whether some layer set a flag.
+func isSet(command *cobra.Command, name string) bool {
+	p, ok := command.Flags().Lookup(name).Value.(*pending)
+	return ok && len(p.raw) > 0
+}
+
+// entry is a value of the config file and where it stands.
+type entry struct{ value, source string }
+
+// readFile reads the config file, if there is one. What is wrong in it goes to
+// wrong; an error means that it could not be read at all.
+func (c *config) readFile(wrong *faults) (map[string]entry, error) {
+	path := c.path
+	if path == "" {
+		directory, err := os.UserConfigDir()
+		if err != nil {
+			return nil, nil //nolint:nilerr // no home, so no config file there
+		}
+		path = filepath.Join(directory, "latchkey", "config.yaml")
+	}
+	text, err := readBounded(path, maxConfigBytes)
+	if errors.Is(err, fs.ErrNotExist) && c.path == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, usage("the config file cannot be read: %w; nothing was done", err)
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return nil, usage("the config file %s is not YAML: %s; nothing was done", path, strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
+	}
+	if len(document.Content) == 0 {
+		return nil, nil // an empty file
+	}
+	return c.readKeys(path, document.Content[0], wrong), nil
+}
+
+func (c *config) readKeys(path string, top *yaml.Node, wrong *faults) map[string]entry {
+	if top.Kind != yaml.MappingNode {
+		wrong.add("%s: it should hold lines like \"listen: 127.0.0.1:8080\"", path)
+		return nil
+	}
+	entries := map[string]entry{}
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		key, value := top.Content[i], top.Content[i+1]
+		where := fmt.Sprintf("%s, line %d: %s", path, key.Line, key.Value)
+		_, twice := entries[key.Value]
+		switch {
+		case !slices.Contains(c.known, key.Value) || key.Value == "config":
+			wrong.add("%s: there is no such setting%s", where, didYouMean(key.Value, c.known, ""))
+		case twice:
+			wrong.add("%s: it is said twice", where)
+		case value.Kind != yaml.ScalarNode || value.Tag == "!!null":
+			wrong.add("%s: it needs one plain value", where)
+		default:
+			entries[key.Value] = entry{value.Value, where}
+		}
+	}
+	return entries
+}
+
+// configTopic is the help page that lists every setting. The list is made from
+// the flags, so it cannot be out of date.
+func (a *app) configTopic() *cobra.Command {
+	topic := &cobra.Command{Use: "config", Short: "Settings: flags, LATCHKEY_... variables and the config file"}
+	topic.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		_, _ = fmt.Fprintf(cmd.OutOrStdout(), `Every setting has one name and three places. A flag beats the environment, that
+beats the config file, and that the default:
+
+  --idle-timeout 30m                flag
+  LATCHKEY_IDLE_TIMEOUT=30m         environment
+  idle-timeout: 30m                 config file (YAML, one setting to a line)
+
+The config file is --config FILE, or else %s
+(here: %s). A key in it that is no setting is an
+error. Flags that are not listed here say what one call is to do, and are flags only.
+
+Secrets are never the value of a flag, and never stand in the config file. Besides
+files, prompts and pipes there is one variable for them, for CI jobs:
+
+  LATCHKEY_API_SECRET               the API secret itself
+
+Settings:
+
+`, defaultConfigHint, configPathHere())
+		rows := [][]string{{"FLAG", "VARIABLE", "DEFAULT", "OF"}}
+		for _, s := range a.listSettings() {
+			rows = append(rows, []string{"--" + s.name, variable(s.name), cmp.Or(s.value, "-"), strings.Join(s.commands, ", ")})
+		}
+		a.table(rows)
+	})
+	return topic
+}
+
+func configPathHere() string {
+	directory, err := os.UserConfigDir()
+	if err != nil {
+		return "there is no such directory"
+	}
+	return filepath.Join(directory, "latchkey", "config.yaml")
+}
+
+type settingInfo struct {
+	name, value string
+	commands    []string
+}
+
+// listSettings collects the settings over all commands, by name.
+func (a *app) listSettings() []*settingInfo {
+	found := map[string]*settingInfo{}
+	var visit func(*cobra.Command)
+	visit = func(command *cobra.Command) {
+		command.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			if !isSetting(flag) || flag.Hidden {
+				return
+			}
+			s := found[flag.Name]
+			if s == nil {
+				s = &settingInfo{name: flag.Name, value: flag.DefValue}
+				found[flag.Name] = s
+			}
+			// The commands of one group share their settings.
+			name := "all"
+			if path := strings.Fields(command.CommandPath()); len(path) > 1 {
+				name = path[1]
+			}
+			if !slices.Contains(s.commands, name) {
+				s.commands = append(s.commands, name)
+			}
+		})
+		for _, child := range command.Commands() {
+			visit(child)
+		}
+	}
+	visit(a.root)
+	list := make([]*settingInfo, 0, len(found))
+	for _, s := range found {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(x, y *settingInfo) int { return cmp.Compare(x.name, y.name) })
+	return list
+}
+
+// stateDirectory is where the client commands keep what they know: the
+// directory that the system has for such things, or XDG_STATE_HOME.
+func stateDirectory() (string, error) {
+	if directory := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(directory) {
+		return filepath.Join(directory, "latchkey"), nil
+	}
+	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
+		// %LocalAppData%, and ~/Library/Caches' parent's Application Support.
+		if directory := os.Getenv("LocalAppData"); directory != "" {
+			return filepath.Join(directory, "latchkey"), nil
+		}
+		directory, err := os.UserConfigDir()
+		return filepath.Join(directory, "latchkey"), err
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, ".local", "state", "latchkey"), err
+}

@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/sqlstore"
+)
+
+// What is in a data directory.
+const (
+	defaultDataDir  = "./latchkey-data"
+	databaseFile    = "latchkey.db"
+	keyFile         = "server.key"
+	socketFile      = "latchkey.sock"
+	certificateFile = "self-signed.pem"
+)
+
+const (
+	keyBytes        = 32
+	maxKeyBytes     = 4 << 10
+	databaseScheme  = "sqlite:"
+	closeTimeout    = 10 * time.Second
+	maxSlideAhead   = 5 * time.Minute // what a crash may add to a session's life
+	slidesInOneIdle = 4
+)
+
+// storeFlags say where the data of a service is and under which rules it runs.
+// `serve` shows them all; the admin commands, which may have to open the database
+// by themselves, take the same from the environment and the config file.
+type storeFlags struct {
+	data     string
+	database string
+	keyFile  string
+	policy   authority.Policy
+}
+
+// addPlaces registers the flags that say where.
+func (s *storeFlags) addPlaces(flags *pflag.FlagSet) {
+	flags.StringVar(&s.data, "data", defaultDataDir, "data `DIR`ectory: database, server key and admin socket")
+	flags.StringVar(&s.database, "database", "", "`sqlite:PATH` of the database (default "+databaseFile+" in the data directory)")
+	flags.StringVar(&s.keyFile, "key-file", "", "`FILE` with the server key, 32 random bytes or more (default "+keyFile+" in the data directory, made on first start)")
+	settings(flags, "data", "database", "key-file")
+}
+
+// addPolicy registers the flags that say under which rules.
+func (s *storeFlags) addPolicy(flags *pflag.FlagSet) {
+	flags.DurationVar(&s.policy.IdleTimeout, "idle-timeout", 20*time.Minute, "a session unused for so long is over")
+	flags.DurationVar(&s.policy.Lifetime, "session-lifetime", 0, "a session older than this is over, used or not (default: no such end)")
+	flags.IntVar(&s.policy.LockAfter, "lock-after", 5, "the failed login in a row that locks the account")
+	flags.DurationVar(&s.policy.UnlockAfter, "unlock-after", 0, "a lock lifts by itself after so long (default: an operator lifts it)")
+	flags.BoolVar(&s.policy.KeepSessionsOnReset, "keep-sessions-on-reset", false, "a password reset leaves the user's other sessions alive")
+	settings(flags, "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset")
+}
+
+// check answers what is wrong with them.
+func (s *storeFlags) check(source func(string) string, wrong *faults) {
+	if s.data == "" {
+		wrong.add("%s is empty", source("data"))
+	}
+	if path, ok := strings.CutPrefix(s.database, databaseScheme); s.database != "" && (!ok || path == "") {
+		wrong.add("%s %q is no database that this version knows; write it like sqlite:/var/lib/latchkey/latchkey.db", source("database"), s.database)
+	}
+	if s.policy.IdleTimeout < time.Second {
+		wrong.add("%s %v is below one second", source("idle-timeout"), s.policy.IdleTimeout)
+	}
+	if s.policy.Lifetime < 0 {
+		wrong.add("%s %v is negative", source("session-lifetime"), s.policy.Lifetime)
+	}
+	if s.policy.LockAfter < 1 || s.policy.LockAfter > 1000 {
+		wrong.add("%s %d is not between 1 and 1000", source("lock-after"), s.policy.LockAfter)
+	}
+	if s.policy.UnlockAfter < 0 {
+		wrong.add("%s %v is negative", source("unlock-after"), s.policy.UnlockAfter)
+	}
+}
+
+func (s *storeFlags) databasePath() string {
+	if s.database != "" {
+		return strings.TrimPrefix(s.database, databaseScheme)
+	}
+	return filepath.Join(s.data, databaseFile)
+}
+
+func (s *storeFlags) socketPath() string { return filepath.Join(s.data, socketFile) }
+
+// service is an open database with the rules applied to it.
+type service struct {
+	*authority.Authority
+	db *sqlstore.DB
+}
+
+// open makes the data directory where it is missing, takes the database into
+// possession and reads or makes the server key. hash holds the costs of hashing.
+func (s *storeFlags) open(ctx context.Context, hash authority.Config, now func() time.Time, log *slog.Logger) (*service, error) {
+	if err := makeDataDir(s.data); err != nil {
+		return nil, err
+	}
+	db, err := sqlstore.Open(ctx, sqlstore.Options{
+		Path:       s.databasePath(),
+		SlideAhead: min(maxSlideAhead, s.policy.IdleTimeout/slidesInOneIdle),
+		Log:        log,
+	})
+	if err != nil {
+		return nil, fail(exitFailed, "%w; nothing was changed", err)
+	}
+	opened := &service{db: db}
+	key, err := s.key()
+	if err == nil {
+		hash.Stores, hash.Key, hash.Policy, hash.Now, hash.Log = db.Stores(), key, s.policy, now, log
+		opened.Authority, err = authority.New(hash)
+	}
+	if err != nil {
+		return nil, errors.Join(err, opened.close())
+	}
+	return opened, nil
+}
+
+// close writes what is still to be written and gives the database up.
+func (s *service) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := s.db.Close(ctx); err != nil {
+		return fail(exitFailed, "the database could not be closed in good order: %w; accounts, locks and ended sessions are safe, live sessions may seem used a few minutes later than they were", err)
+	}
+	return nil
+}
+
+// makeDataDir makes the data directory, for its owner only. One that is there
+// already may be readable by others (volumes of containers are), but whoever may
+// write in it could put another database in place of ours.
+func makeDataDir(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return fail(exitFailed, "the data directory cannot be made: %w; nothing was started; choose a place that you may write to with --data", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fail(exitFailed, "the data directory cannot be used: %w; nothing was started", err)
+	}
+	if othersMay(info, 0o002) {
+		return fail(exitFailed, "everybody may write in the data directory %s, and so take over the service; nothing was started; close it: chmod o-w %s", path, path)
+	}
+	probe, err := os.CreateTemp(path, ".writable-*")
+	if err != nil {
+		return fail(exitFailed, "the data directory %s cannot be written to: %w; nothing was started; run as its owner, or choose another one with --data", path, errors.Unwrap(err))
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// key reads the server key. The one in the data directory is made where it is
+// missing; the caller holds the database, so nobody else does the same.
+func (s *storeFlags) key() ([]byte, error) {
+	path := s.keyFile
+	if path == "" {
+		path = filepath.Join(s.data, keyFile)
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) && s.keyFile == "" {
+		key := make([]byte, keyBytes)
+		_, _ = rand.Read(key) // it cannot fail; it ends the program instead
+		if err := writeAtomically(path, key); err != nil {
+			return nil, fail(exitFailed, "the server key cannot be stored: %w; nothing was started", err)
+		}
+		return key, nil
+	}
+	if err != nil {
+		return nil, fail(exitFailed, "the server key cannot be read: %w; nothing was started", err)
+	}
+	if othersMay(info, 0o077) {
+		return nil, fail(exitFailed, "others may read the server key %s (mode %#o), and so make access tokens; nothing was started; close it: chmod 600 %s", path, info.Mode().Perm(), path)
+	}
+	key, err := readBounded(path, maxKeyBytes)
+	if err != nil {
+		return nil, fail(exitFailed, "the server key cannot be read: %w; nothing was started", err)
+	}
+	if len(key) < keyBytes {
+		return nil, fail(exitFailed, "the server key %s has %d bytes, and at least %d are needed; nothing was started; restore it from a backup, or delete it: a new one only makes programs fetch new access tokens", path, len(key), keyBytes)
+	}
+	return key, nil
+}
+
+// shortSocketPath answers a path to the same socket that the system takes: it
+// allows about a hundred bytes. done removes what was made for it.
+func shortSocketPath(path string) (short string, done func(), err error) {
+	const longest = 103 // macOS allows 104 with the terminating zero, Linux 108
+	if len(path) <= longest {
+		return path, func() {}, nil
+	}
+	complain := func(err error) error {
+		return fail(exitFailed, "the path of the admin socket, %s, is longer than a socket may have, and no shortcut can be made: %w; choose a shorter --data", path, err)
+	}
+	absolute, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return "", nil, complain(err)
+	}
+	directory, err := os.MkdirTemp("", "latchkey-")
+	if err != nil {
+		return "", nil, complain(err)
+	}
+	done = func() { _ = os.RemoveAll(directory) } // only the shortcut is in it
+	link := filepath.Join(directory, "d")
+	if err := os.Symlink(absolute, link); err != nil {
+		done()
+		return "", nil, complain(err)
+	}
+	short = filepath.Join(link, filepath.Base(path))
+	if len(short) > longest {
+		done()
+		return "", nil, complain(fmt.Errorf("the temporary directory's own path is too long"))
+	}
+	return short, done, nil
+}

@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+func (a *app) passwordCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use: "password", Short: "Reset the password",
+		Long:    "Change the password of the user who is logged in.",
+		Example: "  latchkey password reset --output new-password",
+	}
+	command.AddCommand(a.passwordResetCommand())
+	return command
+}
+
+// resetFlags are the flags of `password reset`.
+type resetFlags struct {
+	endpoint
+	from   passwordSource
+	output string
+	yes    bool
+}
+
+func (a *app) passwordResetCommand() *cobra.Command {
+	var f resetFlags
+	command := &cobra.Command{
+		Use: "reset", Short: "Have the service make up a new password", Args: exactly(),
+		Long: `
+The service makes up the new password, puts it into force at once, and tells it in
+its answer and never again. So there has to be a place for it before the request is
+sent:
+  --output FILE   a new file that only you may read; it is made and synced first
+  --output -      standard output, if whoever reads it keeps it
+  neither         the terminal, after you confirmed
+The request is sent once. If its answer is lost, the file says so, and this
+command says what to do. A wrong old password counts as a failed login, and five in
+a row lock the account. The session goes on; the user's other ones may end.
+`,
+		Example: `  latchkey password reset --output new-password
+  latchkey password reset --password-file password --output new-password && mv new-password password`,
+	}
+	f.addFlags(command)
+	f.from.addFlags(command.Flags(), "the old password")
+	settings(command.Flags(), "password-file")
+	command.Flags().StringVar(&f.output, "output", "", "new `FILE` for the new password, or - for standard output")
+	yesFlag(command, &f.yes)
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		var wrong faults
+		if f.from.check(&wrong); len(wrong) > 0 {
+			return wrong.err()
+		}
+		if err := f.resolve(cmd, true); err != nil {
+			return err
+		}
+		return a.resetPassword(cmd.Context(), &f)
+	}
+	return command
+}
+
+func (a *app) resetPassword(ctx context.Context, f *resetFlags) error {
+	client, err := a.client(ctx, &f.endpoint)
+	if err != nil {
+		return err
+	}
+	old, err := a.readPassword(ctx, &f.from, fmt.Sprintf("Current password of %s: ", printable(f.user)))
+	if err != nil {
+		return err
+	}
+	keep, err := a.openKeeper(ctx, f)
+	if err != nil {
+		return err
+	}
+	answer, err := client.SessionManagement.ResetConnectivityManagementPassword(ctx, f.stored.token(),
+		&latchkey.SessionResetPasswordRequest{OldPassword: old})
+	var odd *latchkey.ResponseError
+	switch {
+	case err == nil:
+		return a.passwordChanged(ctx, f, keep, answer.Data.NewPassword)
+	case errors.As(err, &odd) && !errors.Is(err, latchkey.ErrNotSent) && odd.StatusCode >= 200 && odd.StatusCode <= 299:
+		return a.passwordUnreadable(keep, odd)
+	}
+	return a.passwordRefused(ctx, f, keep, err)
+}
+
+// passwordChanged stores the new password before anything else.
+func (a *app) passwordChanged(ctx context.Context, f *resetFlags, keep *keeper, password secret.Text) error {
+	where, err := keep.store(password.Reveal() + "\n")
+	if err != nil {
+		return err
+	}
+	now := a.Now().UTC()
+	if err := f.touch(ctx, func(l *login) { l.PasswordChangedAt, l.LastUsedAt, l.Failures = now, now, 0 }); err != nil {
+		a.note("latchkey: note: %v; the password is changed and safe", err)
+	}
+	a.note("the password of %s is changed; the new one is in force and stands %s, and nowhere else; put it where programs read it", printable(f.user), where)
+	return nil
+}
+
+// passwordUnreadable keeps an answer that should hold the new password, raw.
+func (a *app) passwordUnreadable(keep *keeper, odd *latchkey.ResponseError) error {
+	where, err := keep.store(odd.RawBody.Reveal() + "\n")
+	if err != nil {
+		return err
+	}
+	return fail(exitFailed, "%w; the password has most likely been changed; the answer was kept as it came and stands %s: look for the new password in it, and try it with one login before anything else", odd, where)
+}
+
+// passwordRefused says what holds after an error.
+func (a *app) passwordRefused(ctx context.Context, f *resetFlags, keep *keeper, err error) error {
+	var refused *latchkey.ConnectivityManagementResultError
+	known := errors.As(err, &refused) && refused.StatusCode == http.StatusBadRequest || isAny(err, latchkey.ErrNotSent, latchkey.ErrUnauthorized, latchkey.ErrThrottled)
+	if !known {
+		left := keep.leave()
+		return fail(exitCode(err), "%w; it is not known which password holds now; try the old one with ONE login (latchkey login --force): if it works, nothing was changed; if it is refused, the new password is lost, and only the operator of the service can set another; do not try further, for %d failures lock the account%s",
+			explain(err, f.url, "the old password was not touched here"), strikes, left)
+	}
+	if removed := keep.discard(); removed != nil {
+		a.note("latchkey: note: %v", removed)
+	}
+	const kept = "the old password still holds"
+	if errors.Is(err, latchkey.ErrSessionExpired) {
+		if forgotten := f.touch(ctx, (*login).forget); forgotten != nil {
+			return forgotten
+		}
+	}
+	if errors.Is(err, latchkey.ErrPasswordMismatch) {
+		l, stored := updateLogin(context.WithoutCancel(ctx), f.url, f.apiKey, f.user, func(l *login) { l.Failures++ })
+		if stored != nil {
+			return stored
+		}
+		return fail(exitRefused, "%s says that the old password is wrong; nothing was changed; it counts as a failed login, the %s in a row that latchkey knows of, and %d lock the account", f.url, ordinal(l.Failures), strikes)
+	}
+	return explain(err, f.url, kept)
+}
+
+func ordinal(n int) string {
+	switch n {
+	case 1:
+		return "first"
+	case 2:
+		return "second"
+	case 3:
+		return "third"
+	}
+	return fmt.Sprintf("%dth", n)
+}
+
+// keeper is where a new password goes. It is open before the request is sent.
+type keeper struct {
+	app  *app
+	file *os.File // nil: standard output
+}
+
+// placeholder stands in the file while the request is under way, and stays there
+// if nobody comes back to replace it. It is longer than a password, so that
+// there is room on the disk.
+const placeholder = `A password reset was sent at %s for %s at %s.
+If you read this and latchkey no longer runs, its answer was lost: it is not known
+whether the old password holds. Try it with ONE login. If it is refused, only the
+operator of the service can set another one.
+`
+
+// openKeeper makes sure that there is a place for the new password.
+func (a *app) openKeeper(ctx context.Context, f *resetFlags) (*keeper, error) {
+	if f.output == "" || f.output == "-" {
+		if f.output == "" {
+			if _, ok := terminal(a.Out); !ok {
+				return nil, usage("the new password is told once and needs a place; nothing was sent; say --output FILE, or --output - if whoever reads standard output keeps it")
+			}
+			if err := a.confirm(ctx, f.yes, "The new password will be shown here, once, and nowhere else. Go on?"); err != nil {
+				return nil, err
+			}
+		}
+		return &keeper{app: a}, nil
+	}
+	file, err := os.OpenFile(f.output, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil, usage("%s is there already, and nothing is written over; nothing was sent; name a new file with --output", f.output)
+	}
+	if err != nil {
+		return nil, fail(exitFailed, "the file for the new password cannot be made: %w; nothing was sent", err)
+	}
+	keep := &keeper{app: a, file: file}
+	_, err = fmt.Fprintf(file, placeholder, a.Now().UTC().Format(time.RFC3339), f.user, f.url)
+	if err = errors.Join(err, file.Sync(), syncDirectory(filepath.Dir(f.output))); err != nil {
+		return nil, fail(exitFailed, "the file for the new password cannot be written: %w; nothing was sent", errors.Join(err, keep.discard()))
+	}
+	return keep, nil
+}
+
+// store writes what must not be lost, and answers where it stands. Where the
+// place fails after all, it goes to the state directory, and at the very last to
+// the terminal.
+func (k *keeper) store(content string) (where string, err error) {
+	if k.file == nil {
+		where = "above"
+		_, err = fmt.Fprint(k.app.Out, content)
+	} else {
+		where = "in " + k.file.Name()
+		if err = k.file.Truncate(0); err == nil {
+			err = writeSynced(k.file, []byte(content))
+		}
+	}
+	if err == nil {
+		return where, nil
+	}
+	cause := err
+	if directory, err := stateDirectory(); err == nil {
+		path := filepath.Join(directory, "rescued-password-"+k.app.Now().UTC().Format("20060102T150405.000"))
+		if err := writeAtomically(path, []byte(content)); err == nil {
+			return "", fail(exitFailed, "the password is changed, but the new one could not be written to its place: %w; it is saved in %s: move it from there", cause, path)
+		}
+	}
+	_, _ = fmt.Fprint(k.app.Err, content) // the last place there is
+	return "", fail(exitFailed, "the password is changed, but the new one could not be written anywhere: %w; it stands above, once: copy it now", cause)
+}
+
+// discard removes a file that nothing came for.
+func (k *keeper) discard() error {
+	if k.file == nil {
+		return nil
+	}
+	return errors.Join(k.file.Close(), os.Remove(k.file.Name()))
+}
+
+// leave leaves the placeholder where it is, and says so.
+func (k *keeper) leave() string {
+	if k.file == nil {
+		return ""
+	}
+	_ = k.file.Close() // it was synced before the request was sent
+	return "; " + k.file.Name() + " says the same"
+}

@@ -1,0 +1,326 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/server"
+)
+
+const (
+	defaultListen = "127.0.0.1:8080"
+	// gcPercent lets the heap grow to five times what is live before it is
+	// collected. What is live is small (sessions are kept compactly), and the
+	// session check is paid for in collections.
+	gcPercent = 400
+	// vendorHost is the host that the vendor's own SDKs insist on.
+	vendorHost = "thingspace.verizon.com"
+)
+
+// serveFlags are the flags of `serve`.
+type serveFlags struct {
+	storeFlags
+	listen         string
+	demo           bool
+	tlsCert        string
+	tlsKey         string
+	tlsSelfSigned  bool
+	hashMemory     uint32 // MiB
+	hashPasses     uint32
+	hashSlots      int
+	hashQueue      int
+	maxConnections int
+	logLevel       string
+	logFormat      string
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var f serveFlags
+	command := &cobra.Command{
+		Use: "serve", Short: "Run the session service", Args: exactly(),
+		Long: `Run the session service until Ctrl-C or SIGTERM. It then finishes the requests under
+way; a second signal ends it at once, which loses nothing that was answered.
+
+The first start makes the data directory (--data) with the database and the server
+key in it. Keep both; the key is what access tokens are made with. Users and API
+clients are added with the user and client commands while the service runs.
+
+--demo has an API key (demo-key, demo-secret) and a user (zbeeblebrox, IMgr8) that
+everybody knows, so it listens on this machine only. It lives in a directory of its
+own that is removed at the end, unless --data names one; in that, only a new
+directory gets them, so a changed password stays changed.
+
+Where it does not listen on this machine alone, use TLS (--tls-cert and --tls-key; a
+renewed certificate is picked up) or a proxy that does. --tls-self-signed makes a
+certificate for development, for the host listened on, localhost, this machine's
+name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
+` + certificateFile + ` in the data directory, for clients to trust.`,
+		Example: `  latchkey serve --demo
+  latchkey serve --data /var/lib/latchkey --listen :8443 --tls-cert cert.pem --tls-key key.pem
+  LATCHKEY_IDLE_TIMEOUT=30m latchkey serve --log-format json`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	flags := command.Flags()
+	flags.StringVar(&f.listen, "listen", defaultListen, "`ADDRESS` to listen on; port 0 picks a free one")
+	f.addPlaces(flags)
+	flags.BoolVar(&f.demo, "demo", false, "have a user and an API key to try things with")
+	f.addPolicy(flags)
+	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM `FILE` with the certificate chain")
+	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM `FILE` with its key")
+	flags.BoolVar(&f.tlsSelfSigned, "tls-self-signed", false, "speak TLS with a certificate made for development")
+	flags.Uint32Var(&f.hashMemory, "hash-memory", authority.DefaultHashParams.MemoryKiB/1024, "memory of one password hash (argon2id), in `MiB`")
+	flags.Uint32Var(&f.hashPasses, "hash-passes", authority.DefaultHashParams.Passes, "passes of one password hash over its memory")
+	flags.IntVar(&f.hashSlots, "hash-slots", 0, "passwords hashed at once (default: one fewer than cores, at least 1)")
+	flags.IntVar(&f.hashQueue, "hash-queue", 0, "logins that may wait for a slot before 503 is answered (default: 64 for each slot)")
+	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "connections open at once; more wait")
+	flags.StringVar(&f.logLevel, "log-level", "info", "`LEVEL`: debug, info, warn or error")
+	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT`: text or json")
+	settings(flags, "listen", "demo", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
+		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format")
+	complete := func(name string, values ...string) {
+		_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // the flag is there, just above
+	}
+	complete("log-level", "debug", "info", "warn", "error")
+	complete("log-format", "text", "json")
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := f.check(cmd); err != nil {
+			return err
+		}
+		return a.serve(cmd, &f)
+	}
+	return command
+}
+
+// check answers everything that is wrong with the flags.
+func (f *serveFlags) check(cmd *cobra.Command) error {
+	var wrong faults
+	from := func(name string) string { return source(cmd, name) }
+	f.storeFlags.check(from, &wrong)
+	host, port, err := net.SplitHostPort(f.listen)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+		wrong.add("%s %q is no address; write it like 127.0.0.1:8080, or :8080 for all of this machine's", from("listen"), f.listen)
+	} else if f.demo && !isLoopback(host) {
+		wrong.add("%s %q would let others in, and the password of --demo is known to everybody; listen on 127.0.0.1", from("listen"), f.listen)
+	}
+	if (f.tlsCert == "") != (f.tlsKey == "") {
+		wrong.add("%s and %s belong together", from("tls-cert"), from("tls-key"))
+	}
+	if f.tlsSelfSigned && f.tlsCert != "" {
+		wrong.add("%s and %s are two certificates; choose one", from("tls-self-signed"), from("tls-cert"))
+	}
+	if f.hashMemory < 1 || f.hashMemory > 1024 {
+		wrong.add("%s %d is not between 1 and 1024 MiB", from("hash-memory"), f.hashMemory)
+	}
+	if f.hashPasses < 1 || f.hashPasses > 64 {
+		wrong.add("%s %d is not between 1 and 64", from("hash-passes"), f.hashPasses)
+	}
+	for name, n := range map[string]int{"hash-slots": f.hashSlots, "hash-queue": f.hashQueue} {
+		if n < 0 {
+			wrong.add("%s %d is negative", from(name), n)
+		}
+	}
+	if f.maxConnections < 1 {
+		wrong.add("%s %d is not at least 1", from("max-connections"), f.maxConnections)
+	}
+	if _, err := f.level(); err != nil {
+		wrong.add("%s %q is none of debug, info, warn and error", from("log-level"), f.logLevel)
+	}
+	if f.logFormat != "text" && f.logFormat != "json" {
+		wrong.add("%s %q is neither text nor json", from("log-format"), f.logFormat)
+	}
+	return wrong.err()
+}
+
+func (f *serveFlags) level() (level slog.Level, err error) {
+	err = level.UnmarshalText([]byte(f.logLevel))
+	return level, err
+}
+
+func (f *serveFlags) hash() authority.Config {
+	return authority.Config{
+		Hash:      authority.HashParams{MemoryKiB: f.hashMemory * 1024, Passes: f.hashPasses, Lanes: authority.DefaultHashParams.Lanes},
+		HashSlots: f.hashSlots,
+		HashQueue: f.hashQueue,
+	}
+}
+
+// serve runs the service until the command's context ends.
+func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
+	ctx := cmd.Context()
+	log := a.serveLog(f)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	throwaway := f.demo && !isSet(cmd, "data")
+	if throwaway {
+		if f.data, err = os.MkdirTemp("", "latchkey-demo-"); err != nil {
+			return fail(exitFailed, "the demo's directory cannot be made: %w; nothing was started", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(f.data)) }()
+	}
+	opened, err := f.open(ctx, f.hash(), a.Now, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, opened.close()) }()
+	seeded, err := a.seed(ctx, f, opened.Authority)
+	if err != nil {
+		return err
+	}
+	api, err := f.listenAPI(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = api.Close() }() // Run has closed it, unless it never came to that
+	secure, fingerprint, err := f.tlsConfig(api.Addr(), log)
+	if err != nil {
+		return err
+	}
+	admin, done, err := f.listenAdmin()
+	if err != nil {
+		return err
+	}
+	defer done()
+	empty, err := isEmpty(ctx, opened.Authority)
+	if err != nil {
+		return errors.Join(err, admin.Close())
+	}
+	a.announce(announcement{
+		serveFlags: f, url: baseURL(f, api.Addr()), throwaway: throwaway, seeded: seeded, empty: empty,
+		fingerprint: fingerprint, dataIsSet: isSet(cmd, "data"), log: log,
+	})
+	err = server.New(server.Config{
+		Authority: opened.Authority, Ready: opened.db.Ready, TLS: secure, Log: log,
+		Version: buildVersion(debug.ReadBuildInfo()), MaxConnections: f.maxConnections,
+	}).Run(ctx, api, admin)
+	if err != nil {
+		return fail(exitFailed, "%w", err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func (a *app) serveLog(f *serveFlags) *slog.Logger {
+	level, _ := f.level() // checked
+	options := &slog.HandlerOptions{Level: level}
+	if f.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(a.Err, options))
+	}
+	return slog.New(slog.NewTextHandler(a.Err, options))
+}
+
+// listenAPI opens the port.
+func (f *serveFlags) listenAPI(ctx context.Context) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen)
+	var bind *os.SyscallError
+	switch {
+	case err == nil:
+		return listener, nil
+	case errors.Is(err, syscall.EADDRINUSE), errors.As(err, &bind) && bind.Err == errAddressInUseOnWindows: //nolint:errorlint // a number of the system
+		return nil, fail(exitFailed, "%s is taken by another program: %w; nothing was started; stop that, or choose another address: --listen %s", f.listen, err, anotherAddress(f.listen))
+	case errors.Is(err, os.ErrPermission):
+		return nil, fail(exitFailed, "this user may not listen on %s: %w; nothing was started; choose a port above 1023: --listen %s", f.listen, err, defaultListen)
+	}
+	return nil, fail(exitFailed, "cannot listen on %s: %w; nothing was started; choose another address with --listen", f.listen, err)
+}
+
+// errAddressInUseOnWindows is WSAEADDRINUSE, which package syscall does not
+// take for EADDRINUSE.
+const errAddressInUseOnWindows = syscall.Errno(10048)
+
+// anotherAddress suggests the next port.
+func anotherAddress(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	n, bad := strconv.Atoi(port)
+	if err != nil || bad != nil || n >= 65535 {
+		return "127.0.0.1:0"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n+1))
+}
+
+// listenAdmin opens the admin socket; done removes it.
+func (f *serveFlags) listenAdmin() (listener net.Listener, done func(), err error) {
+	path, done, err := shortSocketPath(f.socketPath())
+	if err != nil {
+		return nil, nil, err
+	}
+	if listener, err = server.ListenAdmin(path); err != nil {
+		done()
+		return nil, nil, fail(exitFailed, "%w; nothing was started", err)
+	}
+	return listener, done, nil
+}
+
+// tlsConfig answers nil for plain HTTP, and the fingerprint of a certificate
+// that was made.
+func (f *serveFlags) tlsConfig(address net.Addr, log *slog.Logger) (config *tls.Config, fingerprint string, err error) {
+	switch {
+	case f.tlsCert != "":
+		config, err = server.CertificateFiles(f.tlsCert, f.tlsKey, log)
+		if err != nil {
+			return nil, "", fail(exitFailed, "%w; nothing was started; check --tls-cert and --tls-key", err)
+		}
+		return config, "", nil
+	case !f.tlsSelfSigned:
+		return nil, "", nil
+	}
+	certificate, fingerprint, err := server.SelfSigned(f.certificateHosts(address)...)
+	if err != nil {
+		return nil, "", fail(exitFailed, "%w; nothing was started", err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
+	if err := writeAtomically(f.certificatePath(), text); err != nil {
+		return nil, "", fail(exitFailed, "the certificate cannot be stored: %w; nothing was started", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}, fingerprint, nil
+}
+
+func (f *serveFlags) certificatePath() string { return filepath.Join(f.data, certificateFile) }
+
+// certificateHosts are the names under which a development service is reached.
+func (f *serveFlags) certificateHosts(address net.Addr) []string {
+	hosts := []string{"localhost", "127.0.0.1", "::1", vendorHost}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		hosts = append(hosts, name)
+	}
+	for _, candidate := range []string{f.listen, address.String()} {
+		if host, _, err := net.SplitHostPort(candidate); err == nil && host != "" && !strings.Contains(host, "%") {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
+// baseURL is what clients on this machine call the service.
+func baseURL(f *serveFlags, address net.Addr) string {
+	scheme := "http"
+	if f.tlsCert != "" || f.tlsSelfSigned {
+		scheme = "https"
+	}
+	host, _, _ := net.SplitHostPort(f.listen) // checked
+	_, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return fmt.Sprintf("%s://%s", scheme, address)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if name, err := os.Hostname(); err == nil && name != "" {
+			host = name
+		}
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+const listSessions = "latchkey session list"
+
+func (a *app) sessionCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "session",
+		Short: "List and end sessions",
+		Long: `Look at the sessions of a latchkey service, and end them. Sessions have a public
+ID, which opens nothing; their tokens are not known even to the service.
+` + adminHelp,
+		Example: `  latchkey session list
+  latchkey session end 5f0c9a7e21d34b68
+  latchkey session end --all --user zoe`,
+	}
+	command.AddCommand(a.sessionListCommand(), a.sessionEndCommand())
+	return command
+}
+
+// shownSession is a session as `--json` shows it.
+type shownSession struct {
+	wire.AdminSession
+	State string `json:"state"`
+}
+
+func (a *app) sessionListCommand() *cobra.Command {
+	var asJSON, ended bool
+	var user string
+	var limit uint
+	command := &cobra.Command{
+		Use: "list", Short: "List sessions, newest first", Args: exactly(),
+		Long:    "Ended sessions are kept for 30 days; --ended lists them, too.\n",
+		Example: "  latchkey session list\n  latchkey session list --user zoe --ended --json",
+	}
+	flags := command.Flags()
+	flags.StringVar(&user, "user", "", "only the sessions of the user `NAME`")
+	flags.BoolVar(&ended, "ended", false, "list sessions that have ended, too")
+	jsonFlag(command, &asJSON)
+	limitFlag(command, &limit, 100)
+	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
+		sessions := []shownSession{}
+		more, err := pages(limit, func(query url.Values) (uint, url.Values, error) {
+			if user != "" {
+				query.Set("user", user)
+			}
+			if ended {
+				query.Set("ended", "true")
+			}
+			var page wire.AdminSessions
+			if err := api.Get(ctx, wire.PathAdminSessions, query, &page); err != nil {
+				return 0, nil, err
+			}
+			for _, session := range page.Sessions {
+				sessions = append(sessions, shownSession{session, a.sessionState(session)})
+			}
+			return uint(len(page.Sessions)), following("before", page.Next), nil
+		})
+		if err != nil {
+			return adminFailure(err, "session", listSessions)
+		}
+		if asJSON {
+			return a.printJSON(sessions)
+		}
+		if len(sessions) == 0 {
+			a.note("there are no such sessions")
+			return nil
+		}
+		rows := [][]string{{"ID", "USER", "STATE", "CLIENT", "ADDRESS", "LAST USED", "STARTED"}}
+		for _, s := range sessions {
+			state := s.State
+			if s.EndReason != "" {
+				state += ": " + s.EndReason
+			}
+			rows = append(rows, []string{s.ID, s.User, state, s.Client, s.Address, a.relative(s.LastUsedAt), a.moment(s.CreatedAt)})
+		}
+		a.table(rows)
+		a.noteMore(more)
+		return nil
+	})
+}
+
+// sessionState judges by the clock, too: expired sessions are marked as ended
+// only when they are swept.
+func (a *app) sessionState(session wire.AdminSession) string {
+	now := a.Now()
+	over := !session.EndedAt.IsZero() || !session.IdleAfter.After(now) ||
+		!session.ExpiresAt.IsZero() && !session.ExpiresAt.After(now)
+	if over {
+		return stateEnded
+	}
+	return stateLive
+}
+
+func (a *app) sessionEndCommand() *cobra.Command {
+	var all, yes bool
+	var user string
+	command := &cobra.Command{
+		Use: "end ID... | --all [--user NAME]", Short: "End sessions",
+		Long:    "Their tokens are refused from the moment that this returns.\n",
+		Example: "  latchkey session end 5f0c9a7e21d34b68\n  latchkey session end --all --user zoe\n  latchkey session end --all --yes",
+		Args: func(_ *cobra.Command, ids []string) error {
+			switch {
+			case !all && user != "":
+				return usage("--user goes with --all: latchkey session end --all --user %s", user)
+			case all && len(ids) > 0:
+				return usage("say either the IDs of sessions or --all, not both; nothing was ended")
+			case !all && len(ids) == 0:
+				return usage("the ID of a session is missing; nothing was ended; see: %s", listSessions)
+			}
+			return nil
+		},
+	}
+	command.Flags().BoolVar(&all, "all", false, "end all sessions, or with --user all of one user")
+	command.Flags().StringVar(&user, "user", "", "with --all: only the sessions of the user `NAME`")
+	yesFlag(command, &yes)
+	return a.admin(command, func(ctx context.Context, api adminAPI, ids []string) error {
+		if all {
+			return a.endAll(ctx, api, user, yes)
+		}
+		for _, id := range ids {
+			if err := api.Post(ctx, wire.PathAdminSessionEnd, wire.AdminID{ID: id}, nil); err != nil {
+				return adminFailure(err, fmt.Sprintf("live session %q", id), listSessions)
+			}
+			a.note("session %s is ended", printable(id))
+		}
+		return nil
+	})
+}
+
+// endAll ends all sessions of a user, or of everybody.
+func (a *app) endAll(ctx context.Context, api adminAPI, user string, yes bool) error {
+	question, users := "End all sessions of all users?", []string{}
+	if user != "" {
+		question, users = fmt.Sprintf("End all sessions of user %s?", printable(user)), []string{user}
+	}
+	if err := a.confirm(ctx, yes, question); err != nil {
+		return err
+	}
+	if user == "" {
+		_, err := pages(0, func(query url.Values) (uint, url.Values, error) {
+			var page wire.AdminUsers
+			err := api.Get(ctx, wire.PathAdminUsers, query, &page)
+			for _, found := range page.Users {
+				users = append(users, found.Name)
+			}
+			return uint(len(page.Users)), following("after", page.Next), err
+		})
+		if err != nil {
+			return adminFailure(err, "user", listUsers)
+		}
+	}
+	total := 0
+	for _, name := range users {
+		var ended wire.AdminCount
+		if err := api.Post(ctx, wire.PathAdminUserEnd, wire.AdminName{Name: name}, &ended); err != nil {
+			return adminFailure(err, userNamed(name), listUsers)
+		}
+		total += ended.Count
+	}
+	if total == 1 {
+		a.note("1 session is ended")
+	} else {
+		a.note("%d sessions are ended", total)
+	}
+	return nil
+}

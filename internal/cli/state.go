@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+const (
+	stateFile     = "logins.json"
+	stateVersion  = 1
+	maxStateBytes = 1 << 20
+	lockRetry     = 20 * time.Millisecond
+)
+
+// login is what the client commands remember of one user at one endpoint with
+// one API key. The password and the API secret are not among it.
+type login struct {
+	URL    string `json:"url"`
+	APIKey string `json:"apiKey"`
+	User   string `json:"user"`
+
+	// SessionToken is the one secret in the file: whoever has it is the user,
+	// until it has been idle for too long.
+	SessionToken string    `json:"sessionToken,omitempty"`
+	LoggedInAt   time.Time `json:"loggedInAt,omitzero"`
+	LastUsedAt   time.Time `json:"lastUsedAt,omitzero"` // by these commands
+
+	APISecretFile string `json:"apiSecretFile,omitempty"`
+	CAFile        string `json:"caFile,omitempty"`
+
+	// Failures counts the logins in a row that failed, or may have. The service
+	// counts those of others, too.
+	Failures          int       `json:"failures,omitempty"`
+	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero"` // by `password reset`
+}
+
+func (l *login) token() secret.Text { return secret.Text(l.SessionToken) }
+
+// forget drops the session, and keeps what else is known.
+func (l *login) forget() { l.SessionToken, l.LoggedInAt, l.LastUsedAt = "", time.Time{}, time.Time{} }
+
+// state is the file that remembers logins.
+type state struct {
+	Version int      `json:"version"`
+	Logins  []*login `json:"logins"`
+}
+
+// find answers the login of an endpoint, API key and user; nil where there is
+// none.
+func (s *state) find(url, apiKey, user string) *login {
+	for _, l := range s.Logins {
+		if l.URL == url && l.APIKey == apiKey && l.User == user {
+			return l
+		}
+	}
+	return nil
+}
+
+// matching answers the logins that agree with what is given; "" agrees with all.
+func (s *state) matching(url, apiKey, user string) []*login {
+	var found []*login
+	for _, l := range s.Logins {
+		if (url == "" || l.URL == url) && (apiKey == "" || l.APIKey == apiKey) && (user == "" || l.User == user) {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// withSession keeps those that have a session.
+func withSession(logins []*login) []*login {
+	return slices.DeleteFunc(logins, func(l *login) bool { return l.SessionToken == "" })
+}
+
+// readState reads the file; one that is not there is empty.
+func readState() (*state, error) {
+	directory, err := stateDirectory()
+	if err != nil {
+		return nil, fail(exitFailed, "there is no home directory to keep the session in: %w; set HOME or XDG_STATE_HOME", err)
+	}
+	path := filepath.Join(directory, stateFile)
+	text, err := readBounded(path, maxStateBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &state{Version: stateVersion}, nil
+	}
+	if err != nil {
+		return nil, fail(exitFailed, "the stored logins cannot be read: %w", err)
+	}
+	s := &state{}
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, fail(exitFailed, "the stored logins in %s are damaged: %w; they were left as they are; delete the file and log in again", path, err)
+	}
+	if s.Version > stateVersion {
+		return nil, fail(exitFailed, "the stored logins in %s were written by a newer latchkey; they were left as they are; use that one", path)
+	}
+	s.Logins = slices.DeleteFunc(s.Logins, func(l *login) bool { return l == nil })
+	return s, nil
+}
+
+// updateLogin changes what is remembered of one login, and answers it as it is
+// then. Commands that run at the same time do it one after the other.
+func updateLogin(ctx context.Context, url, apiKey, user string, change func(*login)) (*login, error) {
+	unlock, err := lockState(ctx, "state.lock")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	s, err := readState()
+	if err != nil {
+		return nil, err
+	}
+	l := s.find(url, apiKey, user)
+	if l == nil {
+		l = &login{URL: url, APIKey: apiKey, User: user}
+		s.Logins = append(s.Logins, l)
+	}
+	change(l)
+	s.Version = stateVersion
+	text, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	directory, err := stateDirectory()
+	if err == nil {
+		err = writeAtomically(filepath.Join(directory, stateFile), append(text, '\n'))
+	}
+	if err != nil {
+		return nil, fail(exitFailed, "the login cannot be stored: %w", err)
+	}
+	return l, nil
+}
+
+// lockState takes a lock that all latchkey commands of this user share.
+func lockState(ctx context.Context, name string) (unlock func(), err error) {
+	directory, err := stateDirectory()
+	if err == nil {
+		err = os.MkdirAll(directory, 0o700)
+	}
+	if err != nil {
+		return nil, fail(exitFailed, "there is no place to keep the session in: %w; nothing was sent; set XDG_STATE_HOME to a directory that you may write to", err)
+	}
+	lock := flock.New(filepath.Join(directory, name), flock.SetPermissions(0o600))
+	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
+		return nil, fail(exitFailed, "waiting for another latchkey command: %w; nothing was sent", err)
+	}
+	return func() { _ = lock.Unlock() }, nil // the lock dies with the process at the latest
+}

@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// shownLogin is a stored login as `status` shows it: everything but the token.
+type shownLogin struct {
+	URL               string    `json:"url"`
+	User              string    `json:"user"`
+	APIKey            string    `json:"apiKey"`
+	Session           string    `json:"session"` // see the states below
+	LoggedInAt        time.Time `json:"loggedInAt,omitzero"`
+	LastUsedAt        time.Time `json:"lastUsedAt,omitzero"`
+	IdleAfter         time.Time `json:"idleAfter,omitzero"` // as the service says, with --check
+	Failures          int       `json:"failures"`
+	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero"`
+}
+
+// What is known of a stored session, beside stateLive and stateEnded, which are
+// certain.
+const (
+	sessionNone     = "none"
+	sessionStored   = "stored"   // used lately, so it should be live
+	sessionIdle     = "idle"     // not used for so long that it should be over
+	sessionUnproven = "unproven" // the endpoint has no way to ask
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var e endpoint
+	var check, asJSON bool
+	command := &cobra.Command{
+		Use: "status", Short: "Show the stored logins", Args: exactly(),
+		Long: `
+Without --check it shows what is stored, and sends nothing. With --check it asks
+the service (latchkey services have a way to), which counts as a use of the
+session, and the exit code is 0 only if the session is live.
+The logins are stored in latchkey/` + stateFile + ` under XDG_STATE_HOME, or where the
+system keeps such things: ~/.local/state, %LocalAppData%, ~/Library/Application Support.
+`,
+		Example: "  latchkey status\n  latchkey status --check && echo live",
+	}
+	e.addFlags(command)
+	command.Flags().BoolVar(&check, "check", false, "ask the service whether the session is live")
+	jsonFlag(command, &asJSON)
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		if check {
+			return a.checkStatus(cmd, &e, asJSON)
+		}
+		var wrong faults
+		if e.normalize(cmd, &wrong); len(wrong) > 0 {
+			return wrong.err()
+		}
+		s, err := readState()
+		if err != nil {
+			return err
+		}
+		shown := []shownLogin{}
+		for _, l := range s.matching(e.url, e.apiKey, e.user) {
+			shown = append(shown, a.showLogin(l))
+		}
+		if len(shown) == 0 && !asJSON {
+			a.note("no login is stored%s; log in: latchkey login", e.described())
+			return nil
+		}
+		return a.printLogins(shown, asJSON)
+	}
+	return command
+}
+
+// showLogin says what is known without asking anybody.
+func (a *app) showLogin(l *login) shownLogin {
+	shown := shownLogin{
+		URL: l.URL, User: l.User, APIKey: l.APIKey, LoggedInAt: l.LoggedInAt, LastUsedAt: l.LastUsedAt,
+		Failures: l.Failures, PasswordChangedAt: l.PasswordChangedAt,
+	}
+	switch {
+	case l.SessionToken == "":
+		shown.Session = sessionNone
+	case a.Now().Sub(l.LastUsedAt) < presumedIdle:
+		shown.Session = sessionStored
+	default:
+		shown.Session = sessionIdle
+	}
+	return shown
+}
+
+func (a *app) printLogins(logins []shownLogin, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(logins)
+	}
+	for i, l := range logins {
+		if i > 0 {
+			if err := a.print(""); err != nil {
+				return err
+			}
+		}
+		pairs := [][2]string{{"url", l.URL}, {"user", l.User}, {"api key", l.APIKey}, {"session", l.Session}}
+		add := func(name string, t time.Time) {
+			if !t.IsZero() {
+				pairs = append(pairs, [2]string{name, a.moment(t)})
+			}
+		}
+		add("logged in", l.LoggedInAt)
+		add("last used", l.LastUsedAt)
+		add("idle after", l.IdleAfter)
+		add("password changed", l.PasswordChangedAt)
+		if l.Failures > 0 {
+			pairs = append(pairs, [2]string{"failed logins", count(l.Failures, "login") + " in a row"})
+		}
+		a.pairs(pairs...)
+	}
+	return nil
+}
+
+// checkStatus asks the service about the session.
+func (a *app) checkStatus(cmd *cobra.Command, e *endpoint, asJSON bool) error {
+	ctx := cmd.Context()
+	if err := e.resolve(cmd, true); err != nil {
+		return err
+	}
+	client, err := a.client(ctx, e)
+	if err != nil {
+		return err
+	}
+	session, err := askSession(ctx, client, e.stored.token())
+	shown := a.showLogin(e.stored)
+	var fault *latchkey.FaultError
+	var odd *latchkey.ResponseError
+	switch {
+	case err == nil:
+		now := a.Now().UTC()
+		if err := e.touch(ctx, func(l *login) { l.LastUsedAt = now }); err != nil {
+			return err
+		}
+		shown.Session, shown.LastUsedAt = stateLive, now
+		shown.IdleAfter, _ = time.Parse(time.RFC3339Nano, session.IdleAfter) // zero is not shown
+	case isAny(err, latchkey.ErrSessionExpired, latchkey.ErrSessionTokenInvalid):
+		if forgotten := e.touch(ctx, (*login).forget); forgotten != nil {
+			return forgotten
+		}
+		shown.Session = stateEnded
+	case errors.As(err, &fault) && fault.StatusCode == http.StatusNotFound, errors.As(err, &odd) && odd.StatusCode == http.StatusNotFound:
+		shown.Session = sessionUnproven
+		err = fail(exitFailed, "%s has no way to ask about a session; it is still stored; send a request to find out", e.url)
+	default:
+		return explain(err, e.url, "the session is still stored")
+	}
+	if printed := a.printLogins([]shownLogin{shown}, asJSON); printed != nil {
+		return printed
+	}
+	return explain(err, e.url, "the session is still stored")
+}
+
+// askSession asks a latchkey service about the session of a token.
+func askSession(ctx context.Context, client *latchkey.Client, token latchkey.Secret) (wire.Session, error) {
+	var session wire.Session
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, wire.PathSession, http.NoBody)
+	if err != nil {
+		return session, err
+	}
+	resp, err := client.Do(req, token)
+	if err != nil {
+		return session, err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	if err != nil {
+		return session, fail(exitUnavailable, "the answer broke off: %w; nothing is known of the session", err)
+	}
+	if err := latchkey.ErrorFromResponse(resp.StatusCode, resp.Header, body, token); err != nil {
+		return session, err
+	}
+	if err := json.Unmarshal(body, &session); err != nil || session.ID == "" {
+		return session, fail(exitFailed, "the service answered 200, but not like a latchkey service; nothing is known of the session")
+	}
+	return session, nil
+}

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey"
+)
+
+func (a *app) versionCommand() *cobra.Command {
+	var asJSON bool
+	command := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: exactly(),
+		Example: "  latchkey version\n  latchkey version --json",
+	}
+	command.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
+	command.RunE = func(*cobra.Command, []string) error {
+		info, ok := debug.ReadBuildInfo()
+		version, commit, at := buildVersion(info, ok), buildSetting(info, "vcs.revision"), buildSetting(info, "vcs.time")
+		platform := runtime.GOOS + "/" + runtime.GOARCH
+		if asJSON {
+			return a.printJSON(map[string]string{
+				"version": version, "commit": commit, "time": at, "go": runtime.Version(), "platform": platform,
+			})
+		}
+		text := fmt.Sprintf("latchkey %s", version)
+		if commit != "" {
+			text += fmt.Sprintf(" (commit %.12s, %s)", commit, at)
+		}
+		return a.print("%s, %s, %s", text, runtime.Version(), platform)
+	}
+	return command
+}
+
+// buildVersion is the module's version, where the program was built as a module
+// (go install …@v1.2.3), and otherwise that of the source.
+func buildVersion(info *debug.BuildInfo, ok bool) string {
+	if ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return latchkey.Version
+}
+
+func buildSetting(info *debug.BuildInfo, key string) string {
+	if info == nil {
+		return ""
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == key {
+			return setting.Value
+		}
+	}
+	return ""
+}
