@@ -39,6 +39,7 @@ the database itself for a moment.`
 // admin gives a command the flags of an admin command and makes it do work.
 func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
 	var store storeFlags
+	command.Flags().SortFlags = false
 	store.addPlaces(command.Flags())
 	store.addPolicy(command.Flags())
 	// The rules are the server's. They are flags here only so that the database
@@ -48,12 +49,10 @@ func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
 	}
 	command.Long = command.Short + ".\n" + command.Long + adminHelp
 	command.ValidArgsFunction = cobra.NoFileCompletions
+	a.conf.check(command, func(wrong *faults) {
+		store.check(func(name string) string { return source(command, name) }, wrong)
+	})
 	command.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		var wrong faults
-		store.check(func(name string) string { return source(cmd, name) }, &wrong)
-		if err := wrong.err(); err != nil {
-			return err
-		}
 		api, done, err := a.reachAdmin(cmd.Context(), &store)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -41,8 +42,8 @@ line, so this keeps a copy:  latchkey audit --json --limit 0 > audit.jsonl
 	}
 	flags := command.Flags()
 	flags.StringVar(&q.user, "user", "", "only events of the user `NAME`")
-	flags.StringVar(&q.since, "since", "", "only events since `TIME`: 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or RFC 3339")
-	flags.UintVar(&q.limit, "limit", 0, "the newest so many, at most 1000; 0 shows all (default 50, with --since all)")
+	flags.StringVar(&q.since, "since", "", "only events since this `TIME`: 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or RFC 3339")
+	flags.UintVar(&q.limit, "limit", 0, "show the newest `N`, at most 1000; 0 shows all (default: 50, and with --since all)")
 	flags.Lookup("limit").DefValue = ""
 	flags.BoolVar(&q.follow, "follow", false, "go on showing events as they happen, until Ctrl-C")
 	jsonFlag(command, &q.json)
@@ -129,7 +130,7 @@ func (a *app) printEvent(event wire.AdminEvent, asJSON bool) error {
 		return json.NewEncoder(a.Out).Encode(event)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %-22s %s", event.At.Local().Format("2006-01-02 15:04:05"), event.Kind, printable(event.User))
+	fmt.Fprintf(&b, "%s  %-22s %s", event.At.Local().Format("2006-01-02 15:04:05"), event.Kind, cmp.Or(printable(event.User), "-"))
 	for _, part := range [][2]string{
 		{"session", event.Session}, {"client", event.Client}, {"from", event.Address}, {"request", event.RequestID},
 	} {

@@ -89,7 +89,7 @@ Try it without an account anywhere:  latchkey serve --demo
 			return a.conf.resolve(cmd)
 		},
 	}
-	root.PersistentFlags().StringVar(&a.conf.path, "config", "", "config `FILE` (default "+defaultConfigHint+", if there is one)")
+	root.PersistentFlags().StringVar(&a.conf.path, "config", "", "read settings from `FILE` (default: "+defaultConfigHint+", if it is there)")
 	settings(root.PersistentFlags(), "config")
 	root.AddGroup(
 		&cobra.Group{ID: groupService, Title: "The service:"},

@@ -30,8 +30,18 @@ const maxConfigBytes = 1 << 20
 // config file, and that the default. The values are looked at only when all
 // layers are known, so that everything wrong is told at once.
 type config struct {
-	path  string
-	known []string // the names of all settings of all commands
+	path   string
+	known  []string // the names of all settings of all commands
+	checks map[*cobra.Command][]func(*faults)
+}
+
+// check has what is said to a command judged as a whole, when every flag has its
+// value. What it finds is told together with all else that is wrong.
+func (c *config) check(command *cobra.Command, check func(wrong *faults)) {
+	if c.checks == nil {
+		c.checks = map[*cobra.Command][]func(*faults){}
+	}
+	c.checks[command] = append(c.checks[command], check)
 }
 
 // settingMark is the annotation of flags that are settings: they can also come
@@ -76,6 +86,9 @@ func (c *config) prepare(command *cobra.Command) {
 			return
 		}
 		flag.Value = &pending{Value: flag.Value}
+		if slices.Contains([]string{"0", "0s", "[]", "false"}, flag.DefValue) {
+			flag.DefValue = "" // says nothing in a help text
+		}
 		if isSetting(flag) {
 			flag.Usage += " [" + variable(flag.Name) + "]"
 			if !slices.Contains(c.known, flag.Name) {
@@ -110,6 +123,9 @@ func (c *config) resolve(command *cobra.Command) error {
 			c.apply(flag, file, &wrong)
 		}
 	})
+	for _, check := range c.checks[command] {
+		check(&wrong)
+	}
 	return wrong.err()
 }
 
@@ -132,8 +148,10 @@ func (c *config) apply(flag *pflag.Flag, file map[string]entry, wrong *faults) {
 			p.source, p.raw = inFile.source, []string{inFile.value}
 		}
 	}
+	standard := p.Value.String()
 	for _, value := range p.raw {
 		if err := p.Value.Set(value); err != nil {
+			_ = p.Value.Set(standard) // some set what they could not read
 			wrong.add("%s %q: %s", p.source, value, plainParseError(flag, err))
 		}
 	}

@@ -48,18 +48,18 @@ type storeFlags struct {
 
 // addPlaces registers the flags that say where.
 func (s *storeFlags) addPlaces(flags *pflag.FlagSet) {
-	flags.StringVar(&s.data, "data", defaultDataDir, "data `DIR`ectory: database, server key and admin socket")
-	flags.StringVar(&s.database, "database", "", "`sqlite:PATH` of the database (default "+databaseFile+" in the data directory)")
-	flags.StringVar(&s.keyFile, "key-file", "", "`FILE` with the server key, 32 random bytes or more (default "+keyFile+" in the data directory, made on first start)")
+	flags.StringVar(&s.data, "data", defaultDataDir, "the `DIR` with the database, the server key and the admin socket")
+	flags.StringVar(&s.database, "database", "", "the database, as `sqlite:PATH` (default: "+databaseFile+" in the data directory)")
+	flags.StringVar(&s.keyFile, "key-file", "", "the `FILE` with the server key, 32 random bytes or more (default: "+keyFile+" in the data directory, made on first start)")
 	settings(flags, "data", "database", "key-file")
 }
 
 // addPolicy registers the flags that say under which rules.
 func (s *storeFlags) addPolicy(flags *pflag.FlagSet) {
-	flags.DurationVar(&s.policy.IdleTimeout, "idle-timeout", 20*time.Minute, "a session unused for so long is over")
-	flags.DurationVar(&s.policy.Lifetime, "session-lifetime", 0, "a session older than this is over, used or not (default: no such end)")
-	flags.IntVar(&s.policy.LockAfter, "lock-after", 5, "the failed login in a row that locks the account")
-	flags.DurationVar(&s.policy.UnlockAfter, "unlock-after", 0, "a lock lifts by itself after so long (default: an operator lifts it)")
+	flags.DurationVar(&s.policy.IdleTimeout, "idle-timeout", 20*time.Minute, "a session unused for this `TIME` is over")
+	flags.DurationVar(&s.policy.Lifetime, "session-lifetime", 0, "a session older than this `TIME` is over, used or not (default: no such end)")
+	flags.IntVar(&s.policy.LockAfter, "lock-after", 5, "lock the account at the `N`th failed login in a row")
+	flags.DurationVar(&s.policy.UnlockAfter, "unlock-after", 0, "a lock lifts by itself after this `TIME` (default: an operator lifts it)")
 	flags.BoolVar(&s.policy.KeepSessionsOnReset, "keep-sessions-on-reset", false, "a password reset leaves the user's other sessions alive")
 	settings(flags, "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset")
 }

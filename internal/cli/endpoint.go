@@ -44,20 +44,22 @@ at the login, or from you at the terminal.
 `
 
 // addFlags registers the flags of a client command.
-func (e *endpoint) addFlags(command *cobra.Command) {
+func (e *endpoint) addFlags(a *app, command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVar(&e.url, "url", "", "base `URL` of the service (default "+wire.ProductionBaseURL+")")
-	flags.StringVar(&e.apiKey, "api-key", "", "API `KEY`")
-	flags.StringVar(&e.secretFile, "api-secret-file", "", "`FILE` that holds the API secret; LATCHKEY_API_SECRET may hold it instead")
-	flags.StringVar(&e.user, "user", "", "user `NAME`")
-	flags.StringVar(&e.caFile, "ca-file", "", "PEM `FILE` with certificates to trust besides the system's")
+	flags.SortFlags = false
+	flags.StringVar(&e.url, "url", "", "base `URL` of the service (default: "+wire.ProductionBaseURL+")")
+	flags.StringVar(&e.apiKey, "api-key", "", "the API `KEY`")
+	flags.StringVar(&e.secretFile, "api-secret-file", "", "the `FILE` with the API secret; LATCHKEY_API_SECRET may hold it instead")
+	flags.StringVar(&e.user, "user", "", "the user's `NAME`")
+	flags.StringVar(&e.caFile, "ca-file", "", "trust the certificates in this PEM `FILE`, besides the system's")
 	flags.BoolVar(&e.skipVerify, "tls-skip-verify", false, "do not check the certificate; for services on this machine only")
 	flags.BoolVar(&e.plaintext, "allow-plaintext", false, "permit http:// to other machines: passwords and tokens travel in the clear")
 	settings(flags, "url", "api-key", "api-secret-file", "user", "ca-file", "tls-skip-verify", "allow-plaintext")
 	command.Long = command.Short + ".\n" + command.Long + endpointHelp
+	a.conf.check(command, func(wrong *faults) { e.normalize(command, wrong) })
 }
 
-// normalize checks the flags and gives the URL the one form that it is stored in.
+// normalize checks what was said and gives the URL the one form that it is stored in.
 func (e *endpoint) normalize(cmd *cobra.Command, wrong *faults) {
 	if e.url != "" {
 		base, problem := parseBase(e.url, e.plaintext)
@@ -104,10 +106,6 @@ func isLoopback(host string) bool {
 // resolve settles which login a command is about. Only `login` may name one that
 // is not stored yet.
 func (e *endpoint) resolve(cmd *cobra.Command, needSession bool) error {
-	var wrong faults
-	if e.normalize(cmd, &wrong); len(wrong) > 0 {
-		return wrong.err()
-	}
 	s, err := readState()
 	if err != nil {
 		return err

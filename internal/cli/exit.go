@@ -181,6 +181,15 @@ func cause(err error) error {
 	return err
 }
 
+// inDoubt says what came instead of an answer, where the service may have acted.
+func inDoubt(err error, baseURL string) string {
+	var lost *latchkey.TransportError
+	if errors.As(err, &lost) {
+		return fmt.Sprintf("no answer came from %s: %v", baseURL, lost.Err)
+	}
+	return fmt.Sprintf("%s answered: %s", baseURL, strings.TrimPrefix(err.Error(), "latchkey: "))
+}
+
 func maybeSent(err error) string {
 	if errors.Is(err, latchkey.ErrNotSent) {
 		return ""

@@ -10,6 +10,7 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 const (
@@ -49,16 +50,13 @@ and --force sends it all the same.
   latchkey login --api-key KEY --api-secret-file key.secret --user zoe --password-file zoe.password
   pass show thingspace | latchkey login --password-stdin`,
 	}
-	f.addFlags(command)
+	f.addFlags(a, command)
 	f.from.addFlags(command.Flags(), "the password")
 	settings(command.Flags(), "password-file")
+	a.conf.check(command, f.from.check)
 	command.Flags().BoolVar(&f.force, "force", false, "log in although a live session is stored, or after failures")
 	jsonFlag(command, &f.json)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		var wrong faults
-		if f.from.check(&wrong); len(wrong) > 0 {
-			return wrong.err()
-		}
 		if err := f.resolve(cmd, false); err != nil {
 			return err
 		}
@@ -163,8 +161,7 @@ func (a *app) sendLogin(ctx context.Context, f *loginFlags, client *latchkey.Cli
 // the failure means.
 func (a *app) loginFailed(ctx context.Context, f *loginFlags, failures int, err error) error {
 	wrong := errors.Is(err, latchkey.ErrInvalidCredentials)
-	var refused *latchkey.ConnectivityManagementResultError
-	if !wrong && (errors.Is(err, latchkey.ErrNotSent) || errors.As(err, &refused) || isAny(err, latchkey.ErrUnauthorized, latchkey.ErrUnavailable, latchkey.ErrThrottled)) {
+	if !wrong && (isRefusal(err) || isOurUnavailable(err)) {
 		// Nobody looked at the password.
 		if _, stored := updateLogin(context.WithoutCancel(ctx), f.url, f.apiKey, f.user, func(l *login) {
 			l.Failures = max(0, l.Failures-1)
@@ -180,7 +177,30 @@ func (a *app) loginFailed(ctx context.Context, f *loginFlags, failures int, err 
 	if wrong {
 		return fail(exitRefused, "%s refused the user name or the password; %s; it was not tried again; check both before you do", f.url, known)
 	}
-	return fail(exitCode(err), "%w; it may have counted as a failed login: %s; it was not tried again", explain(err, f.url, "no session was stored"), known)
+	return fail(exitCode(err), "%s; no session was stored, and it may have counted as a failed login: %s; it was not tried again", inDoubt(err, f.url), known)
+}
+
+// isRefusal reports whether the service certainly did nothing with what it was
+// sent but refuse it.
+func isRefusal(err error) bool {
+	var refused *latchkey.ConnectivityManagementResultError
+	var fault *latchkey.FaultError
+	switch {
+	case isAny(err, latchkey.ErrNotSent, latchkey.ErrUnauthorized, latchkey.ErrThrottled):
+		return true
+	case errors.As(err, &refused):
+		return refused.StatusCode < 500 && !errors.Is(err, latchkey.ErrUnexpected)
+	case errors.As(err, &fault):
+		return fault.StatusCode < 500 // at 5xx a gateway may have passed the request on
+	}
+	return false
+}
+
+// isOurUnavailable reports whether a latchkey service had no room or no answer: it
+// counts no login then.
+func isOurUnavailable(err error) bool {
+	var fault *latchkey.FaultError
+	return errors.As(err, &fault) && fault.Code == wire.FaultUnavailable
 }
 
 func (a *app) logoutCommand() *cobra.Command {
@@ -193,7 +213,7 @@ the service cannot be reached, the session stays stored.
 `,
 		Example: "  latchkey logout\n  latchkey logout --user zbeeblebrox",
 	}
-	e.addFlags(command)
+	e.addFlags(a, command)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := e.resolve(cmd, true); err != nil {
 			return err

@@ -126,10 +126,12 @@ func (a *app) moment(t time.Time) string {
 // relative says how far away a time is: "3 hours ago", "in 5 minutes".
 func (a *app) relative(t time.Time) string {
 	switch d := a.Now().Sub(t); {
-	case d < 0 && d > -time.Second, d >= 0 && d < time.Second:
-		return "now"
-	case d < 0:
+	case d <= -time.Second:
 		return "in " + span(-d)
+	case d < 0:
+		return "now"
+	case d < time.Second:
+		return "just now"
 	default:
 		return span(d) + " ago"
 	}
@@ -149,7 +151,7 @@ func span(d time.Duration) string {
 	case d >= 2*time.Minute:
 		unit, name = time.Minute, "minute"
 	}
-	n := int(d / unit)
+	n := int((d + unit/2) / unit)
 	if n != 1 {
 		name += "s"
 	}

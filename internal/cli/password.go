@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -51,16 +50,13 @@ a row lock the account. The session goes on; the user's other ones may end.
 		Example: `  latchkey password reset --output new-password
   latchkey password reset --password-file password --output new-password && mv new-password password`,
 	}
-	f.addFlags(command)
+	f.addFlags(a, command)
 	f.from.addFlags(command.Flags(), "the old password")
 	settings(command.Flags(), "password-file")
-	command.Flags().StringVar(&f.output, "output", "", "new `FILE` for the new password, or - for standard output")
+	a.conf.check(command, f.from.check)
+	command.Flags().StringVar(&f.output, "output", "", "put the new password into this new `FILE`, or - for standard output")
 	yesFlag(command, &f.yes)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		var wrong faults
-		if f.from.check(&wrong); len(wrong) > 0 {
-			return wrong.err()
-		}
 		if err := f.resolve(cmd, true); err != nil {
 			return err
 		}
@@ -119,12 +115,10 @@ func (a *app) passwordUnreadable(keep *keeper, odd *latchkey.ResponseError) erro
 
 // passwordRefused says what holds after an error.
 func (a *app) passwordRefused(ctx context.Context, f *resetFlags, keep *keeper, err error) error {
-	var refused *latchkey.ConnectivityManagementResultError
-	known := errors.As(err, &refused) && refused.StatusCode == http.StatusBadRequest || isAny(err, latchkey.ErrNotSent, latchkey.ErrUnauthorized, latchkey.ErrThrottled)
-	if !known {
+	if !isRefusal(err) {
 		left := keep.leave()
-		return fail(exitCode(err), "%w; it is not known which password holds now; try the old one with ONE login (latchkey login --force): if it works, nothing was changed; if it is refused, the new password is lost, and only the operator of the service can set another; do not try further, for %d failures lock the account%s",
-			explain(err, f.url, "the old password was not touched here"), strikes, left)
+		return fail(exitCode(err), "%s; it is not known which password holds now; try the old one with ONE login (latchkey login --force): if it works, nothing was changed; if it is refused, the new password is lost, and only the operator of the service can set another; do not try further, for %d failures in a row lock the account%s",
+			inDoubt(err, f.url), strikes, left)
 	}
 	if removed := keep.discard(); removed != nil {
 		a.note("latchkey: note: %v", removed)

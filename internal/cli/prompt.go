@@ -28,8 +28,8 @@ type passwordSource struct {
 
 // addFlags registers --password-stdin and --password-file.
 func (s *passwordSource) addFlags(flags *pflag.FlagSet, what string) {
-	flags.BoolVar(&s.stdin, "password-stdin", false, "read "+what+" from standard input, up to the end of its line")
-	flags.StringVar(&s.file, "password-file", "", "read "+what+" from `FILE`")
+	flags.BoolVar(&s.stdin, "password-stdin", false, "read "+what+" from standard input")
+	flags.StringVar(&s.file, "password-file", "", "read "+what+" from this `FILE`")
 }
 
 // check answers what is wrong with the choice.

@@ -45,10 +45,10 @@ spoken to: the tokens go nowhere else.
   latchkey request POST /api/m2m/v1/devices/actions/list --data @filter.json
   echo '{"accountName":"0000123456-00001"}' | latchkey request POST /api/m2m/v1/sms --data -`,
 	}
-	f.addFlags(command)
+	f.addFlags(a, command)
 	flags := command.Flags()
-	flags.StringVar(&f.data, "data", "", "body: text, `@FILE`, or - for standard input; its type is JSON unless --header says otherwise")
-	flags.StringArrayVar(&f.headers, "header", nil, "add a `'Name: value'` header; may be repeated")
+	flags.StringVar(&f.data, "data", "", "send this `BODY`: text, @FILE, or - for standard input; its type is JSON unless --header says otherwise")
+	flags.StringArrayVar(&f.headers, "header", nil, "add a `HEADER`, written 'Name: value'; may be repeated")
 	flags.BoolVarP(&f.include, "include", "i", false, "print the headers of the answer to standard error, too")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := f.resolve(cmd, true); err != nil {

@@ -75,20 +75,21 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	flags := command.Flags()
-	flags.StringVar(&f.listen, "listen", defaultListen, "`ADDRESS` to listen on; port 0 picks a free one")
+	flags.SortFlags = false
+	flags.StringVar(&f.listen, "listen", defaultListen, "listen on this `ADDRESS`; port 0 picks a free one")
 	f.addPlaces(flags)
-	flags.BoolVar(&f.demo, "demo", false, "have a user and an API key to try things with")
+	flags.BoolVar(&f.demo, "demo", false, "have a user and an API key to try things with, on this machine only")
 	f.addPolicy(flags)
-	flags.StringVar(&f.tlsCert, "tls-cert", "", "PEM `FILE` with the certificate chain")
-	flags.StringVar(&f.tlsKey, "tls-key", "", "PEM `FILE` with its key")
+	flags.StringVar(&f.tlsCert, "tls-cert", "", "speak TLS with the certificate chain in this PEM `FILE`")
+	flags.StringVar(&f.tlsKey, "tls-key", "", "the PEM `FILE` with its key")
 	flags.BoolVar(&f.tlsSelfSigned, "tls-self-signed", false, "speak TLS with a certificate made for development")
 	flags.Uint32Var(&f.hashMemory, "hash-memory", authority.DefaultHashParams.MemoryKiB/1024, "memory of one password hash (argon2id), in `MiB`")
-	flags.Uint32Var(&f.hashPasses, "hash-passes", authority.DefaultHashParams.Passes, "passes of one password hash over its memory")
-	flags.IntVar(&f.hashSlots, "hash-slots", 0, "passwords hashed at once (default: one fewer than cores, at least 1)")
-	flags.IntVar(&f.hashQueue, "hash-queue", 0, "logins that may wait for a slot before 503 is answered (default: 64 for each slot)")
-	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "connections open at once; more wait")
-	flags.StringVar(&f.logLevel, "log-level", "info", "`LEVEL`: debug, info, warn or error")
-	flags.StringVar(&f.logFormat, "log-format", "text", "`FORMAT`: text or json")
+	flags.Uint32Var(&f.hashPasses, "hash-passes", authority.DefaultHashParams.Passes, "passes of one password hash over its memory: `N`")
+	flags.IntVar(&f.hashSlots, "hash-slots", 0, "hash `N` passwords at once (default: one fewer than cores, at least 1)")
+	flags.IntVar(&f.hashQueue, "hash-queue", 0, "let `N` logins wait for a slot, and answer 503 to more (default: 64 for each slot)")
+	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "have `N` connections open at once; more wait")
+	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")
+	flags.StringVar(&f.logFormat, "log-format", "text", "write the log as text or json: `FORMAT`")
 	settings(flags, "listen", "demo", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
 		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format")
 	complete := func(name string, values ...string) {
@@ -96,20 +97,15 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	}
 	complete("log-level", "debug", "info", "warn", "error")
 	complete("log-format", "text", "json")
-	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := f.check(cmd); err != nil {
-			return err
-		}
-		return a.serve(cmd, &f)
-	}
+	a.conf.check(command, func(wrong *faults) { f.check(command, wrong) })
+	command.RunE = func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, &f) }
 	return command
 }
 
-// check answers everything that is wrong with the flags.
-func (f *serveFlags) check(cmd *cobra.Command) error {
-	var wrong faults
+// check finds everything that is wrong with the flags.
+func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	from := func(name string) string { return source(cmd, name) }
-	f.storeFlags.check(from, &wrong)
+	f.storeFlags.check(from, wrong)
 	host, port, err := net.SplitHostPort(f.listen)
 	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
 		wrong.add("%s %q is no address; write it like 127.0.0.1:8080, or :8080 for all of this machine's", from("listen"), f.listen)
@@ -128,10 +124,11 @@ func (f *serveFlags) check(cmd *cobra.Command) error {
 	if f.hashPasses < 1 || f.hashPasses > 64 {
 		wrong.add("%s %d is not between 1 and 64", from("hash-passes"), f.hashPasses)
 	}
-	for name, n := range map[string]int{"hash-slots": f.hashSlots, "hash-queue": f.hashQueue} {
-		if n < 0 {
-			wrong.add("%s %d is negative", from(name), n)
-		}
+	if f.hashSlots < 0 {
+		wrong.add("%s %d is negative", from("hash-slots"), f.hashSlots)
+	}
+	if f.hashQueue < 0 {
+		wrong.add("%s %d is negative", from("hash-queue"), f.hashQueue)
 	}
 	if f.maxConnections < 1 {
 		wrong.add("%s %d is not at least 1", from("max-connections"), f.maxConnections)
@@ -142,7 +139,6 @@ func (f *serveFlags) check(cmd *cobra.Command) error {
 	if f.logFormat != "text" && f.logFormat != "json" {
 		wrong.add("%s %q is neither text nor json", from("log-format"), f.logFormat)
 	}
-	return wrong.err()
 }
 
 func (f *serveFlags) level() (level slog.Level, err error) {

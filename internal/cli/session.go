@@ -108,7 +108,8 @@ func (a *app) sessionEndCommand() *cobra.Command {
 		Use: "end ID... | --all [--user NAME]", Short: "End sessions",
 		Long:    "Their tokens are refused from the moment that this returns.\n",
 		Example: "  latchkey session end 5f0c9a7e21d34b68\n  latchkey session end --all --user zoe\n  latchkey session end --all --yes",
-		Args: func(_ *cobra.Command, ids []string) error {
+		Args:    cobra.ArbitraryArgs,
+		PreRunE: func(_ *cobra.Command, ids []string) error {
 			switch {
 			case !all && user != "":
 				return usage("--user goes with --all: latchkey session end --all --user %s", user)

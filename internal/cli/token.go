@@ -32,7 +32,7 @@ access token for an hour from its first issue.
 			return nil
 		},
 	}
-	e.addFlags(command)
+	e.addFlags(a, command)
 	command.Flags().BoolVar(&header, "header", false, "print header lines")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := e.resolve(cmd, len(args) == 0 || args[0] == sessionToken); err != nil {

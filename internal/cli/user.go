@@ -97,11 +97,8 @@ It is printed this once, alone on standard output, and kept nowhere.
 	from.addFlags(command.Flags(), "the password")
 	command.Flags().BoolVar(&from.prompt, "prompt", false, "ask for the password, twice, without showing it")
 	jsonFlag(command, &asJSON)
+	a.conf.check(command, from.check)
 	return a.admin(command, func(ctx context.Context, api adminAPI, args []string) error {
-		var wrong faults
-		if from.check(&wrong); len(wrong) > 0 {
-			return wrong.err()
-		}
 		name := args[0]
 		password, err := a.readNewPassword(ctx, &from, name)
 		if err != nil {
@@ -166,6 +163,15 @@ func show(user wire.AdminUser) shownUser {
 	return shownUser{user, stateActive}
 }
 
+// failures shows the failed logins in a row. An operator's lock says nothing
+// about them.
+func failures(user wire.AdminUser) string {
+	if user.LockedByOperator {
+		return "-"
+	}
+	return strconv.Itoa(user.Failures)
+}
+
 func (a *app) userListCommand() *cobra.Command {
 	var asJSON bool
 	var limit uint
@@ -197,9 +203,9 @@ func (a *app) userListCommand() *cobra.Command {
 			a.note("there are no users yet; add one: latchkey user add NAME")
 			return nil
 		}
-		rows := [][]string{{"NAME", "STATE", "FAILURES", "PASSWORD", "CREATED"}}
+		rows := [][]string{{"NAME", "STATE", "FAILURES", "PASSWORD SET", "CREATED"}}
 		for _, u := range users {
-			rows = append(rows, []string{u.Name, u.State, strconv.Itoa(u.Failures), a.relative(u.PasswordChangedAt), a.moment(u.CreatedAt)})
+			rows = append(rows, []string{u.Name, u.State, failures(u.AdminUser), a.relative(u.PasswordChangedAt), a.moment(u.CreatedAt)})
 		}
 		a.table(rows)
 		a.noteMore(more)
@@ -231,7 +237,7 @@ func (a *app) userShowCommand() *cobra.Command {
 		if sessions.Next != "" {
 			count += " or more"
 		}
-		pairs := [][2]string{{"name", user.Name}, {"state", user.State}, {"failed logins", strconv.Itoa(user.Failures) + " in a row"}}
+		pairs := [][2]string{{"name", user.Name}, {"state", user.State}, {"failed logins", failures(found)}}
 		if !user.LockedAt.IsZero() {
 			by := "by failed logins"
 			if user.LockedByOperator {
@@ -269,5 +275,5 @@ func yesFlag(command *cobra.Command, yes *bool) {
 }
 
 func limitFlag(command *cobra.Command, limit *uint, standard uint) {
-	command.Flags().UintVar(limit, "limit", standard, "list at most so many; 0 lists all")
+	command.Flags().UintVar(limit, "limit", standard, "list at most `N`; 0 lists all")
 }

@@ -1,0 +1,218 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/latchkey/latchkey/internal/cli"
+)
+
+// startTimeout is how long a server may take to say where it listens. It only
+// bounds a test that fails.
+const startTimeout = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) != "latchkey" { // whoever runs the tests may use latchkey
+		for _, pair := range os.Environ() {
+			if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "LATCHKEY_") {
+				_ = os.Unsetenv(name)
+			}
+		}
+	}
+	testscript.Main(m, map[string]func(){
+		"latchkey": func() {
+			signal.Ignore(syscall.SIGPIPE)
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			code := cli.Run(ctx, cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Args[1:]...)
+			stop()
+			os.Exit(code)
+		},
+	})
+}
+
+// TestScripts runs the scripts under testdata/script: each line `latchkey …` is a
+// process of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":  scriptExits,
+			"serve":  scriptServe,
+			"stop":   scriptStop,
+			"mode":   scriptMode,
+			"unused": scriptUnused,
+		},
+	})
+}
+
+// scriptExits runs a command and wants the exit code: exits CODE COMMAND…
+func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("%s exits with %d, not %s", strings.Join(args[1:], " "), code, args[0])
+	}
+}
+
+// scriptServe starts a service in this process and sets URL: serve ARGUMENT…
+func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: serve ARGUMENT…")
+	}
+	// The process's own directory is not the script's.
+	for i := range args {
+		if i > 0 && (args[i-1] == "--data" || args[i-1] == "--tls-cert" || args[i-1] == "--tls-key") {
+			args[i] = ts.MkAbs(args[i])
+		}
+	}
+	s, err := start(cli.IO{}, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+	ts.Check(err)
+	ts.Setenv("URL", s.url)
+	servers.Store(ts, s)
+	ts.Defer(func() {
+		if s, ok := servers.LoadAndDelete(ts); ok {
+			stopped, _ := s.(*served)
+			stopped.stop()
+		}
+	})
+}
+
+// servers holds the service of each script that runs.
+var servers sync.Map // *testscript.TestScript → *served
+
+// scriptStop stops the service of the script.
+func scriptStop(ts *testscript.TestScript, _ bool, _ []string) {
+	s, ok := servers.LoadAndDelete(ts)
+	if !ok {
+		ts.Fatalf("no service is running")
+	}
+	stopped, _ := s.(*served)
+	if code := stopped.stop(); code != 0 {
+		ts.Fatalf("the service exits with %d:\n%s", code, stopped.log.String())
+	}
+}
+
+// scriptMode wants the permissions of a file: mode 0600 FILE
+func scriptMode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := "0" + strconv.FormatUint(uint64(info.Mode().Perm()), 8); got != args[0] {
+		ts.Fatalf("%s has mode %s, not %s", args[1], got, args[0])
+	}
+}
+
+// scriptUnused sets a variable to an address that nobody listens on.
+func scriptUnused(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], unusedAddress())
+}
+
+func unusedAddress() string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// served is a service that runs in this process.
+type served struct {
+	url    string
+	log    *lockedBuffer
+	cancel context.CancelFunc
+	done   chan struct{}
+	code   int
+}
+
+var listens = regexp.MustCompile(`serves the session API on (\S+)|"msg":"listening","url":"([^"]+)"`)
+
+// start runs `latchkey serve …` and waits until it says where it listens.
+func start(streams cli.IO, args ...string) (*served, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &served{log: &lockedBuffer{wrote: make(chan struct{}, 1)}, cancel: cancel, done: make(chan struct{})}
+	streams.In, streams.Out, streams.Err = strings.NewReader(""), io.Discard, s.log
+	go func() {
+		defer close(s.done)
+		s.code = cli.Run(ctx, streams, args...)
+	}()
+	deadline := time.After(startTimeout)
+	for {
+		if found := listens.FindStringSubmatch(s.log.String()); found != nil {
+			s.url = found[1] + found[2]
+			return s, nil
+		}
+		select {
+		case <-s.log.wrote:
+		case <-s.done:
+			return nil, errors.New("the service ended: " + s.log.String())
+		case <-deadline:
+			s.stop()
+			return nil, errors.New("the service does not listen: " + s.log.String())
+		}
+	}
+}
+
+// stop asks the service to end and answers its exit code.
+func (s *served) stop() int {
+	s.cancel()
+	<-s.done
+	return s.code
+}
+
+// lockedBuffer is a buffer that several goroutines write to. wrote gets a value
+// after writes.
+type lockedBuffer struct {
+	mu    sync.Mutex
+	b     bytes.Buffer
+	wrote chan struct{}
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer func() {
+		select {
+		case l.wrote <- struct{}{}:
+		default:
+		}
+	}()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
