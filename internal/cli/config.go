@@ -148,7 +148,7 @@ func (c *config) apply(flag *pflag.Flag, file map[string]entry, wrong *faults) {
 			p.source, p.raw = inFile.source, []string{inFile.value}
 		}
 	}
-	standard := p.Value.String()
+	standard := p.String()
 	for _, value := range p.raw {
 		if err := p.Value.Set(value); err != nil {
 			_ = p.Value.Set(standard) // some set what they could not read
