@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -120,14 +121,14 @@ func (c *Contract) Check(request *http.Request, response *http.Response) error {
 	input := &openapi3filter.RequestValidationInput{Request: request, Route: route, Options: options}
 	if !stray && request.Context().Value(malformedKey{}) == nil {
 		if err := openapi3filter.ValidateRequest(request.Context(), input); err != nil {
-			return fmt.Errorf("the request is against the contract: %w", err)
+			return fmt.Errorf("the request is against the contract: %s", short(err))
 		}
 	}
 	output := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: response.StatusCode, Header: response.Header, Options: options,
 	}
 	if err := openapi3filter.ValidateResponse(request.Context(), output.SetBodyBytes(body)); err != nil {
-		return fmt.Errorf("the answer is against the contract: %w", err)
+		return fmt.Errorf("the answer is against the contract: %s", short(err))
 	}
 	return checkRest(route.Operation.Responses.Status(response.StatusCode).Value, response.Header, body)
 }
@@ -172,6 +173,12 @@ func checkRest(documented *openapi3.Response, header http.Header, body []byte) e
 		}
 	}
 	return nil
+}
+
+// short cuts off the schema, which may be the whole document.
+func short(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\nSchema:")
+	return text
 }
 
 // carriesCredentials checks that the credentials that an operation wants are
