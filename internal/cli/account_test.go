@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/wire"
@@ -143,7 +142,25 @@ func (a *account) others(keep latchkey.Secret, from, to fate) {
 
 // check uses a session, and wants it to live or to have ended as it should.
 func (a *account) check(ctx context.Context, api *latchkey.Client, token latchkey.Secret) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(api.BaseURL(), "/")+wire.PathSession, nil)
+	err := useSession(ctx, api, token)
+	if isUnanswered(err) {
+		return err
+	}
+	switch fate := a.sessions[token]; {
+	case fate == ending:
+		delete(a.sessions, token) // either is right
+		return nil
+	case fate == alive && err == nil, fate == ended && errors.Is(err, latchkey.ErrSessionExpired):
+		return nil
+	case fate == alive:
+		return fmt.Errorf("a session of %s was acknowledged and is lost: %w", a.name, err)
+	}
+	return fmt.Errorf("a session of %s was ended, and is answered with: %w", a.name, errOr(err))
+}
+
+// useSession asks the service about a session, which is a use of it.
+func useSession(ctx context.Context, api *latchkey.Client, token latchkey.Secret) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, wire.PathSession, nil)
 	if err != nil {
 		return err
 	}
@@ -156,17 +173,7 @@ func (a *account) check(ctx context.Context, api *latchkey.Client, token latchke
 	if err != nil {
 		return &latchkey.TransportError{Err: err}
 	}
-	err = latchkey.ErrorFromResponse(response.StatusCode, response.Header, body)
-	switch fate := a.sessions[token]; {
-	case fate == ending:
-		delete(a.sessions, token) // either is right
-		return nil
-	case fate == alive && err == nil, fate == ended && errors.Is(err, latchkey.ErrSessionExpired):
-		return nil
-	case fate == alive:
-		return fmt.Errorf("a session of %s was acknowledged and is lost: %w", a.name, err)
-	}
-	return fmt.Errorf("a session of %s was ended, and is answered with: %w", a.name, errOr(err))
+	return latchkey.ErrorFromResponse(response.StatusCode, response.Header, body)
 }
 
 // checkSessions checks all sessions after a crash, and forgets some of those
