@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,6 +158,9 @@ func flagError(cmd *cobra.Command, err error) error {
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	name := unknown.GetSpecifiedName()
+	if slices.Contains(names, name+"-file") && (name == "password" || name == "api-secret") {
+		return usage("there is no flag --%s, for others could read the secret in the list of processes; use --%s-file; see: %s --help", name, name, cmd.CommandPath())
+	}
 	return usage("there is no flag --%s%s; see: %s --help", name, didYouMean(name, names, "--"), cmd.CommandPath())
 }
 
