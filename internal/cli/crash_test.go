@@ -71,6 +71,7 @@ type victim struct {
 	command *exec.Cmd
 	url     string
 	said    *screen
+	lines   chan string // closed when all it said was read
 	killed  atomic.Bool
 }
 
@@ -80,7 +81,7 @@ var victimURL = regexp.MustCompile(`serves the session API on (\S+)`)
 // listens.
 func startVictim(t *testing.T, data string) *victim {
 	t.Helper()
-	v := &victim{said: newScreen()}
+	v := &victim{said: newScreen(), lines: make(chan string, 1)}
 	v.command = exec.Command("latchkey", "serve", "--data", data, "--listen", "127.0.0.1:0", "--hash-memory", "1", "--hash-passes", "1")
 	output, err := v.command.StderrPipe()
 	if err != nil {
@@ -93,17 +94,16 @@ func startVictim(t *testing.T, data string) *victim {
 		_ = v.command.Process.Kill() // if a test ended early
 		_ = v.command.Wait()
 	})
-	found := make(chan string, 1)
 	go func() {
-		defer close(found)
+		defer close(v.lines)
 		for lines := bufio.NewScanner(output); lines.Scan(); {
 			_, _ = io.WriteString(v.said, lines.Text()+"\n")
 			if match := victimURL.FindStringSubmatch(lines.Text()); match != nil {
-				found <- match[1]
+				v.lines <- match[1]
 			}
 		}
 	}()
-	if v.url = <-found; v.url == "" {
+	if v.url = <-v.lines; v.url == "" {
 		t.Fatalf("the service does not start:\n%s", v.said)
 	}
 	return v
@@ -147,8 +147,14 @@ func (v *victim) workAndKill(t *testing.T, api *latchkey.Client, accounts []*acc
 		_ = v.command.Process.Kill()
 		t.Errorf("only %d of %d steps were acknowledged; the service said:\n%s", steps, killAt, v.said)
 	}
+	<-v.lines
 	if err := v.command.Wait(); err == nil {
 		t.Error("the process ended by itself")
+	}
+	for _, defect := range []string{"DATA RACE", "panic", "level=ERROR"} {
+		if strings.Contains(v.said.String(), defect) {
+			t.Errorf("before it was killed the service said:\n%s", v.said)
+		}
 	}
 	return steps
 }

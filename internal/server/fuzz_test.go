@@ -141,6 +141,7 @@ func FuzzLoginBody(f *testing.F) {
 		"", good, `{"username":"zbeeblebrox","password":"IMgr8"}`, `{"username":"zbeeblebrox"}`, `{"password":null,"username":1}`,
 		`{"USERNAME":"` + user + `","Password":"x","password":"` + password + `","more":[{}]}`, `{"username":"a<b","password":"\ud800"}`,
 		"null", "[]", " {} ", good + good, "\ufeff" + good, `{"username":"a","password":"\u0000"}`, "\xff",
+		`{"username":"\u001f","password":"a"}`, `{"username":"a","password":"\u007f"}`, `{"username":"o'brien","password":"a\\b"}`,
 	} {
 		f.Add(seed)
 	}
