@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -41,6 +42,8 @@ type Policy struct {
 	UnlockAfter         time.Duration // a lock lifts by itself after so long; default never
 	AccessTokenLifetime time.Duration // from first issue; default one hour
 	KeepSessionsOnReset bool          // a password reset leaves the user's other sessions alive
+	EndSessionsOnLogin  bool          // a login ends the user's other sessions
+	StrikeOnAbort       bool          // a login whose caller leaves before its password was judged is a strike
 	KeepEnded           time.Duration // ended sessions stay listed for so long; default 30 days
 }
 
@@ -99,6 +102,7 @@ type Authority struct {
 	decoy         storedHash
 	tokens        *tokenDeriver
 	turns         turns
+	sole          sync.Mutex // held while a login makes its session the only one; see Policy.EndSessionsOnLogin
 	now           func() time.Time
 	log           *slog.Logger
 	auditFailures atomic.Int64

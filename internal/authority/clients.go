@@ -72,6 +72,12 @@ func (a *Authority) RotateClient(ctx context.Context, key string, origin Origin)
 	return credentials, nil
 }
 
+// EndAccessToken ends the client's access token, if it has one. The client's
+// next request for a token gets another.
+func (a *Authority) EndAccessToken(ctx context.Context, key string, origin Origin) error {
+	return a.changeClient(ctx, key, func(client *Client) { client.TokenIssuedAt = time.Time{} }, origin, EventTokenRevoked)
+}
+
 // RevokeClient ends an API client and its access token for good.
 func (a *Authority) RevokeClient(ctx context.Context, key string, origin Origin) error {
 	return a.changeClient(ctx, key, func(client *Client) {

@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/latchkey/latchkey/internal/secret"
 )
@@ -14,6 +15,10 @@ import (
 func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text, origin Origin) (SessionToken, error) {
 	if err := errors.Join(checkName("username", name), checkPassword("password", password)); err != nil {
 		return SessionToken{}, err
+	}
+	caller := ctx
+	if a.policy.StrikeOnAbort {
+		ctx = context.WithoutCancel(ctx) // what was begun is judged to its end
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -28,6 +33,12 @@ func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text
 	if err != nil {
 		_, _ = t.settle(ctx, Abandoned)
 		return SessionToken{}, err
+	}
+	if a.policy.StrikeOnAbort && caller.Err() != nil {
+		if err := t.fail(ctx, origin, EventLogInFailed); err != nil {
+			return SessionToken{}, err
+		}
+		return SessionToken{}, unavailable(caller.Err())
 	}
 	if !right {
 		if err := t.fail(ctx, origin, EventLogInFailed); err != nil {
@@ -65,6 +76,10 @@ func (a *Authority) openSession(ctx context.Context, t *attempt, origin Origin) 
 	if a.policy.Lifetime > 0 {
 		session.ExpiresAt = now.Add(a.policy.Lifetime)
 	}
+	if a.policy.EndSessionsOnLogin {
+		a.sole.Lock() // else two logins could each end the other's session
+		defer a.sole.Unlock()
+	}
 	if err := a.stores.Sessions.CreateSession(ctx, session); err != nil {
 		a.discard(ctx, session)
 		_, _ = t.settle(ctx, Abandoned)
@@ -87,11 +102,30 @@ func (a *Authority) openSession(ctx context.Context, t *attempt, origin Origin) 
 		a.discard(ctx, session)
 		return SessionToken{}, err
 	}
+	if a.policy.EndSessionsOnLogin {
+		if err := a.endOthers(ctx, session, origin); err != nil {
+			a.discard(ctx, session)
+			return SessionToken{}, err
+		}
+	}
 	a.record(ctx, origin, Event{Kind: EventLogIn, User: user.Name, SessionID: session.Key.ID()})
 	if t.rehash != "" {
 		a.storeRehash(ctx, t)
 	}
 	return token, nil
+}
+
+// endOthers ends every other session of the session's user.
+func (a *Authority) endOthers(ctx context.Context, session Session, origin Origin) error {
+	end := End{At: a.now(), Reason: ReasonLogIn, By: session.User}
+	n, err := a.stores.Sessions.EndUserSessions(ctx, session.User, session.PasswordVersion+1, session.Key, end)
+	if err != nil {
+		return unavailable(err)
+	}
+	if n > 0 {
+		a.record(ctx, origin, Event{Kind: EventSessionEnded, User: session.User, Detail: fmt.Sprintf("%d, by a later login", n)})
+	}
+	return nil
 }
 
 // discard ends a session whose token nobody will ever get.

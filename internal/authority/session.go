@@ -48,6 +48,7 @@ const (
 	ReasonExpired   Reason = "expired"
 	ReasonReset     Reason = "password-reset"
 	ReasonAdmin     Reason = "operator"
+	ReasonLogIn     Reason = "later-login" // under Policy.EndSessionsOnLogin
 	ReasonDiscarded Reason = "discarded" // made for a login that then failed; nobody got its token
 )
 
