@@ -41,7 +41,7 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
 	}
 	work, stop := context.WithCancel(ctx)
 	defer stop()
-	public := s.httpServer(s.Handler())
+	public := s.httpServer(s.front.API)
 	servers := []*http.Server{public}
 	failed := make(chan error, 2)
 	var running, watching sync.WaitGroup
@@ -59,7 +59,7 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
 		failed <- public.Serve(listener)
 	})
 	if admin != nil {
-		server, conns := s.httpServer(AdminHandler(s.authority, s.log)), newConnections(adminConnections)
+		server, conns := s.httpServer(s.front.Admin), newConnections(adminConnections)
 		servers = append(servers, server)
 		watching.Go(func() { conns.watch(watch) })
 		running.Go(func() { failed <- server.Serve(conns.listen(admin)) })
@@ -118,7 +118,7 @@ func (s *Server) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if err := s.authority.Sweep(ctx); err != nil && ctx.Err() == nil {
+		if err := s.front.Sweep(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("expired sessions could not be swept; it is tried again soon", "error", err)
 		}
 	}

@@ -32,11 +32,22 @@ type Config struct {
 	// TLS makes Run speak TLS, version 1.2 or later, on the API listener.
 	// CertificateFiles makes one that follows its files, SelfSigned a
 	// certificate for development. nil: plain HTTP.
-	TLS            *tls.Config
-	Log            *slog.Logger  // nil: slog.Default()
+	TLS *tls.Config
+	Log *slog.Logger // nil: slog.Default()
+	// Front stands in place of what Run would serve by itself; see there. The
+	// zero value: nothing does.
+	Front          Front
 	Version        string        // shown in the metrics
 	MaxConnections int           // open at once; more wait to be accepted; 0: 10,000
 	DrainTimeout   time.Duration // what requests under way at the end are given; 0: 20 seconds
+}
+
+// Front is what a simulation puts on the listeners of Run in place of the API and
+// the admin API, and what it does every few seconds in place of sweeping. All
+// three are set, or none.
+type Front struct {
+	API, Admin http.Handler
+	Sweep      func(context.Context) error
 }
 
 // Server serves the API. It is safe for concurrent use.
@@ -46,6 +57,7 @@ type Server struct {
 	tls        *tls.Config
 	log        *slog.Logger
 	drain      time.Duration
+	front      Front
 	conns      *connections
 	metrics    *metrics
 	identities identities
@@ -60,6 +72,7 @@ func New(config Config) *Server {
 		tls:       config.TLS,
 		log:       config.Log,
 		drain:     config.DrainTimeout,
+		front:     config.Front,
 	}
 	if s.ready == nil {
 		s.ready = func(context.Context) error { return nil }
@@ -73,6 +86,9 @@ func New(config Config) *Server {
 	if config.MaxConnections <= 0 {
 		config.MaxConnections = defaultConnections
 	}
+	if s.front.API == nil {
+		s.front = Front{API: s.Handler(), Admin: AdminHandler(s.authority, s.log), Sweep: s.authority.Sweep}
+	}
 	s.conns = newConnections(config.MaxConnections)
 	s.metrics = newMetrics(s, config.Version)
 	return s
@@ -80,6 +96,20 @@ func New(config Config) *Server {
 
 // Handler returns the API as a handler.
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+// Guard returns a handler that hands a request on to next once both of its
+// tokens are found good, which is a use of the session, and refuses it as an
+// operation of the API would otherwise.
+func (s *Server) Guard(next func(http.ResponseWriter, *http.Request, authority.Session)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _, err := s.check(r)
+		if err != nil {
+			s.refuse(w, r, "guarded", refusalOf(err))
+			return
+		}
+		next(w, r, session)
+	})
+}
 
 // route is how a path is served: as an operation of the API or as a page.
 type route struct {

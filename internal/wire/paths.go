@@ -16,13 +16,14 @@ const (
 
 // Paths that are latchkey's own. Nothing of ours is added under /api/.
 const (
-	PathVerify  = "/latchkey/v1/verify"
-	PathSession = "/latchkey/v1/session"
-	PathOpenAPI = "/latchkey/v1/openapi.yaml"
-	PathAdmin   = "/latchkey/v1/admin/"
-	PathHealth  = "/healthz"
-	PathReady   = "/readyz"
-	PathMetrics = "/metrics"
+	PathVerify   = "/latchkey/v1/verify"
+	PathSession  = "/latchkey/v1/session"
+	PathOpenAPI  = "/latchkey/v1/openapi.yaml"
+	PathAdmin    = "/latchkey/v1/admin/"
+	PathSimulate = "/latchkey/v1/simulate/" // see simulate.go
+	PathHealth   = "/healthz"
+	PathReady    = "/readyz"
+	PathMetrics  = "/metrics"
 )
 
 // Header names, in the spelling of the contract. HTTP compares them without

@@ -1,0 +1,52 @@
+package wire
+
+import "time"
+
+// The controls of a simulation, which `latchkey serve --demo --simulate` serves
+// and nothing else does. Every body is JSON. An answer without a body is 204;
+// refusals are AdminErrorBody.
+const (
+	PathSimulateClock    = PathSimulate + "clock"    // GET → SimulateClock; POST SimulateAdvance → SimulateClock
+	PathSimulateFaults   = PathSimulate + "faults"   // GET → SimulateFaults; POST SimulateFault → SimulateFaults; DELETE
+	PathSimulateSwitches = PathSimulate + "switches" // GET → SimulateSwitches; PUT SimulateSwitches → SimulateSwitches
+	PathSimulateEvents   = PathSimulate + "events"   // GET ?after=&limit= → AdminEvents
+	PathSimulateLock     = PathSimulate + "lock"     // POST AdminName
+	PathSimulateUnlock   = PathSimulate + "unlock"   // POST AdminName
+	PathSimulateExpire   = PathSimulate + "expire"   // POST AdminName → AdminCount
+	PathSimulateRevoke   = PathSimulate + "revoke"   // POST AdminKey
+	PathSimulateReset    = PathSimulate + "reset"    // POST, no body
+)
+
+// SimulateClock tells the time of the simulation.
+type SimulateClock struct {
+	Now time.Time `json:"now"`
+}
+
+// SimulateAdvance moves the clock ahead.
+type SimulateAdvance struct {
+	Advance string `json:"advance"` // a duration: "90s", "20m", "1h30m"
+}
+
+// SimulateFault is a fault for the next requests.
+type SimulateFault struct {
+	Fault     string `json:"fault"`               // its name: "drop-after"
+	Operation string `json:"operation,omitempty"` // "login"; empty: any
+	// Times is how many requests it is for; 0 means 1. In an answer it is how
+	// many are left.
+	Times      int    `json:"times,omitempty"`
+	Status     int    `json:"status,omitempty"`     // of "fail"
+	Delay      string `json:"delay,omitempty"`      // of "delay": a duration
+	RetryAfter string `json:"retryAfter,omitempty"` // of "throttle" and "fail": a duration
+}
+
+// SimulateFaults are the faults that are still to come, in their order.
+type SimulateFaults struct {
+	Faults []SimulateFault `json:"faults"`
+}
+
+// SimulateSwitches decide what the vendor leaves undocumented.
+type SimulateSwitches struct {
+	EndSessionsOnLogin  bool `json:"endSessionsOnLogin"`
+	KeepSessionsOnReset bool `json:"keepSessionsOnReset"`
+	StrikeOnAbort       bool `json:"strikeOnAbort"`
+}
