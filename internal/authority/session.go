@@ -49,7 +49,7 @@ const (
 	ReasonReset     Reason = "password-reset"
 	ReasonAdmin     Reason = "operator"
 	ReasonLogIn     Reason = "later-login" // under Policy.EndSessionsOnLogin
-	ReasonDiscarded Reason = "discarded" // made for a login that then failed; nobody got its token
+	ReasonDiscarded Reason = "discarded"   // made for a login that then failed; nobody got its token
 )
 
 // SessionToken is a session token: the 16 bytes of a random version-4 UUID

@@ -27,10 +27,15 @@ var may = map[string][]string{
 	"internal/layout":    {},
 	"internal/secret":    {},
 	"internal/server":    {"api", "internal/authority", "internal/secret", "internal/wire"},
+	"internal/simulate":  simulation,
 	"internal/sqlstore":  {"internal/authority", "internal/secret"},
 	"internal/storetest": {"internal/authority", "internal/secret"},
 	"internal/wire":      {},
+	"latchtest":          append([]string{"", "internal/simulate"}, simulation...),
 }
+
+// simulation is what the service in a test is made of: the real parts.
+var simulation = []string{"api", "internal/authority", "internal/secret", "internal/server", "internal/sqlstore", "internal/wire"}
 
 // Only these of other people's packages may be in what a user of a public
 // package compiles.

@@ -1,0 +1,85 @@
+package latchtest
+
+import (
+	"time"
+
+	"github.com/latchkey/latchkey/internal/simulate"
+)
+
+// Operation names what a request is for.
+type Operation string
+
+// The operations that faults can be for.
+const (
+	Any      Operation = Operation(simulate.Any)
+	GetToken Operation = Operation(simulate.Token)   // getting an access token
+	EndToken Operation = Operation(simulate.Revoke)  // revoking it
+	LogIn    Operation = Operation(simulate.LogIn)   // starting a session
+	LogOut   Operation = Operation(simulate.LogOut)  // ending it
+	Reset    Operation = Operation(simulate.Reset)   // resetting the password
+	Verify   Operation = Operation(simulate.Verify)  // the session check for proxies
+	Session  Operation = Operation(simulate.Session) // asking about one's own session
+	API      Operation = Operation(simulate.API)     // any other request to the API
+)
+
+// Fault is something that goes wrong. The functions that answer one say what.
+type Fault struct{ fault simulate.Fault }
+
+// DropAfter has the request executed, and then cuts the connection instead of
+// answering: the client cannot know that it happened.
+func DropAfter() Fault { return Fault{simulate.Fault{Kind: simulate.DropAfter}} }
+
+// DropBefore cuts the connection instead of executing the request. To the client
+// that looks exactly as DropAfter does.
+func DropBefore() Fault { return Fault{simulate.Fault{Kind: simulate.DropBefore}} }
+
+// Delay holds the request up for so long, in real time, and has it executed
+// then. It is executed as soon as the client leaves, which a 0 waits for: so a
+// client's timeout can be tested with a timeout of milliseconds.
+func Delay(d time.Duration) Fault { return Fault{simulate.Fault{Kind: simulate.Delay, Delay: d}} }
+
+// Fail answers with a status between 500 and 599. The request is not executed.
+func Fail(status int) Fault { return Fault{simulate.Fault{Kind: simulate.Fail, Status: status}} }
+
+// Throttle answers 429 and asks to try again after so long, in whole seconds. The
+// request is not executed.
+func Throttle(after time.Duration) Fault {
+	return Fault{simulate.Fault{Kind: simulate.Throttle, RetryAfter: after}}
+}
+
+// ForbidXML answers 403 with a fault in XML, as the vendor's gateway may. The
+// request is not executed.
+func ForbidXML() Fault { return Fault{simulate.Fault{Kind: simulate.ForbidXML}} }
+
+// LockUser locks the request's user just before the request is executed.
+func LockUser() Fault { return Fault{simulate.Fault{Kind: simulate.LockUser}} }
+
+// ExpireSessions ends all sessions of the request's user just before the request
+// is executed.
+func ExpireSessions() Fault { return Fault{simulate.Fault{Kind: simulate.ExpireSessions}} }
+
+// RevokeBearer ends the request's access token just before the request is
+// executed.
+func RevokeBearer() Fault { return Fault{simulate.Fault{Kind: simulate.RevokeBearer}} }
+
+// Inject has a fault happen to the next so many requests of an operation. Where
+// several faults are to come, a request meets the first that is for it.
+func (s *Server) Inject(operation Operation, fault Fault, times int) {
+	s.t.Helper()
+	if times < 1 {
+		s.t.Fatalf("latchtest: inject %s: %d times is not at least once", fault.fault.Kind, times)
+	}
+	fault.fault.Operation, fault.fault.Times = simulate.Operation(operation), times
+	if err := s.service.Inject(fault.fault); err != nil {
+		s.t.Fatalf("latchtest: inject %s: %v", fault.fault.Kind, err)
+	}
+}
+
+// ClearFaults forgets the faults that are still to come, and answers how many
+// requests they were still for: 0 where all have happened.
+func (s *Server) ClearFaults() (left int) {
+	for _, fault := range s.service.ClearFaults() {
+		left += fault.Times
+	}
+	return left
+}
