@@ -104,6 +104,9 @@ func (a *app) announce(n announcement) {
 	switch {
 	case n.seeded:
 		n.tryIt(&b)
+		if n.simulate {
+			n.simulateIt(&b)
+		}
 	case n.demo:
 		fmt.Fprintf(&b, "\nThis directory was used before, so the demo's accounts are as they were left, if\nthey were ever there.\n")
 	case n.empty:
@@ -153,6 +156,22 @@ Or with this program:
   latchkey logout
   latchkey audit --data %s
 `, n.url, demoKey, demoSecret, demoUser, trust, demoPassword, wire.PathSession, shellQuote(n.data))
+}
+
+// simulateIt prints what the simulation adds.
+func (n *announcement) simulateIt(b *strings.Builder) {
+	curl := "curl -s"
+	if n.tlsSelfSigned {
+		curl += " --cacert " + shellQuote(n.certificatePath())
+	}
+	fmt.Fprintf(b, `
+Everybody who reaches this service can break it, which is what it is for:
+
+  %[1]s -d '{"fault":"drop-after","operation":"login"}' $URL%[2]s
+  %[1]s -d '{"advance":"20m"}' $URL%[3]s
+  %[1]s $URL%[4]s
+  %[1]s -X POST $URL%[5]s
+`, curl, wire.PathSimulateFaults, wire.PathSimulateClock, wire.PathSimulateEvents, wire.PathSimulateReset)
 }
 
 func (f *serveFlags) listensLocally() bool {

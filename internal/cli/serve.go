@@ -19,6 +19,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 const (
@@ -36,6 +37,7 @@ type serveFlags struct {
 	storeFlags
 	listen         string
 	demo           bool
+	simulate       bool
 	tlsCert        string
 	tlsKey         string
 	tlsSelfSigned  bool
@@ -64,12 +66,18 @@ everybody knows, so it listens on this machine only. It lives in a directory of 
 own that is removed at the end, unless --data names one; in that, only a new
 directory gets them, so a changed password stays changed.
 
+--demo --simulate is for the tests of programs that use the API: everything is kept
+in memory, and whoever reaches the service can move its clock, make the next requests
+fail, and bring it back to how it began, under ` + wire.PathSimulate + `. See the
+README, "Testing your own program".
+
 Where it does not listen on this machine alone, use TLS (--tls-cert and --tls-key; a
 renewed certificate is picked up) or a proxy that does. --tls-self-signed makes a
 certificate for development, for the host listened on, localhost, this machine's
 name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 ` + certificateFile + ` in the data directory, for clients to trust.`,
 		Example: `  latchkey serve --demo
+  latchkey serve --demo --simulate --listen 127.0.0.1:0
   latchkey serve --data /var/lib/latchkey --listen :8443 --tls-cert cert.pem --tls-key key.pem
   LATCHKEY_IDLE_TIMEOUT=30m latchkey serve --log-format json`,
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -79,6 +87,7 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.StringVar(&f.listen, "listen", defaultListen, "listen on this `ADDRESS`; port 0 picks a free one")
 	f.addPlaces(flags)
 	flags.BoolVar(&f.demo, "demo", false, "have a user and an API key to try things with, on this machine only")
+	flags.BoolVar(&f.simulate, "simulate", false, "with --demo: let programs move the clock and have requests fail")
 	f.addPolicy(flags)
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "speak TLS with the certificate chain in this PEM `FILE`")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "the PEM `FILE` with its key")
@@ -90,7 +99,7 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "have `N` connections open at once; more wait")
 	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "write the log as text or json: `FORMAT`")
-	settings(flags, "listen", "demo", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
+	settings(flags, "listen", "demo", "simulate", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
 		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format")
 	complete := func(name string, values ...string) {
 		_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // the flag is there, just above
@@ -111,6 +120,14 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 		wrong.add("%s %q is no address; write it like 127.0.0.1:8080, or :8080 for all of this machine's", from("listen"), f.listen)
 	} else if f.demo && !isLoopback(host) {
 		wrong.add("%s %q would let others in, and the password of --demo is known to everybody; listen on 127.0.0.1", from("listen"), f.listen)
+	}
+	if f.simulate && !f.demo {
+		wrong.add("%s lets everybody who reaches the service break it, so it works with --demo alone; add --demo, or leave it out", from("simulate"))
+	}
+	for _, place := range []string{"data", "database", "key-file"} {
+		if f.simulate && isSet(cmd, place) {
+			wrong.add("%s has no use with --simulate, which keeps everything in memory; leave one of them out", from(place))
+		}
 	}
 	if (f.tlsCert == "") != (f.tlsKey == "") {
 		wrong.add("%s and %s belong together", from("tls-cert"), from("tls-key"))
@@ -168,15 +185,11 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(f.data)) }()
 	}
-	opened, err := f.open(ctx, f.hash(), a.Now, log)
+	behind, err := a.backend(ctx, f, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, opened.close()) }()
-	seeded, err := a.seed(ctx, f, opened.Authority)
-	if err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, behind.close()) }()
 	api, err := f.listenAPI(ctx)
 	if err != nil {
 		return err
@@ -191,18 +204,12 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		return err
 	}
 	defer done()
-	empty, err := isEmpty(ctx, opened.Authority)
-	if err != nil {
-		return errors.Join(err, admin.Close())
-	}
 	a.announce(announcement{
-		serveFlags: f, url: baseURL(f, api.Addr()), throwaway: throwaway, seeded: seeded, empty: empty,
+		serveFlags: f, url: baseURL(f, api.Addr()), throwaway: throwaway, seeded: behind.seeded, empty: behind.empty,
 		fingerprint: fingerprint, dataIsSet: isSet(cmd, "data"), log: log,
 	})
-	err = server.New(server.Config{
-		Authority: opened.Authority, Ready: opened.db.Ready, TLS: secure, Log: log,
-		Version: buildVersion(debug.ReadBuildInfo()), MaxConnections: f.maxConnections,
-	}).Run(ctx, api, admin)
+	behind.TLS = secure
+	err = server.New(behind.Config).Run(ctx, api, admin)
 	if err != nil {
 		return fail(exitFailed, "%w", err)
 	}

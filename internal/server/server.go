@@ -25,7 +25,7 @@ import (
 
 // Config is what a Server is made of.
 type Config struct {
-	Authority *authority.Authority
+	Authority *authority.Authority // may be nil where there is a Front
 	// Ready tells whether the stores answer, for the readiness probe; it is
 	// given two seconds. nil: they always do.
 	Ready func(context.Context) error

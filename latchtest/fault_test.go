@@ -1,0 +1,207 @@
+package latchtest_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/latchtest"
+)
+
+// maybeSent wants an error that says that the request may have been executed.
+func maybeSent(t *testing.T, what string, err error) {
+	t.Helper()
+	var transport *latchkey.TransportError
+	if !errors.As(err, &transport) || !transport.MaybeSent || errors.Is(err, latchkey.ErrNotSent) {
+		t.Errorf("%s: %v; want a TransportError that leaves it open", what, err)
+	}
+}
+
+// TestTheClientSurvivesEachFaultOfALogin holds the client to the right error
+// under each fault, and to its next login's success.
+func TestTheClientSurvivesEachFaultOfALogin(t *testing.T) {
+	fault := func(t *testing.T, err error, status int) *latchkey.FaultError {
+		t.Helper()
+		var f *latchkey.FaultError
+		if !errors.As(err, &f) || f.StatusCode != status {
+			t.Fatalf("%v; want a FaultError of status %d", err, status)
+		}
+		return f
+	}
+	for name, c := range map[string]struct {
+		fault  latchtest.Fault
+		check  func(t *testing.T, err error)
+		logins int // that the service executed
+		undo   func(*latchtest.Server)
+	}{
+		"DropAfter":  {fault: latchtest.DropAfter(), logins: 1, check: func(t *testing.T, err error) { maybeSent(t, "the login", err) }},
+		"DropBefore": {fault: latchtest.DropBefore(), check: func(t *testing.T, err error) { maybeSent(t, "the login", err) }},
+		"Fail 500":   {fault: latchtest.Fail(500), check: func(t *testing.T, err error) { want(t, "the login", err, latchkey.ErrUnexpected) }},
+		"Fail 503": {fault: latchtest.Fail(503), check: func(t *testing.T, err error) {
+			want(t, "the login", err, latchkey.ErrUnavailable)
+			fault(t, err, 503)
+		}},
+		"Fail 504": {fault: latchtest.Fail(504), check: func(t *testing.T, err error) { fault(t, err, 504) }},
+		"Throttle": {fault: latchtest.Throttle(7 * time.Second), check: func(t *testing.T, err error) {
+			want(t, "the login", err, latchkey.ErrThrottled)
+			if f := fault(t, err, 429); f.RetryAfter != 7*time.Second {
+				t.Errorf("try again after %v", f.RetryAfter)
+			}
+		}},
+		"ForbidXML": {fault: latchtest.ForbidXML(), check: func(t *testing.T, err error) {
+			if f := fault(t, err, 403); f.Code != "900908" {
+				t.Errorf("the code is %q", f.Code)
+			}
+		}},
+		"LockUser": {fault: latchtest.LockUser(), check: func(t *testing.T, err error) { want(t, "the login", err, latchkey.ErrAccountLocked) },
+			undo: func(s *latchtest.Server) { s.UnlockUser(latchtest.User) }},
+		"RevokeBearer":   {fault: latchtest.RevokeBearer(), check: func(t *testing.T, err error) { want(t, "the login", err, latchkey.ErrUnauthorized) }},
+		"ExpireSessions": {fault: latchtest.ExpireSessions(), logins: 1, check: func(t *testing.T, err error) { want(t, "the login", err, nil) }},
+		"Delay":          {fault: latchtest.Delay(time.Millisecond), logins: 1, check: func(t *testing.T, err error) { want(t, "the login", err, nil) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := latchtest.NewServer(t)
+			s.Inject(latchtest.LogIn, c.fault, 1)
+			_, err := s.Client.LogIn(t.Context(), latchtest.User, latchtest.Password)
+			c.check(t, err)
+			if n := s.Count(latchtest.EventLogIn); n != c.logins {
+				t.Errorf("%d logins were executed, not %d", n, c.logins)
+			}
+			if left := s.ClearFaults(); left != 0 {
+				t.Errorf("the fault is still to come %d times", left)
+			}
+			if c.undo != nil {
+				c.undo(s)
+			}
+			if failures, _ := s.Strikes(latchtest.User); failures != 0 {
+				t.Errorf("it cost %d strikes", failures)
+			}
+			logIn(t, s)
+		})
+	}
+}
+
+func TestARequestUnderWayMeetsTheFaultsOfItsTokens(t *testing.T) {
+	s := latchtest.NewServer(t)
+	token := logIn(t, s)
+	s.Inject(latchtest.API, latchtest.RevokeBearer(), 1)
+	_, err := get(t, s, "/api/m2m/v1/devices", token)
+	want(t, "a revoked bearer", err, latchkey.ErrUnauthorized)
+	bearer, err := s.Client.AccessToken(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Client.InvalidateAccessToken(bearer.Token)
+	if _, err := get(t, s, "/api/m2m/v1/devices", token); err != nil {
+		t.Errorf("the session with the next bearer: %v", err)
+	}
+	s.Inject(latchtest.API, latchtest.LockUser(), 1)
+	if _, err := get(t, s, "/api/m2m/v1/devices", token); err != nil {
+		t.Errorf("a live session of a user who is locked: %v", err)
+	}
+	if _, locked := s.Strikes(latchtest.User); !locked {
+		t.Error("the user is not locked")
+	}
+	s.Inject(latchtest.API, latchtest.ExpireSessions(), 1)
+	_, err = get(t, s, "/api/m2m/v1/devices", token)
+	want(t, "an expired session", err, latchkey.ErrSessionExpired)
+}
+
+func TestAResetWhoseAnswerIsLostHappened(t *testing.T) {
+	s := latchtest.NewServer(t)
+	token := logIn(t, s)
+	s.Inject(latchtest.Reset, latchtest.DropAfter(), 1)
+	_, err := s.Client.SessionManagement.ResetConnectivityManagementPassword(t.Context(), token,
+		&latchkey.SessionResetPasswordRequest{OldPassword: latchtest.Password})
+	maybeSent(t, "the reset", err)
+	if n := s.Count(latchtest.EventReset); n != 1 {
+		t.Errorf("%d resets happened", n)
+	}
+	_, err = s.Client.LogIn(t.Context(), latchtest.User, latchtest.Password)
+	want(t, "the old password", err, latchkey.ErrInvalidCredentials)
+}
+
+func TestAFaultOfTheTokenEndpointKeepsALoginFromBeingSent(t *testing.T) {
+	s := latchtest.NewServer(t)
+	s.Inject(latchtest.GetToken, latchtest.Fail(503), 1)
+	_, err := s.Client.LogIn(t.Context(), latchtest.User, latchtest.Password)
+	want(t, "the login", err, latchkey.ErrNotSent)
+	want(t, "the login", err, latchkey.ErrUnavailable)
+	logIn(t, s)
+}
+
+func TestADelayLastsUntilTheCallerLeaves(t *testing.T) {
+	for _, counts := range []bool{false, true} {
+		s := latchtest.NewServer(t, latchtest.With(latchtest.Switches{StrikeOnAbort: counts}))
+		if _, err := s.Client.AccessToken(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.Inject(latchtest.LogIn, latchtest.Delay(0), 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := s.Client.LogIn(ctx, latchtest.User, latchtest.Password)
+		cancel()
+		maybeSent(t, "the login", err)
+		want(t, "the login", err, context.DeadlineExceeded)
+		// The service notices a moment later that the caller has left.
+		for deadline := time.Now().Add(10 * time.Second); counts && time.Now().Before(deadline); {
+			if failures, _ := s.Strikes(latchtest.User); failures == 1 {
+				break
+			}
+		}
+		failures, _ := s.Strikes(latchtest.User)
+		if counts != (failures == 1) {
+			t.Errorf("counts %v: %d strikes", counts, failures)
+		}
+		if n := s.Count(latchtest.EventLogIn); n != 0 {
+			t.Errorf("counts %v: %d logins happened", counts, n)
+		}
+	}
+}
+
+func TestTheEndOfATestEndsDelays(t *testing.T) {
+	left := make(chan error, 1)
+	t.Run("with a request under way", func(t *testing.T) {
+		s := latchtest.NewServer(t)
+		s.Inject(latchtest.GetToken, latchtest.Delay(0), 1)
+		go func() {
+			_, err := s.Client.AccessToken(context.Background())
+			left <- err
+		}()
+		for s.ClearFaults() > 0 { // until the request has met it
+			s.Inject(latchtest.GetToken, latchtest.Delay(0), 1)
+		}
+	})
+	<-left // answered or cut off, but not held up
+}
+
+func TestFaultsHappenInTheirOrderAndAsOftenAsAsked(t *testing.T) {
+	s := latchtest.NewServer(t)
+	token := logIn(t, s)
+	s.Inject(latchtest.API, latchtest.Fail(500), 2)
+	s.Inject(latchtest.Any, latchtest.Fail(502), 1)
+	s.Inject(latchtest.LogOut, latchtest.Fail(504), 1)
+	var seen []int
+	for range 4 {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/api/m2m/v1/devices/actions/list", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := s.Client.Do(request, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		seen = append(seen, response.StatusCode)
+	}
+	for i, status := range []int{500, 500, 502, 200} {
+		if seen[i] != status {
+			t.Errorf("request %d is answered %d, not %d", i, seen[i], status)
+		}
+	}
+	if left := s.ClearFaults(); left != 1 {
+		t.Errorf("%d faults were still to come", left)
+	}
+}
