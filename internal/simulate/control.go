@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,13 +38,21 @@ func (s *Service) actions() map[string]map[string]action {
 	}
 }
 
+// Controls lists the paths of the controls with the methods that each takes.
+func (s *Service) Controls() map[string][]string {
+	paths := map[string][]string{}
+	for path, methods := range s.actions() {
+		paths[path] = slices.Sorted(maps.Keys(methods))
+	}
+	return paths
+}
+
 // controls is the handler of everything below wire.PathSimulate.
 func (s *Service) controls() http.Handler {
 	mux := http.NewServeMux()
 	for path, methods := range s.actions() {
-		var allowed []string
+		allowed := slices.Sorted(maps.Keys(methods))
 		for method, act := range methods {
-			allowed = append(allowed, method)
 			mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
 				r.Body = http.MaxBytesReader(w, r.Body, wire.MaxRequestBodyBytes)
 				body, err := act(r.Context(), r)
