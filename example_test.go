@@ -7,42 +7,36 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"net/http/httptest"
+	"slices"
+	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/latchtest"
 )
 
-// serveExample stands for the service that the examples speak to.
-func serveExample() *httptest.Server {
-	mux := http.NewServeMux()
-	answer := func(pattern string, status int, body string) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) { reply(w, status, body) })
-	}
-	answer("POST /api/ts/v1/oauth2/token", 200, tokenBody("94b1ab5ea3", 3600))
-	answer("POST /api/m2m/v1/session/login", 200, `{"sessionToken":"bcce3ea6-fe4f-4952-bacf-eadd80718e83"}`)
-	answer("POST /api/m2m/v1/session/logout", 200, `{"sessionToken":"bcce3ea6-fe4f-4952-bacf-eadd80718e83"}`)
-	answer("PUT /api/m2m/v1/session/password/actions/reset", 200, `{"newPassword":"Wh0a1545a84d"}`)
-	answer("GET /api/m2m/v1/accounts/0000123456-00001", 400,
-		`{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired","errorMessage":"The session has expired."}`)
-	return httptest.NewServer(mux)
-}
+// program stands for the *testing.T that a test has and an example has not.
+type program struct{ cleanups []func() }
 
-func exampleClient(service *httptest.Server) *latchkey.Client {
-	client, err := latchkey.NewClient(latchkey.Config{
-		BaseURL:   service.URL,
-		APIKey:    "demo-key",
-		APISecret: "demo-secret",
-	})
-	if err != nil {
-		log.Fatal(err)
+func (p *program) Helper() {}
+
+func (p *program) Cleanup(f func()) { p.cleanups = append(p.cleanups, f) }
+
+func (p *program) Fatalf(format string, args ...any) { log.Fatalf(format, args...) }
+
+// serveExample starts the service that the examples speak to: the real one.
+func serveExample() (service *latchtest.Server, stop func()) {
+	p := &program{}
+	return latchtest.NewServer(p), func() {
+		for _, f := range slices.Backward(p.cleanups) {
+			f()
+		}
 	}
-	return client
 }
 
 // Log in, use the session, log out.
 func Example() {
-	service := serveExample()
-	defer service.Close()
+	service, stop := serveExample()
+	defer stop()
 
 	client, err := latchkey.NewClient(latchkey.Config{
 		BaseURL:   service.URL, // leave it out for the vendor's production service
@@ -72,10 +66,9 @@ func Example() {
 }
 
 func ExampleSessionManagementController_StartConnectivityManagementSession() {
-	service := serveExample()
-	defer service.Close()
-	client := exampleClient(service)
-	defer client.CloseIdleConnections()
+	service, stop := serveExample()
+	defer stop()
+	client := service.Client
 
 	result, err := client.SessionManagement.StartConnectivityManagementSession(context.Background(),
 		&latchkey.LogInRequest{Username: "zbeeblebrox", Password: "IMgr8"})
@@ -92,12 +85,14 @@ func ExampleSessionManagementController_StartConnectivityManagementSession() {
 }
 
 func ExampleSessionManagementController_EndConnectivityManagementSession() {
-	service := serveExample()
-	defer service.Close()
-	client := exampleClient(service)
-	defer client.CloseIdleConnections()
+	service, stop := serveExample()
+	defer stop()
+	client := service.Client
 
-	token := latchkey.Secret("bcce3ea6-fe4f-4952-bacf-eadd80718e83")
+	token, err := client.LogIn(context.Background(), "zbeeblebrox", "IMgr8")
+	if err != nil {
+		log.Fatal(err)
+	}
 	result, err := client.SessionManagement.EndConnectivityManagementSession(context.Background(), token)
 	if errors.Is(err, latchkey.ErrSessionExpired) {
 		return // it has ended already: just as well
@@ -110,15 +105,17 @@ func ExampleSessionManagementController_EndConnectivityManagementSession() {
 }
 
 func ExampleSessionManagementController_ResetConnectivityManagementPassword() {
-	service := serveExample()
-	defer service.Close()
-	client := exampleClient(service)
-	defer client.CloseIdleConnections()
+	service, stop := serveExample()
+	defer stop()
+	client := service.Client
 	store := func(latchkey.Secret) error { return nil } // durable before it returns
 
+	session, err := client.LogIn(context.Background(), "zbeeblebrox", "IMgr8")
+	if err != nil {
+		log.Fatal(err)
+	}
 	result, err := client.SessionManagement.ResetConnectivityManagementPassword(context.Background(),
-		"bcce3ea6-fe4f-4952-bacf-eadd80718e83",
-		&latchkey.SessionResetPasswordRequest{OldPassword: "grflbk"})
+		session, &latchkey.SessionResetPasswordRequest{OldPassword: "IMgr8"})
 	var unreadable *latchkey.ResponseError
 	if errors.As(err, &unreadable) {
 		_ = store(unreadable.RawBody) // the new password may be in there, and nowhere else
@@ -130,22 +127,26 @@ func ExampleSessionManagementController_ResetConnectivityManagementPassword() {
 		log.Fatal(err)
 	}
 	fmt.Println(result)
-	// Output: {StatusCode:200 Header:[Content-Length Content-Type Date] Data:{NewPassword:[redacted]}}
+	// Output: {StatusCode:200 Header:[Cache-Control Content-Length Content-Type Date X-Request-Id] Data:{NewPassword:[redacted]}}
 }
 
 // Any other request of the API, and what its answer means.
 func ExampleClient_Do() {
-	service := serveExample()
-	defer service.Close()
-	client := exampleClient(service)
-	defer client.CloseIdleConnections()
+	service, stop := serveExample()
+	defer stop()
+	client := service.Client
 
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet,
 		"/api/m2m/v1/accounts/0000123456-00001", nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	session := latchkey.Secret("bcce3ea6-fe4f-4952-bacf-eadd80718e83")
+	req.Header.Set("X-Request-Id", "inventory-7") // names it in logs and errors
+	session, err := client.LogIn(context.Background(), "zbeeblebrox", "IMgr8")
+	if err != nil {
+		log.Fatal(err)
+	}
+	service.Advance(20 * time.Minute) // nobody uses the session meanwhile
 	resp, err := client.Do(req, session)
 	if err != nil {
 		log.Fatal(err)
@@ -159,6 +160,6 @@ func ExampleClient_Do() {
 	fmt.Println(err)
 	fmt.Println("log in again:", errors.Is(err, latchkey.ErrSessionExpired))
 	// Output:
-	// latchkey: refused UnifiedWebService.REQUEST_FAILED.SessionToken.Expired: The session has expired. (status 400)
+	// latchkey: refused UnifiedWebService.REQUEST_FAILED.SessionToken.Expired: The session has ended or was idle for too long. Log in again. (status 400, request id inventory-7)
 	// log in again: true
 }

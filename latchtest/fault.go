@@ -75,11 +75,14 @@ func (s *Server) Inject(operation Operation, fault Fault, times int) {
 	}
 }
 
-// ClearFaults forgets the faults that are still to come, and answers how many
-// requests they were still for: 0 where all have happened.
-func (s *Server) ClearFaults() (left int) {
-	for _, fault := range s.service.ClearFaults() {
+// FaultsLeft answers how many requests the faults are still to come for: 0 where
+// all have happened.
+func (s *Server) FaultsLeft() (left int) {
+	for _, fault := range s.service.Faults() {
 		left += fault.Times
 	}
 	return left
 }
+
+// ClearFaults forgets the faults that are still to come.
+func (s *Server) ClearFaults() { s.service.ClearFaults() }

@@ -73,16 +73,16 @@ const (
 // reachAdmin answers the admin API of the server on the data directory, or of
 // the database itself where no server runs.
 func (a *app) reachAdmin(ctx context.Context, store *storeFlags) (adminAPI, func() error, error) {
-	if _, err := os.Stat(store.databasePath()); errors.Is(err, fs.ErrNotExist) {
-		where, _ := filepath.Abs(store.data)
-		return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was done; start the service there first (latchkey serve), or name its directory with --data", where)
-	}
 	deadline := time.NewTimer(adminPatience)
 	defer deadline.Stop()
 	for {
 		api, done, err := dialAdmin(ctx, store.socketPath())
 		if err != nil || api != nil {
 			return api, done, err
+		}
+		if _, err := os.Stat(store.databasePath()); errors.Is(err, fs.ErrNotExist) {
+			where, _ := filepath.Abs(store.data)
+			return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was done; start the service there first (latchkey serve), or name its directory with --data", where)
 		}
 		api, done, err = a.openAdmin(ctx, store)
 		if !errors.Is(err, sqlstore.ErrInUse) {

@@ -121,9 +121,8 @@ func (q *faults) list() []Fault {
 	return slices.Clone(q.queue)
 }
 
-func (q *faults) clear() (left []Fault) {
+func (q *faults) clear() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	left, q.queue = q.queue, nil
-	return left
+	q.queue = nil
 }

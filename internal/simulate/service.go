@@ -213,8 +213,8 @@ func (s *Service) Inject(fault Fault) error { return s.faults.add(fault) }
 // Faults answers the faults that are still to come, with the times left.
 func (s *Service) Faults() []Fault { return s.faults.list() }
 
-// ClearFaults forgets the faults that are still to come, and answers them.
-func (s *Service) ClearFaults() []Fault { return s.faults.clear() }
+// ClearFaults forgets the faults that are still to come.
+func (s *Service) ClearFaults() { s.faults.clear() }
 
 // Switches answers the switches in force.
 func (s *Service) Switches() Switches {
