@@ -288,5 +288,8 @@ func (db *DB) PurgeSessions(ctx context.Context, before time.Time, limit int) (i
 			micros(before), limit)
 		return err
 	})
-	return int(n), err
+	if err != nil {
+		return 0, err
+	}
+	return int(n), nil
 }

@@ -192,3 +192,35 @@ func TestStressLoading(t *testing.T) {
 		}
 	}
 }
+
+// A caller may leave while its change is being made. It must not look at what the
+// change is still setting: the race detector tells.
+func TestCallersThatLeave(t *testing.T) {
+	db, _ := open(t, "")
+	for i := range 400 {
+		ctx, cancel := context.WithCancel(t.Context())
+		key := storetest.Key(i)
+		if err := db.CreateSession(t.Context(), storetest.NewSession(i, "u", start)); err != nil {
+			t.Fatal(err)
+		}
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			cancel()
+		}()
+		var n int
+		var err error
+		switch i % 3 {
+		case 0:
+			_, err = db.EndSession(ctx, key, authority.End{At: start, Reason: authority.ReasonLogout})
+		case 1:
+			n, err = db.EndUserSessions(ctx, "u", 9, authority.SessionKey{}, authority.End{At: start, Reason: authority.ReasonLogout})
+		case 2:
+			n, err = db.PurgeSessions(ctx, start.Add(time.Hour), 100)
+		}
+		<-left
+		if err != nil && (n != 0 || !errors.Is(err, context.Canceled) && !errors.Is(err, authority.ErrNotFound)) {
+			t.Errorf("operation %d answered %d and %v", i%3, n, err)
+		}
+	}
+}

@@ -53,8 +53,9 @@ func startWriter(conn *sql.Conn) *writer {
 }
 
 // write runs do in a transaction of its own and returns when it is durable. When
-// ctx ends first, write returns its error, and the change may happen or not. An
-// error of do leaves the database as it was.
+// ctx ends first, write returns its error, and the change may happen or not, or
+// be happening: read what do and after set only when write answers nil. An error
+// of do leaves the database as it was.
 func (w *writer) write(ctx context.Context, do func(tx) error, after func()) error {
 	c := &change{ctx: ctx, do: do, after: after, result: make(chan error, 1)}
 	select {
