@@ -52,16 +52,15 @@ type Front struct {
 
 // Server serves the API. It is safe for concurrent use.
 type Server struct {
-	authority  *authority.Authority
-	ready      func(context.Context) error
-	tls        *tls.Config
-	log        *slog.Logger
-	drain      time.Duration
-	front      Front
-	conns      *connections
-	metrics    *metrics
-	identities identities
-	draining   atomic.Bool
+	authority *authority.Authority
+	ready     func(context.Context) error
+	tls       *tls.Config
+	log       *slog.Logger
+	drain     time.Duration
+	front     Front
+	conns     *connections
+	metrics   *metrics
+	draining  atomic.Bool
 }
 
 // New returns a Server.
