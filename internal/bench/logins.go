@@ -38,7 +38,11 @@ func hashRate() float64 {
 
 // benchLogins compares logins with argon2id alone, and looks at session checks
 // while ten times more logins arrive than fit.
-func benchLogins(ctx context.Context, path string) error {
+func benchLogins(ctx context.Context, all *databases) error {
+	path, err := all.with(ctx, few)
+	if err != nil {
+		return err
+	}
 	p, err := start(ctx, "latchkey", path)
 	if err != nil {
 		return err

@@ -1,8 +1,8 @@
 // Command bench measures latchkey beside what it is compared with, in one run on
-// one machine, and prints ratios. It starts what it measures, each in a process
-// of its own, on loopback; rounds are interleaved and medians are printed.
-// Machines are noisy: differences under a tenth mean nothing, and a second run
-// says more than a second digit.
+// one machine, and prints ratios. Arguments name the parts to measure. It starts
+// what it measures, each in a process of its own, on loopback; rounds are
+// interleaved and medians are printed. Machines are noisy: differences under a
+// tenth mean nothing, and a second run says more than a second digit.
 package main
 
 import (
@@ -23,6 +23,16 @@ const (
 	many     = 1_000_000
 )
 
+// parts are what is measured, in this order.
+var parts = []struct {
+	name    string
+	measure func(context.Context, *databases) error
+}{
+	{"memory", benchMemory},
+	{"checks", benchChecks},
+	{"logins", benchLogins},
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -33,28 +43,29 @@ func main() {
 }
 
 func run(ctx context.Context, arguments []string) error {
-	if len(arguments) > 0 { // a process that is measured
-		return serve(ctx, arguments[0], arguments[1:])
+	if len(arguments) > 1 && arguments[0] == "serve" { // a process that is measured
+		return serve(ctx, arguments[1], arguments[2:])
 	}
-	directory, err := os.MkdirTemp("", "latchkey-bench-")
-	if err != nil {
-		return err
+	var wanted []string
+	for _, part := range parts {
+		if len(arguments) == 0 || slices.Contains(arguments, part.name) {
+			wanted = append(wanted, part.name)
+		}
 	}
-	defer os.RemoveAll(directory)
-	fmt.Fprintf(os.Stderr, "making databases with %d and %d sessions (about a minute)\n", few, many)
-	if err := seed(ctx, directory+"/few.db", few); err != nil {
-		return err
+	if len(wanted) < len(arguments) {
+		return fmt.Errorf("usage: bench [memory] [checks] [logins]; without a name, all of it")
 	}
-	if err := seed(ctx, directory+"/many.db", many); err != nil {
-		return err
+	all := &databases{}
+	defer all.remove()
+	for _, part := range parts {
+		if !slices.Contains(wanted, part.name) {
+			continue
+		}
+		if err := part.measure(ctx, all); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
 	}
-	if err := benchMemory(ctx, directory+"/many.db"); err != nil {
-		return err
-	}
-	if err := benchChecks(ctx, directory); err != nil {
-		return err
-	}
-	return benchLogins(ctx, directory+"/few.db")
+	return nil
 }
 
 // line prints one result: what it is, the figure, and what it is held to.

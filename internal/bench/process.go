@@ -11,15 +11,18 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/sqlstore"
 )
+
+// gcPercent is what `latchkey serve` sets; the bare handler has it, too.
+const gcPercent = 400
 
 // slots is how many passwords are hashed at once, here and in what is compared.
 const slots = 1
@@ -44,6 +47,7 @@ func newAuthority(db *sqlstore.DB) (*authority.Authority, error) {
 // serve is a process that is measured: it prints its address and serves until
 // its standard input ends.
 func serve(ctx context.Context, what string, arguments []string) error {
+	debug.SetGCPercent(gcPercent)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -91,7 +95,7 @@ type process struct {
 
 // start runs this program once more, as a server.
 func start(ctx context.Context, arguments ...string) (*process, error) {
-	p := &process{command: exec.CommandContext(ctx, os.Args[0], arguments...)} //nolint:gosec // ourselves
+	p := &process{command: exec.CommandContext(ctx, os.Args[0], append([]string{"serve"}, arguments...)...)} //nolint:gosec // ourselves
 	p.command.Stderr = os.Stderr
 	input, err := p.command.StdinPipe()
 	if err != nil {
@@ -115,6 +119,24 @@ func (p *process) stop() error {
 	return errors.Join(p.input.Close(), p.command.Wait())
 }
 
+// busy is the processor time that the process has used so far, or zero where the
+// system does not tell.
+func (p *process) busy() time.Duration {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.command.Process.Pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), ") ") // the name before may hold blanks
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	const tick = 10 * time.Millisecond // sysconf(_SC_CLK_TCK) is 100 wherever Go runs
+	return time.Duration(user+system) * tick
+}
+
 // residentMiB is the memory that the process holds now, where the system tells.
 func (p *process) residentMiB() (int, bool) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.command.Process.Pid) + "/status")
@@ -128,37 +150,4 @@ func (p *process) residentMiB() (int, bool) {
 		}
 	}
 	return 0, false
-}
-
-// seed makes a database with one user, one API client and n live sessions.
-func seed(ctx context.Context, path string, n int) error {
-	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path})
-	if err != nil {
-		return err
-	}
-	rules, err := newAuthority(db)
-	if err != nil {
-		return err
-	}
-	_, err = rules.AddUser(ctx, userName, password, authority.Origin{})
-	err = errors.Join(err, rules.AddKnownClient(ctx, "bench", credentials, authority.Origin{}))
-	var group sync.WaitGroup
-	const workers = 256
-	faults := make(chan error, workers)
-	now := time.Now()
-	for worker := range workers {
-		group.Go(func() {
-			for i := worker; i < n; i += workers {
-				session := authority.Session{Key: token(uint64(i)).Key(), User: userName, PasswordVersion: 1, //nolint:gosec // counts up
-					Client: credentials.Key, CreatedAt: now, LastUsedAt: now}
-				if err := db.CreateSession(ctx, session); err != nil {
-					faults <- err
-					return
-				}
-			}
-		})
-	}
-	group.Wait()
-	close(faults)
-	return errors.Join(err, <-faults, db.Close(context.WithoutCancel(ctx)))
 }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/sqlstore"
+)
+
+// databases are made when they are first asked for.
+type databases struct {
+	directory string
+}
+
+// with answers the path of a database with n live sessions.
+func (d *databases) with(ctx context.Context, n int) (string, error) {
+	if d.directory == "" {
+		directory, err := os.MkdirTemp("", "latchkey-bench-")
+		if err != nil {
+			return "", err
+		}
+		d.directory = directory
+	}
+	path := filepath.Join(d.directory, fmt.Sprintf("%d.db", n))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	fmt.Fprintf(os.Stderr, "making a database with %d sessions\n", n)
+	return path, seed(ctx, path, n)
+}
+
+func (d *databases) remove() {
+	if d.directory != "" {
+		_ = os.RemoveAll(d.directory) // in the system's temporary directory
+	}
+}
+
+// seed makes a database with one user, one API client and n live sessions.
+func seed(ctx context.Context, path string, n int) error {
+	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path})
+	if err != nil {
+		return err
+	}
+	rules, err := newAuthority(db)
+	if err != nil {
+		return err
+	}
+	_, err = rules.AddUser(ctx, userName, password, authority.Origin{})
+	err = errors.Join(err, rules.AddKnownClient(ctx, "bench", credentials, authority.Origin{}))
+	var group sync.WaitGroup
+	const workers = 256
+	faults := make(chan error, workers)
+	now := time.Now()
+	for worker := range workers {
+		group.Go(func() {
+			for i := worker; i < n; i += workers {
+				session := authority.Session{Key: token(uint64(i)).Key(), User: userName, PasswordVersion: 1, //nolint:gosec // counts up
+					Client: credentials.Key, CreatedAt: now, LastUsedAt: now}
+				if err := db.CreateSession(ctx, session); err != nil {
+					faults <- err
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	close(faults)
+	return errors.Join(err, <-faults, db.Close(context.WithoutCancel(ctx)))
+}
