@@ -31,6 +31,7 @@ var may = map[string][]string{
 	"internal/sqlstore":  {"internal/authority", "internal/secret"},
 	"internal/storetest": {"internal/authority", "internal/secret"},
 	"internal/wire":      {},
+	"keeper":             {"", "internal/secret", "internal/wire"},
 	"latchtest":          append([]string{"", "internal/simulate"}, simulation...),
 }
 
@@ -41,6 +42,10 @@ var simulation = []string{"api", "internal/authority", "internal/secret", "inter
 // package compiles.
 var publicNeeds = map[string][]string{
 	"": {},
+	"keeper": {
+		"filippo.io/age", "filippo.io/hpke", "github.com/gofrs/flock", "github.com/zalando/go-keyring",
+		"github.com/godbus/dbus", "github.com/danieljoos/wincred", "golang.org/x/",
+	},
 }
 
 type goPackage struct {

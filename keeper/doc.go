@@ -1,0 +1,62 @@
+// Package keeper keeps one session with a ThingSpace Connectivity Management
+// service for all the callers of a program, or of a host. It logs in once,
+// renews what dies, and never locks the account.
+//
+//	client, err := latchkey.NewClient(latchkey.Config{APIKey: "…", APISecret: secret})
+//	if err != nil { … }
+//	state, err := keeper.NewFileState("/var/lib/myapp/upstream")
+//	if err != nil { … }
+//	k, err := keeper.New(keeper.Config{
+//		Upstream:   client,
+//		Credential: keeper.Static("zbeeblebrox", password),
+//		State:      state,
+//	})
+//	if err != nil { … }
+//	defer k.Close(ctx)
+//
+//	resp, err := k.HTTPClient().Get("https://thingspace.verizon.com/api/m2m/v1/…")
+//
+// Every request of that http.Client carries two live tokens. Behind it:
+//
+//   - [Keeper.HTTPClient] and [Keeper.Transport] send requests; [Keeper.Tokens]
+//     is for those that go another way, [Keeper.TokenSource] for code that wants
+//     an oauth2.TokenSource.
+//   - A request that is refused for its token is sent once more, with a renewed
+//     one. A session that was idle for too long, and a bearer whose hour ends,
+//     are renewed ahead of the request.
+//   - Whoever needs a renewal shares one. Its failure is shared, too, and callers
+//     get it at once until it is time for another try.
+//   - While the upstream is away nobody logs in: requests fail as they would, and
+//     the session is there when it is back.
+//
+// # The guard
+//
+// Five failed logins in a row lock an account, and only the vendor's support
+// unlocks it. The keeper spends two of the five at most, whatever happens: each
+// attempt is on record before it is made, over restarts and for all processes
+// that share the [State].
+//
+// A refusal of the password stops it at once. What may have been a failure (no
+// answer, a cut connection, an error 5xx) counts as one: after the first, the
+// next waits for ten seconds, and until the upstream hands out access tokens
+// again; after the second the keeper stops. What was not sent, or was turned away
+// by the gateway, does not count. Then the answer is a *[LatchedError], which
+// says since when, why, and what to do: put the right password where the
+// [CredentialSource] finds it, or have an operator call [Keeper.ResetGuard]. A
+// changed password is tried by itself as long as fewer than two strikes are
+// spent on the account, since it may be wrong as well. The session that is there
+// goes on being used all the while.
+//
+// # Sharing
+//
+// With a [FileState], the processes of a host use one session and one guard, and
+// a program that is started again goes on with the session that it had. With a
+// [MemoryState] all of that ends with the program: something that restarts it
+// again and again can lock the account.
+//
+// # Watching
+//
+// [Keeper.Status] is for people, [Keeper.Stats] for a Prometheus counter, and
+// Config.OnEvent and Config.Log get every change as it happens. None of them
+// ever holds a password or a token.
+package keeper

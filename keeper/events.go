@@ -1,0 +1,85 @@
+package keeper
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// EventKind says what an Event tells of.
+type EventKind string
+
+// The kinds of events, and what Err holds with them.
+const (
+	EventLogIn          EventKind = "logged_in"
+	EventLogInFailed    EventKind = "login_failed"    // why; the login may not even have been sent
+	EventLatched        EventKind = "latched"         // a *LatchedError: no login is made any more
+	EventGuardReset     EventKind = "guard_reset"     // an operator lets logins happen again
+	EventAdopted        EventKind = "session_adopted" // a live session was found in the State
+	EventSessionRefused EventKind = "session_refused" // the upstream refused the session
+	EventLogOut         EventKind = "logged_out"      //
+	EventBearer         EventKind = "bearer_renewed"  //
+	EventBearerFailed   EventKind = "bearer_failed"   // why no access token could be had
+	EventBearerRefused  EventKind = "bearer_refused"  // the gateway refused the access token
+	EventReplay         EventKind = "replayed"        // a refused request is sent once more
+	EventStateFailed    EventKind = "state_failed"    // why the State did not save; work goes on
+)
+
+// Event is something that changed. It holds no secret.
+type Event struct {
+	Kind EventKind
+	Time time.Time
+	Err  error // nil where nothing went wrong
+}
+
+// levels gives each kind its log level.
+var levels = map[EventKind]slog.Level{
+	EventLogIn:          slog.LevelInfo,
+	EventLogInFailed:    slog.LevelWarn,
+	EventLatched:        slog.LevelError,
+	EventGuardReset:     slog.LevelWarn,
+	EventAdopted:        slog.LevelInfo,
+	EventSessionRefused: slog.LevelInfo,
+	EventLogOut:         slog.LevelInfo,
+	EventBearer:         slog.LevelDebug,
+	EventBearerFailed:   slog.LevelWarn,
+	EventBearerRefused:  slog.LevelInfo,
+	EventReplay:         slog.LevelDebug,
+	EventStateFailed:    slog.LevelError,
+}
+
+// counters counts events by kind. The map is constant; its values are not.
+type counters map[EventKind]*atomic.Uint64
+
+func newCounters() counters {
+	c := counters{}
+	for kind := range levels {
+		c[kind] = new(atomic.Uint64)
+	}
+	return c
+}
+
+// Stats answers how many events of each kind there were since New, every kind
+// included: ready for a Prometheus counter with the kind as its label.
+func (k *Keeper) Stats() map[EventKind]uint64 {
+	stats := make(map[EventKind]uint64, len(k.counters))
+	for kind, counter := range k.counters {
+		stats[kind] = counter.Load()
+	}
+	return stats
+}
+
+// note counts, logs and tells an event. Call it without holding a lock.
+func (k *Keeper) note(e Event) {
+	e.Time = time.Now()
+	k.counters[e.Kind].Add(1)
+	attributes := []slog.Attr{slog.String("event", string(e.Kind)), slog.String("upstream", k.baseURL)}
+	if e.Err != nil {
+		attributes = append(attributes, slog.String("error", e.Err.Error()))
+	}
+	k.config.Log.LogAttrs(context.Background(), levels[e.Kind], "keeper", attributes...)
+	if k.config.OnEvent != nil {
+		k.config.OnEvent(e)
+	}
+}

@@ -1,0 +1,290 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/latchkey/latchkey"
+)
+
+// Upstream is the service that the session is with. *latchkey.Client is one.
+//
+// The keeper relies on LogIn sending a login at most once, and on the errors of
+// package latchkey, by which it tells what a failure may have cost; an error that
+// it does not know counts as a strike.
+type Upstream interface {
+	// BaseURL is where the tokens may go.
+	BaseURL() string
+	// LogIn forgets the access token if the gateway refuses it
+	// (latchkey.ErrUnauthorized), so that the next call gets a fresh one.
+	LogIn(ctx context.Context, user string, password latchkey.Secret) (latchkey.Secret, error)
+	LogOut(ctx context.Context, session latchkey.Secret) error
+	// AccessToken may answer from a cache until InvalidateAccessToken.
+	AccessToken(ctx context.Context) (latchkey.AccessToken, error)
+	InvalidateAccessToken(token latchkey.Secret)
+}
+
+var _ Upstream = (*latchkey.Client)(nil)
+
+// Config says what a Keeper keeps. The first three fields are required.
+type Config struct {
+	Upstream   Upstream
+	Credential CredentialSource
+	// State is shared with the keepers that use the same session. It has no
+	// default, since it decides what protects the account: a FileState remembers
+	// failed logins over restarts, and a MemoryState does not.
+	State State
+
+	// IdleTimeout is how long the upstream lets a session be unused. Default: 20
+	// minutes, as documented. The keeper gives a session up half a minute (a
+	// fortieth) earlier, so that a request does not arrive too late.
+	IdleTimeout time.Duration
+	// OnEvent, if set, is called for each event, from the goroutine that it
+	// happens in: it must return soon, may be called concurrently, and must not
+	// wait for a token, since it may be the one who gets it.
+	OnEvent func(Event)
+	// Log gets the same. Default: slog.Default().
+	Log *slog.Logger
+}
+
+// Keeper keeps one session with the upstream alive for any number of callers.
+// Make it with New, and Close it in the end. It is safe for concurrent use.
+type Keeper struct {
+	config   Config
+	baseURL  string
+	base     *url.URL
+	conns    *http.Transport
+	counters counters
+
+	sessions renewer[session]
+	bearers  renewer[bearer]
+
+	latchTold   time.Time // the latch that an event was made of; only the flight uses it
+	strikePause time.Duration
+}
+
+// ErrClosed is the answer to everybody who wants a token of a closed Keeper.
+var ErrClosed = errors.New("keeper: closed")
+
+// New makes a Keeper. It uses neither the network nor the State: that begins
+// with the first request. The error lists every fault of the configuration, one
+// to a line.
+func New(config Config) (*Keeper, error) {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("keeper: Config."+format, args...))
+	}
+	if config.IdleTimeout == 0 {
+		config.IdleTimeout = 20 * time.Minute
+	}
+	if config.IdleTimeout < 10*time.Second {
+		fault("IdleTimeout of %v is below ten seconds", config.IdleTimeout)
+	}
+	if config.Log == nil {
+		config.Log = slog.Default()
+	}
+	if config.Credential == nil {
+		fault("Credential is missing: Static(user, password) is the simplest")
+	}
+	if config.State == nil {
+		fault("State is missing: NewFileState(path) keeps the session and the count of failed logins over restarts; " +
+			"NewMemoryState() forgets them, so that restarts may lock the account")
+	}
+	k := &Keeper{config: config, conns: newConns(), counters: newCounters(), strikePause: strikePause}
+	if config.Upstream == nil {
+		fault("Upstream is missing: a *latchkey.Client is one")
+	} else {
+		var err error
+		k.baseURL = config.Upstream.BaseURL()
+		if k.base, err = url.Parse(k.baseURL); err != nil || k.base.Host == "" {
+			fault("Upstream has no usable base URL")
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	k.sessions.usable = func(s *session) bool { return s != nil && !s.over.Load() }
+	k.sessions.due = func(*session) bool { return false }
+	k.sessions.fetch, k.sessions.limit = k.renewSession, flightLimit
+	k.bearers.usable = (*bearer).usable
+	k.bearers.due = func(b *bearer) bool { return b.due.Load() }
+	k.bearers.fetch, k.bearers.limit = k.renewBearer, bearerLimit
+	return k, nil
+}
+
+// newConns is what HTTPClient's requests travel on: Go's defaults, except that
+// all of them go to one host, for which Go keeps two idle connections only.
+func newConns() *http.Transport {
+	conns := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
+		conns = standard.Clone()
+	}
+	conns.MaxIdleConns, conns.MaxIdleConnsPerHost = 64, 64
+	return conns
+}
+
+// HTTPClient answers a client whose every request carries both tokens, on
+// connections of the Keeper's own. See Transport.
+func (k *Keeper) HTTPClient() *http.Client { return &http.Client{Transport: k.Transport(k.conns)} }
+
+// Transport answers a RoundTripper that sends requests through base, which is
+// http.DefaultTransport if nil, with both tokens in their headers. It is free to
+// be used at any rate: while the tokens live, it takes no lock and reads no clock.
+//
+// A request whose token is refused is sent once more with a renewed one,
+// whatever its method, because no service executed it. That needs a body that can
+// be read again: none, or one with GetBody, as http.NewRequest sets it for bytes
+// and strings. Any other request gets the upstream's refusal as its answer, and
+// the next one a renewed token. So does a request that is refused again.
+//
+// Requests to another host, or outside of the base URL's path, are answered with
+// an error, because the tokens would go there. Redirects that a client follows
+// come by here, too. The caller's request is not changed; its header's values
+// are shared with base, which must not alter them (as http.RoundTripper says).
+//
+// Errors are those of base and of Tokens.
+func (k *Keeper) Transport(base http.RoundTripper) http.RoundTripper {
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	return &transport{keeper: k, base: base}
+}
+
+// Tokens are what a request of the API carries.
+type Tokens struct {
+	Session         latchkey.Secret // for the VZ-M2M-Token header
+	Bearer          latchkey.Secret // for the Authorization header, behind "Bearer "
+	BearerExpiresAt time.Time
+}
+
+// Tokens answers live tokens, for requests that do not go through Transport. Ask
+// anew for each request, and call Invalidate when the upstream refuses one.
+//
+// Whoever calls at the same time shares one renewal, and its failure; for some
+// seconds a failure is also the answer to those who come later. Each caller stops
+// waiting when its own ctx ends. Errors are *[LatchedError], [ErrClosed], that of
+// ctx, of the State, of the CredentialSource, and those of package latchkey.
+func (k *Keeper) Tokens(ctx context.Context) (Tokens, error) {
+	s, b, err := k.tokens(ctx)
+	if err != nil {
+		return Tokens{}, err
+	}
+	s.use()
+	return Tokens{Session: s.token, Bearer: b.Token, BearerExpiresAt: b.ExpiresAt}, nil
+}
+
+// Invalidate says that the upstream refused token, the session's or the bearer.
+// The next caller gets another one. A token that was replaced already changes
+// nothing.
+func (k *Keeper) Invalidate(token latchkey.Secret) {
+	if s := k.sessions.current.Load(); s != nil && s.token.Equal(token) {
+		k.refuse(ofSession, s, nil)
+	}
+	if b := k.bearers.current.Load(); b != nil && b.Token.Equal(token) {
+		k.refuse(ofBearer, nil, b)
+	}
+}
+
+// LogOut ends the session with the upstream, for everybody who shares the State.
+// Whoever asks for tokens afterwards logs in again.
+func (k *Keeper) LogOut(ctx context.Context) error {
+	var token latchkey.Secret
+	if err := k.amend(ctx, func(shared *record) {
+		if s := shared.Session; s != nil && s.Upstream == shared.fingerprint(k.baseURL) {
+			token, shared.Session = s.secret(), nil
+		}
+	}); err != nil {
+		return err
+	}
+	if s := k.sessions.current.Load(); s != nil {
+		s.stop()
+	}
+	if token == "" {
+		return nil
+	}
+	err := k.config.Upstream.LogOut(ctx, token)
+	if err != nil && !errors.Is(err, latchkey.ErrSessionExpired) {
+		return fmt.Errorf("keeper: the session was given up, and ends by itself for lack of use: %w", err)
+	}
+	k.note(Event{Kind: EventLogOut})
+	return nil
+}
+
+// ResetGuard lets logins happen again after a LatchedError, for all keepers that
+// share the State. It is for an operator who knows that the account is not locked
+// and the credential is right: the strikes that the upstream has counted are
+// still there, and only a login that succeeds clears them.
+func (k *Keeper) ResetGuard(ctx context.Context) error {
+	if err := k.amend(ctx, func(shared *record) { shared.Accounts, shared.Attempt = nil, nil }); err != nil {
+		return err
+	}
+	k.sessions.forgive()
+	k.note(Event{Kind: EventGuardReset})
+	return nil
+}
+
+// amend changes what is shared, under the lease.
+func (k *Keeper) amend(ctx context.Context, change func(*record)) error {
+	ctx, cancel := context.WithTimeout(ctx, flightLimit)
+	defer cancel()
+	lease, err := k.config.State.Acquire(ctx)
+	if err != nil {
+		return stateError("acquire", err)
+	}
+	defer k.release(ctx, lease)
+	saved, err := k.config.State.Load(ctx)
+	if err != nil {
+		return stateError("load", err)
+	}
+	shared, err := decodeRecord(saved.Data)
+	if err != nil {
+		return err
+	}
+	change(shared)
+	if err := lease.Save(ctx, shared.encode()); err != nil {
+		return stateError("save", err)
+	}
+	return nil
+}
+
+// Close ends the Keeper: whoever asks for tokens from now on gets ErrClosed. It
+// waits for a login under way, because leaving one alone could cost a strike;
+// when ctx ends before, the login goes on by itself, and Close says so.
+//
+// The session stays alive, for the next start and for others who share the State.
+// Call LogOut before if it should end.
+func (k *Keeper) Close(ctx context.Context) error {
+	s, logIn := k.sessions.close()
+	_, renewal := k.bearers.close()
+	if s != nil {
+		s.stop()
+	}
+	k.conns.CloseIdleConnections()
+	for _, done := range []<-chan struct{}{logIn.landed(), renewal.landed()} {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("keeper: closed while a token is still being renewed: %w", context.Cause(ctx))
+		}
+	}
+	if logIn != nil && logIn.value != nil {
+		logIn.value.stop()
+	}
+	return nil
+}
+
+// Format implements fmt.Formatter: it shows where the Keeper points to, whatever
+// the verb, and nothing of what it keeps.
+func (k *Keeper) Format(f fmt.State, _ rune) {
+	if k == nil {
+		_, _ = io.WriteString(f, "keeper.Keeper(nil)")
+		return
+	}
+	_, _ = fmt.Fprintf(f, "keeper.Keeper(%s)", k.baseURL)
+}

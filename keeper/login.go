@@ -1,0 +1,262 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/latchkey/latchkey"
+)
+
+const (
+	// flightLimit bounds a renewal of the session, with waiting for the lease of
+	// another process that logs in.
+	flightLimit = 2 * time.Minute
+	// logInLimit bounds the login itself; latchkey.Client is done after 30 s,
+	// unless configured otherwise.
+	logInLimit = time.Minute
+	// bearerLimit bounds a renewal of the access token.
+	bearerLimit = time.Minute
+	// saveLimit bounds the saving of what came of it, whatever time is left.
+	saveLimit = 10 * time.Second
+	// settled is how long a session must have lasted for its refusal to be the
+	// normal end of a session. Where sessions are refused sooner, something ends
+	// them (a login elsewhere), or it is not the session that is refused; each
+	// login then waits longer than the one before.
+	settled = 5 * time.Minute
+	// strikePause is how long after a strike, in whichever process, the next login
+	// waits: trouble that is over by then costs one strike, and no person.
+	strikePause = 10 * time.Second
+)
+
+// tooSoonError says that the next login has to wait. It is not a failure of the
+// upstream, and nothing was sent.
+type tooSoonError struct {
+	why  string
+	next time.Time
+}
+
+func (e *tooSoonError) Error() string {
+	return fmt.Sprintf("keeper: %s; the next login may be made at %s", e.why, e.next.UTC().Format(time.RFC3339))
+}
+
+// renewSession finds a live session in the state or logs in. It runs in one
+// flight at a time, and sends a login only under the lease.
+func (k *Keeper) renewSession(ctx context.Context) (*session, error) {
+	last := k.sessions.current.Load()
+	credential, credentialErr := k.config.Credential.Credential(ctx)
+	if credentialErr != nil {
+		credentialErr = fmt.Errorf("keeper: the credential cannot be read, so no login is made: %w", credentialErr)
+	}
+	user := credential.User // empty: unknown
+	_, s, err := k.adopt(ctx, last, user)
+	if s != nil || err != nil {
+		return s, err
+	}
+	if credentialErr != nil {
+		return nil, k.logInFailed(credentialErr)
+	}
+	lease, err := k.config.State.Acquire(ctx)
+	if err != nil {
+		return nil, k.logInFailed(stateError("acquire", err))
+	}
+	defer k.release(ctx, lease)
+	// Whoever held the lease before may have logged in meanwhile.
+	shared, s, err := k.adopt(ctx, last, user)
+	if s != nil || err != nil {
+		return s, err
+	}
+	return k.logIn(ctx, lease, shared, last, credential)
+}
+
+// adopt reads the state, and answers the session in it if it is user's, has not
+// been refused and is not idle.
+func (k *Keeper) adopt(ctx context.Context, last *session, user string) (*record, *session, error) {
+	saved, err := k.config.State.Load(ctx)
+	if err != nil {
+		return nil, nil, k.logInFailed(stateError("load", err))
+	}
+	shared, err := decodeRecord(saved.Data)
+	if err != nil {
+		return nil, nil, k.logInFailed(err)
+	}
+	found := shared.Session
+	if found == nil || found.Upstream != shared.fingerprint(k.baseURL) {
+		return shared, nil, nil
+	}
+	if user != "" && found.Account != shared.identify(k.baseURL, Credential{User: user}).account {
+		return shared, nil, nil
+	}
+	if last != nil && last.refused.Load() && last.token.Equal(found.secret()) {
+		return shared, nil, nil
+	}
+	used := later(found.Created, saved.LastUse)
+	if time.Since(used) >= k.idleLimit() {
+		return shared, nil, nil
+	}
+	k.note(Event{Kind: EventAdopted})
+	return shared, k.newSession(found.secret(), used), nil
+}
+
+// logIn logs in under the lease, if the guard lets it.
+func (k *Keeper) logIn(ctx context.Context, lease Lease, shared *record, last *session, c Credential) (*session, error) {
+	id := shared.identify(k.baseURL, c)
+	condemned := shared.condemn()
+	if latched := shared.latched(id); latched != nil {
+		if condemned {
+			k.save(ctx, lease, shared)
+		}
+		return nil, k.latch(latched)
+	}
+	brief, err := shared.brief(last)
+	if err != nil {
+		return nil, err
+	}
+	if a := shared.account(id.account); a.Strikes > 0 {
+		if err := k.afterStrike(ctx, a); err != nil {
+			if condemned {
+				k.save(ctx, lease, shared)
+			}
+			return nil, k.logInFailed(err)
+		}
+	}
+	// From here on the attempt counts, even if this process ends right now.
+	shared.Attempt = &attempt{Account: id.account, At: time.Now()}
+	if err := lease.Save(ctx, shared.encode()); err != nil {
+		return nil, k.logInFailed(fmt.Errorf("keeper: the attempt to log in could not be recorded, so it is not made: %w", err))
+	}
+	token, err := k.sendLogIn(ctx, c)
+	now := time.Now()
+	shared.settle(id, judge(err), err, now)
+	if err == nil {
+		shared.Session = &sharedSession{
+			Token: token.Reveal(), Upstream: shared.fingerprint(k.baseURL), Account: id.account,
+			Created: now, Brief: brief,
+		}
+	}
+	k.save(ctx, lease, shared)
+	if err == nil {
+		k.note(Event{Kind: EventLogIn})
+		return k.newSession(token, now), nil
+	}
+	err = k.logInFailed(fmt.Errorf("keeper: the login failed: %w", err))
+	if latched := shared.latched(id); latched != nil {
+		latched.cause = err
+		return nil, k.latch(latched)
+	}
+	return nil, err
+}
+
+// sendLogIn sends the login. Where the gateway refuses the bearer, which it does
+// before any service sees the credential, the login is sent once more with the
+// fresh bearer that the upstream's client then gets.
+func (k *Keeper) sendLogIn(ctx context.Context, c Credential) (latchkey.Secret, error) {
+	ctx, cancel := context.WithTimeout(ctx, logInLimit)
+	defer cancel()
+	token, err := k.config.Upstream.LogIn(ctx, c.User, c.Password)
+	if errors.Is(err, latchkey.ErrUnauthorized) && judge(err) == unsent {
+		k.note(Event{Kind: EventBearerRefused})
+		token, err = k.config.Upstream.LogIn(ctx, c.User, c.Password)
+	}
+	return token, err
+}
+
+// afterStrike answers an error unless the time has come for a login that may cost
+// the account a further strike. After an unclear outcome the upstream is likely
+// to be in trouble, and the second strike is too dear to be spent on finding out
+// whether it still is; a fresh access token tells as much.
+func (k *Keeper) afterStrike(ctx context.Context, a *account) error {
+	if next := a.Since.Add(k.strikePause); time.Now().Before(next) {
+		return &tooSoonError{a.Reason, next}
+	}
+	token, err := k.config.Upstream.AccessToken(ctx)
+	if err == nil { // it may come from a cache
+		k.config.Upstream.InvalidateAccessToken(token.Token)
+		_, err = k.config.Upstream.AccessToken(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("keeper: %s; as long as the upstream does not answer, no other is tried: %w", a.Reason, err)
+	}
+	return nil
+}
+
+// save records what came of an attempt. A failure does not undo what happened:
+// it is told, and the attempt that is on record counts as a strike from then on.
+func (k *Keeper) save(ctx context.Context, lease Lease, shared *record) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
+	defer cancel()
+	if err := lease.Save(ctx, shared.encode()); err != nil {
+		k.note(Event{Kind: EventStateFailed, Err: stateError("save", err)})
+	}
+}
+
+// brief answers how many sessions in a row were refused when they were hardly
+// opened, the last one included, or an error if it is too soon for another.
+func (r *record) brief(last *session) (int, error) {
+	found := r.Session
+	if found == nil || last == nil || !last.refused.Load() || !last.token.Equal(found.secret()) {
+		return 0, nil
+	}
+	age := time.Since(found.Created)
+	if age >= settled {
+		return 0, nil
+	}
+	brief := found.Brief + 1
+	if next := found.Created.Add(backoff(brief)); time.Now().Before(next) {
+		return 0, &tooSoonError{fmt.Sprintf("the upstream refused a session that was %v old at most: "+
+			"does somebody else log in as the same user", age.Round(time.Millisecond)), next}
+	}
+	return brief, nil
+}
+
+func (k *Keeper) logInFailed(err error) error {
+	k.note(Event{Kind: EventLogInFailed, Err: err})
+	return err
+}
+
+// latch tells of a latch once, however often it is met.
+func (k *Keeper) latch(latched *LatchedError) error {
+	if !latched.Since.Equal(k.latchTold) {
+		k.latchTold = latched.Since
+		k.note(Event{Kind: EventLatched, Err: latched})
+	}
+	return latched
+}
+
+// renewBearer gets an access token. The upstream caches it.
+func (k *Keeper) renewBearer(ctx context.Context) (*bearer, error) {
+	token, err := k.config.Upstream.AccessToken(ctx)
+	if err != nil {
+		err = fmt.Errorf("keeper: no access token: %w", err)
+		k.note(Event{Kind: EventBearerFailed, Err: err})
+		return nil, err
+	}
+	k.note(Event{Kind: EventBearer})
+	return newBearer(token), nil
+}
+
+// release gives the lease back, whatever time is left.
+func (k *Keeper) release(ctx context.Context, lease Lease) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
+	defer cancel()
+	if err := lease.Release(ctx); err != nil {
+		k.note(Event{Kind: EventStateFailed, Err: stateError("release", err)})
+	}
+}
+
+// touch tells the state that the session was used.
+func (k *Keeper) touch(at time.Time) {
+	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
+	defer cancel()
+	if err := k.config.State.Touch(ctx, at); err != nil {
+		k.note(Event{Kind: EventStateFailed, Err: stateError("touch", err)})
+	}
+}
+
+func stateError(what string, err error) error {
+	if errors.Is(err, ErrLeaseLost) {
+		return err
+	}
+	return fmt.Errorf("keeper: state: %s: %w", what, err)
+}

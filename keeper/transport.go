@@ -1,0 +1,172 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// Header names as net/http keys its maps.
+const headerBearer = "Authorization"
+
+var headerSession = textproto.CanonicalMIMEHeaderKey(wire.HeaderSessionToken)
+
+// transport gives requests their tokens.
+type transport struct {
+	keeper *Keeper
+	base   http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	k := t.keeper
+	if !k.owns(req.URL) {
+		closeBody(req)
+		return nil, fmt.Errorf("keeper: the request was not sent, because it does not go to %s, "+
+			"and the tokens would go wherever it does", k.baseURL)
+	}
+	s, b := k.sessions.current.Load(), k.bearers.current.Load()
+	if s == nil || s.over.Load() || b == nil || b.due.Load() {
+		var err error
+		if s, b, err = k.tokens(req.Context()); err != nil {
+			closeBody(req)
+			return nil, err
+		}
+	}
+	s.use()
+	resp, err := t.base.RoundTrip(authorized(req, s, b))
+	if err != nil {
+		return nil, err
+	}
+	resp.Request = req // as the caller made it, without the tokens
+	if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusUnauthorized {
+		return resp, nil
+	}
+	if refused := refusedBy(resp); refused != nothing {
+		return t.replay(req, resp, refused, s, b)
+	}
+	return resp, nil
+}
+
+// replay renews the token that resp refuses and sends req once more. No service
+// executed it, so its method does not matter. Where it cannot be sent again, resp
+// is the answer, and the next request gets the renewed token.
+func (t *transport) replay(
+	req *http.Request, resp *http.Response, refused target, s *session, b *bearer,
+) (*http.Response, error) {
+	k := t.keeper
+	if !k.refuse(refused, s, b) {
+		return resp, nil
+	}
+	again := rewound(req)
+	if again == nil {
+		return resp, nil
+	}
+	s, b, err := k.tokens(req.Context())
+	var soon *tooSoonError
+	if errors.As(err, &soon) {
+		closeBody(again)
+		return resp, nil // which says the same, in the upstream's words
+	}
+	discard(resp)
+	if err != nil {
+		closeBody(again)
+		return nil, err
+	}
+	k.note(Event{Kind: EventReplay})
+	s.use()
+	resp, err = t.base.RoundTrip(authorized(again, s, b))
+	if err != nil {
+		return nil, err
+	}
+	resp.Request = req
+	if refused := refusedBy(resp); refused != nothing {
+		k.refuse(refused, s, b)
+	}
+	return resp, nil
+}
+
+// authorized is req with the tokens. It shares with req whatever it may, for
+// this is the path of every request: the header's values, but not the header.
+func authorized(req *http.Request, s *session, b *bearer) *http.Request {
+	out := new(http.Request)
+	*out = *req
+	out.Header = maps.Clone(req.Header)
+	if out.Header == nil {
+		out.Header = make(http.Header, 2)
+	}
+	out.Header[headerBearer] = b.header
+	out.Header[headerSession] = s.header
+	return out
+}
+
+// rewound is req with its body at the beginning; nil if that cannot be had.
+func rewound(req *http.Request) *http.Request {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req
+	}
+	if req.GetBody == nil {
+		return nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil
+	}
+	out := new(http.Request)
+	*out = *req
+	out.Body = body
+	return out
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
+
+// owns reports whether the tokens may go to u.
+func (k *Keeper) owns(u *url.URL) bool {
+	return u != nil && u.Opaque == "" && u.Scheme == k.base.Scheme &&
+		(u.Host == k.base.Host || strings.EqualFold(u.Host, k.base.Host)) &&
+		(strings.HasPrefix(u.Path, k.base.Path) || u.Path+"/" == k.base.Path)
+}
+
+// tokens answers both tokens, renewing what has to be.
+func (k *Keeper) tokens(ctx context.Context) (*session, *bearer, error) {
+	s, err := k.sessions.get(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := k.bearers.get(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, b, nil
+}
+
+// refuse notes that the upstream refused s or b. It reports whether there is, or
+// may be, another one to try with.
+func (k *Keeper) refuse(refused target, s *session, b *bearer) bool {
+	switch {
+	case refused == ofSession:
+		if !s.refused.Swap(true) {
+			s.over.Store(true)
+			k.note(Event{Kind: EventSessionRefused})
+		}
+	case time.Since(b.fetched) < bearerRest:
+		return false
+	case !b.refused.Swap(true):
+		b.due.Store(true)
+		k.config.Upstream.InvalidateAccessToken(b.Token)
+		k.note(Event{Kind: EventBearerRefused})
+	}
+	return true
+}
