@@ -226,6 +226,7 @@ func (k *Keeper) latch(latched *LatchedError) error {
 
 // renewBearer gets an access token. The upstream caches it.
 func (k *Keeper) renewBearer(ctx context.Context) (*bearer, error) {
+	last := k.bearers.current.Load()
 	token, err := k.config.Upstream.AccessToken(ctx)
 	if err != nil {
 		err = fmt.Errorf("keeper: no access token: %w", err)
@@ -233,7 +234,7 @@ func (k *Keeper) renewBearer(ctx context.Context) (*bearer, error) {
 		return nil, err
 	}
 	k.note(Event{Kind: EventBearer})
-	return newBearer(token), nil
+	return newBearer(token, last != nil && last.refused.Load()), nil
 }
 
 // release gives the lease back, whatever time is left.

@@ -125,8 +125,8 @@ func (s *session) lastUse() time.Time {
 // before.
 const bearerMargin = time.Minute
 
-// bearerRest is how soon after it was fetched a bearer may be renewed. It bounds
-// the requests for tokens where the upstream refuses whatever it gives out.
+// bearerRest is how soon after it was fetched a fresh bearer may be renewed. It
+// bounds the requests for tokens where the upstream refuses whatever it gives out.
 const bearerRest = time.Second
 
 // bearer is an access token.
@@ -134,14 +134,17 @@ type bearer struct {
 	latchkey.AccessToken
 	header  []string // the value of its header
 	fetched time.Time
+	// fresh is whether the bearer before it was refused, so that this one does
+	// not come from the cache of the upstream's client.
+	fresh bool
 
 	due     atomic.Bool // refused, or close to its end
 	refused atomic.Bool
 }
 
-func newBearer(token latchkey.AccessToken) *bearer {
+func newBearer(token latchkey.AccessToken, fresh bool) *bearer {
 	now := time.Now()
-	b := &bearer{AccessToken: token, header: []string{"Bearer " + token.Token.Reveal()}, fetched: now}
+	b := &bearer{AccessToken: token, header: []string{"Bearer " + token.Token.Reveal()}, fetched: now, fresh: fresh}
 	// A token that was handed out late in its hour is kept for half of the rest,
 	// as latchkey.Client does.
 	left := token.ExpiresAt.Sub(now)

@@ -161,7 +161,7 @@ func (k *Keeper) refuse(refused target, s *session, b *bearer) bool {
 			s.over.Store(true)
 			k.note(Event{Kind: EventSessionRefused})
 		}
-	case time.Since(b.fetched) < bearerRest:
+	case b.fresh && time.Since(b.fetched) < bearerRest:
 		return false
 	case !b.refused.Swap(true):
 		b.due.Store(true)
