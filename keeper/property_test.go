@@ -127,7 +127,7 @@ type world struct {
 
 	mu       sync.Mutex
 	faults   []string
-	operator time.Time // when an operator last reset the guard
+	operator time.Time // when the guard was last reset
 }
 
 func (w *world) fault(format string, args ...any) {
@@ -191,11 +191,12 @@ func (w *world) take(t *testing.T, s step) {
 		closeKeeper(t, p.keeper)
 		w.running[who] = startProcess(t, w.model, w.state, w.source)
 	case "operator":
-		w.mu.Lock()
-		w.operator = time.Now()
-		w.mu.Unlock()
 		w.model.change(func() { w.model.strikes, w.model.maxStrikes = 0, 0 })
-		_ = p.keeper.ResetGuard(t.Context()) // the disk may be full
+		if err := p.keeper.ResetGuard(t.Context()); err == nil { // the disk may be full
+			w.mu.Lock()
+			w.operator = time.Now()
+			w.mu.Unlock()
+		}
 	}
 }
 
