@@ -31,6 +31,7 @@ var parts = []struct {
 	{"memory", benchMemory},
 	{"checks", benchChecks},
 	{"logins", benchLogins},
+	{"keeper", benchKeeper},
 }
 
 func main() {
@@ -53,7 +54,7 @@ func run(ctx context.Context, arguments []string) error {
 		}
 	}
 	if len(wanted) < len(arguments) {
-		return fmt.Errorf("usage: bench [memory] [checks] [logins]; without a name, all of it")
+		return fmt.Errorf("usage: bench [memory] [checks] [logins] [keeper]; without a name, all of it")
 	}
 	all := &databases{}
 	defer all.remove()
