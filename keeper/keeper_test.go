@@ -321,6 +321,49 @@ func TestTokensAndInvalidateServeRequestsThatGoAnotherWay(t *testing.T) {
 	})
 }
 
+// The login replaces a revoked bearer in the upstream's client; the keeper, which
+// did not see that, meets it there when it may be revoked again.
+func TestABearerThatTheClientHeldIsRenewedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		rt := newKeeper(t, m, keeper.Config{}).Transport(m)
+		get(rt).ok(t)
+		pass(time.Second)
+		m.revokeBearer()
+		pass(21 * time.Minute)
+		if got := send(t.Context(), rt, "POST", "once", false); got.status != http.StatusUnauthorized {
+			t.Errorf("got %+v, want the refusal, since the request cannot be sent again", got)
+		}
+		pass(time.Second)
+		m.revokeBearer()
+		pass(10 * time.Minute)
+		get(rt).ok(t)
+	})
+}
+
+// Where the upstream refuses every bearer, the requests for others are bounded.
+func TestRefusedBearersAreRenewedOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		k := newKeeper(t, m, keeper.Config{})
+		rt := k.Transport(roundTripper(func(req *http.Request) (*http.Response, error) {
+			return respond(req, 401, `{"fault":{"code":"900901","message":"Invalid Credentials"}}`), nil
+		}))
+		for began := time.Now(); time.Since(began) < 10*time.Second; pass(10 * time.Millisecond) {
+			if got := get(rt); got.err != nil || got.status != http.StatusUnauthorized {
+				t.Fatalf("got %+v, want the refusal", got)
+			}
+		}
+		if m.tokenCalls < 8 || m.tokenCalls > 13 {
+			t.Errorf("%d access tokens were asked for in ten seconds, want about ten", m.tokenCalls)
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
 func TestNothingThatIsToldHoldsASecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told bytes.Buffer

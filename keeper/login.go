@@ -234,7 +234,7 @@ func (k *Keeper) renewBearer(ctx context.Context) (*bearer, error) {
 		return nil, err
 	}
 	k.note(Event{Kind: EventBearer})
-	return newBearer(token, last != nil && last.refused.Load()), nil
+	return newBearer(token, last), nil
 }
 
 // release gives the lease back, whatever time is left.

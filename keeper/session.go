@@ -125,32 +125,39 @@ func (s *session) lastUse() time.Time {
 // before.
 const bearerMargin = time.Minute
 
-// bearerRest is how soon after it was fetched a fresh bearer may be renewed. It
-// bounds the requests for tokens where the upstream refuses whatever it gives out.
+// bearerRest is how soon after it was fetched a bearer may be renewed where the
+// ones before it were refused as quickly: it bounds the requests for tokens where
+// the upstream refuses whatever it gives out. The first such bearer is spared, for
+// it may have come from the cache of the upstream's client, and be as old as the
+// one that it replaced.
 const bearerRest = time.Second
 
 // bearer is an access token.
 type bearer struct {
 	latchkey.AccessToken
-	header  []string // the value of its header
-	fetched time.Time
-	// fresh is whether the bearer before it was refused, so that this one does
-	// not come from the cache of the upstream's client.
-	fresh bool
+	header   []string // the value of its header
+	fetched  time.Time
+	refusals int // of the bearers before it, in a row
 
 	due     atomic.Bool // refused, or close to its end
 	refused atomic.Bool
 }
 
-func newBearer(token latchkey.AccessToken, fresh bool) *bearer {
+func newBearer(token latchkey.AccessToken, last *bearer) *bearer {
 	now := time.Now()
-	b := &bearer{AccessToken: token, header: []string{"Bearer " + token.Token.Reveal()}, fetched: now, fresh: fresh}
+	b := &bearer{AccessToken: token, header: []string{"Bearer " + token.Token.Reveal()}, fetched: now}
+	if last != nil && last.refused.Load() {
+		b.refusals = last.refusals + 1
+	}
 	// A token that was handed out late in its hour is kept for half of the rest,
 	// as latchkey.Client does.
 	left := token.ExpiresAt.Sub(now)
 	time.AfterFunc(max(left-min(bearerMargin, left/2), bearerRest), func() { b.due.Store(true) })
 	return b
 }
+
+// resting reports whether b was fetched too recently to be renewed.
+func (b *bearer) resting() bool { return b.refusals > 1 && time.Since(b.fetched) < bearerRest }
 
 // usable reports whether a request with b may succeed.
 func (b *bearer) usable() bool {

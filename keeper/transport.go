@@ -9,7 +9,6 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -161,7 +160,7 @@ func (k *Keeper) refuse(refused target, s *session, b *bearer) bool {
 			s.over.Store(true)
 			k.note(Event{Kind: EventSessionRefused})
 		}
-	case b.fresh && time.Since(b.fetched) < bearerRest:
+	case b.resting():
 		return false
 	case !b.refused.Swap(true):
 		b.due.Store(true)
