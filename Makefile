@@ -26,8 +26,8 @@ test: ## run every test, with the race detector
 	$(GO) test -race -timeout 10m ./...
 
 .PHONY: soak
-soak: ## run the crash and stress tests at full length (many minutes)
-	LATCHKEY_SOAK=1 $(GO) test -race -timeout 60m -count 1 -run 'Crash|Soak|Stress' -v ./...
+soak: ## run the crash, stress and property tests at full length (many minutes)
+	LATCHKEY_SOAK=1 $(GO) test -race -timeout 60m -count 1 -run 'Crash|Soak|Stress|AnySchedule' -v ./...
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser, each for FUZZTIME (default 20s)

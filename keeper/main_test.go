@@ -48,6 +48,12 @@ func (s *source) set(password string) {
 	s.credential.Password = latchkey.Secret(password)
 }
 
+func (s *source) password() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.credential.Password.Reveal()
+}
+
 func (s *source) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
