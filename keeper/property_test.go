@@ -164,10 +164,10 @@ func (w *world) take(t *testing.T, s step) {
 	case "fault":
 		w.model.setFault(fault{s.Kind, s.Part, time.Now().Add(s.Lasts)})
 	case "disk full":
+		w.model.change(func() {})
 		p.mu.Lock()
 		p.diskFull = time.Now().Add(s.Lasts)
 		p.mu.Unlock()
-		w.model.change(func() {})
 	case "end sessions":
 		w.model.endSessions()
 	case "revoke bearer":
@@ -193,10 +193,10 @@ func (w *world) take(t *testing.T, s step) {
 	case "operator":
 		// The vendor's support clears the strikes, and the operator tells the
 		// keepers. That waits for a login under way, whose strike is forgiven, too.
-		clear := func() { w.model.strikes, w.model.maxStrikes = 0, 0 }
-		w.model.change(clear)
+		forgive := func() { w.model.strikes, w.model.maxStrikes = 0, 0 }
+		w.model.change(forgive)
 		if err := p.keeper.ResetGuard(t.Context()); err == nil { // the disk may be full
-			w.model.change(clear)
+			w.model.change(forgive)
 			w.mu.Lock()
 			w.operator = time.Now()
 			w.mu.Unlock()
