@@ -19,8 +19,8 @@ import (
 
 // TestMain also is the program that the tests with several processes start.
 func TestMain(m *testing.M) {
-	if role := os.Getenv("KEEPER_TEST_ROLE"); role != "" {
-		os.Exit(runRole(role))
+	if os.Getenv(urlVariable) != "" {
+		os.Exit(runProgram())
 	}
 	goleak.VerifyTestMain(m)
 }
