@@ -1,0 +1,179 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential/internal/document"
+)
+
+const (
+	// lockPoll is how often a Save looks whether the lock is free, and lockLimit
+	// how long it waits: others hold it for as long as a disk takes to sync.
+	lockPoll  = 10 * time.Millisecond
+	lockLimit = 10 * time.Second
+)
+
+// FileConfig says where a credential file is, and how it is encrypted. Path is
+// required. Without Identity or Passphrase the file is not encrypted.
+type FileConfig struct {
+	Path string
+	// Identity is an age secret key, as age-keygen writes it
+	// ("AGE-SECRET-KEY-1…"; comments and several keys are allowed). The file is
+	// encrypted for it, and read with it.
+	Identity latchkey.Secret
+	// Recipients are further age public keys ("age1…") that can read the file:
+	// an operator's, for the day on which the identity is lost.
+	Recipients []string
+	// Passphrase encrypts the file instead of an identity. Every Load then takes
+	// about a second and 256 MiB, to make guessing it dear.
+	Passphrase latchkey.Secret
+}
+
+// File is a Store in a file, for the processes of one host (not over a network
+// file system). The file holds {"username": "…", "password": "…", "salt": "…"},
+// encrypted by age if the configuration says so; people may write it by hand,
+// and need no salt then. Beside it, for locking, is a file with ".lock" behind
+// the name, and for a moment one with ".tmp".
+//
+// It is written whole, synced and renamed, so that after a crash at any moment
+// either the old or the new credential is there. All files have mode 0600; a
+// credential that others may read or write is refused, and so is one that is
+// damaged or does not fit the key. Neither is ever overwritten.
+type File struct {
+	path string
+	seal *seal // nil: not encrypted
+	// step is called before each step of a Save, for tests.
+	step func(name string) error
+}
+
+var _ Store = (*File)(nil)
+
+// NewFile answers the Store, or what is wrong with the configuration. The file
+// need not exist yet, but its directory must.
+func NewFile(config FileConfig) (*File, error) {
+	if config.Path == "" {
+		return nil, errors.New("credential: file: the path is empty")
+	}
+	path, err := filepath.Abs(config.Path)
+	if err != nil {
+		return nil, fmt.Errorf("credential: file: %w", err)
+	}
+	// Renaming onto a symbolic link would replace the link.
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	seal, err := newSeal(config)
+	if err != nil {
+		return nil, fmt.Errorf("credential: file %s: %w", path, err)
+	}
+	return &File{path: path, seal: seal, step: func(string) error { return nil }}, nil
+}
+
+// Load implements Store. It waits for nobody.
+func (f *File) Load(ctx context.Context) (Credential, error) {
+	if err := ctx.Err(); err != nil {
+		return Credential{}, f.failed("", err)
+	}
+	_, c, err := f.read()
+	return c, err
+}
+
+// Save implements Store.
+func (f *File) Save(ctx context.Context, next Credential) (string, error) {
+	const unchanged = "nothing was saved: "
+	if err := next.Check(); err != nil {
+		return "", f.failed(unchanged, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockLimit)
+	defer cancel()
+	if err := ctx.Err(); err != nil {
+		return "", f.failed(unchanged, err)
+	}
+	lock := flock.New(f.path+".lock", flock.SetPermissions(0o600))
+	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
+		return "", f.failed(unchanged+"it could not be locked: ", bare(err))
+	}
+	defer func() { _ = lock.Close() }()
+	kept, now, err := f.read()
+	if errors.Is(err, ErrNotFound) {
+		kept, err = document.Document{}, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if now.Version != next.Version {
+		return "", fmt.Errorf("credential: file %s: %w", f.path, ErrConflict)
+	}
+	kept.Set(next.User, next.Password)
+	kept.Salt()
+	content := append(kept.Encode(), '\n')
+	if f.seal != nil {
+		if content, err = f.seal.close(content); err != nil {
+			return "", f.failed(unchanged, err)
+		}
+	}
+	if err := f.replace(content); err != nil {
+		return "", err
+	}
+	return kept.Version(), nil
+}
+
+// Format implements fmt.Formatter, whatever the verb: the key is not shown.
+func (f *File) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "credential.File("+f.path+")") }
+
+// read answers what is in the file. A damaged one is an error, not ErrNotFound.
+func (f *File) read() (document.Document, Credential, error) {
+	content, mode, err := readFile(f.path, maxFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, Credential{}, fmt.Errorf("credential: file %s does not exist: %w", f.path, ErrNotFound)
+	}
+	if err == nil && shared(mode, 0o077) {
+		err = fmt.Errorf("others on this machine may read or write it (mode %04o): run chmod 600 on it, "+
+			"and change the password if they should not know it", mode.Perm())
+	}
+	if err == nil {
+		content, err = f.open(content)
+	}
+	var kept document.Document
+	if err == nil {
+		kept, err = document.Parse(content)
+	}
+	if err != nil {
+		return nil, Credential{}, f.failed("", err)
+	}
+	user, password, err := kept.Get()
+	if err != nil {
+		return nil, Credential{}, f.failed("", err)
+	}
+	return kept, Credential{User: user, Password: password, Version: kept.Version()}, nil
+}
+
+// open decrypts the content, where the file is encrypted.
+func (f *File) open(content []byte) ([]byte, error) {
+	switch encrypted := sealed(content); {
+	case f.seal == nil && encrypted:
+		return nil, errors.New("it is encrypted by age: an identity or a passphrase is needed")
+	case f.seal == nil:
+		return content, nil
+	case !encrypted:
+		return nil, errors.New("it is not encrypted, though it should be: encrypt it with age, " +
+			"and change the password if others may have read it")
+	}
+	return f.seal.open(content)
+}
+
+func (f *File) failed(what string, err error) error {
+	return fmt.Errorf("credential: file %s: %s%w", f.path, what, err)
+}
+
+// maxFile bounds what is read; encryption for many recipients takes room.
+const maxFile = 2 * document.MaxBytes

@@ -1,0 +1,146 @@
+package credential
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/latchkey/latchkey"
+)
+
+// FlatFileConfig says where a flat credential is. PasswordPath and one of User
+// and UserPath are required.
+type FlatFileConfig struct {
+	User         string // the user name itself
+	UserPath     string // or the file that holds it, and nothing else
+	PasswordPath string // the file that holds the password, and nothing else
+	Log          *slog.Logger
+}
+
+// FlatFile is a read-only Store in files that hold nothing but a value, as
+// Kubernetes, Docker and systemd hand secrets to a program. They are read at
+// every Load. One line break at the end is not part of the value.
+//
+// A file that others may write is refused. One that others may read is common
+// where containers mount secrets: it is used, and the log has a warning, once.
+type FlatFile struct {
+	config FlatFileConfig
+	warn   sync.Once
+}
+
+var _ Store = (*FlatFile)(nil)
+
+// NewFlatFile answers the Store, or what is wrong with the configuration. The
+// files need not exist yet.
+func NewFlatFile(config FlatFileConfig) (*FlatFile, error) {
+	if config.PasswordPath == "" || (config.User == "") == (config.UserPath == "") {
+		return nil, errors.New("credential: a flat file needs PasswordPath, and either User or UserPath")
+	}
+	if config.Log == nil {
+		config.Log = slog.Default()
+	}
+	return &FlatFile{config: config}, nil
+}
+
+// Load implements Store.
+func (f *FlatFile) Load(ctx context.Context) (Credential, error) {
+	if err := ctx.Err(); err != nil {
+		return Credential{}, fmt.Errorf("credential: flat file: %w", err)
+	}
+	c := Credential{User: f.config.User}
+	if f.config.UserPath != "" {
+		user, _, err := readValue(f.config.UserPath)
+		if err != nil {
+			return Credential{}, err
+		}
+		c.User = user
+	}
+	password, mode, err := readValue(f.config.PasswordPath)
+	if err != nil {
+		return Credential{}, err
+	}
+	c.Password = latchkey.Secret(password)
+	if err := c.Check(); err != nil {
+		return Credential{}, fmt.Errorf("credential: flat file %s: %w", f.config.PasswordPath, err)
+	}
+	if shared(mode, 0o044) {
+		f.warn.Do(func() {
+			f.config.Log.Warn("others on this machine may read the file with the password: run chmod 600 on it",
+				"file", f.config.PasswordPath, "mode", fmt.Sprintf("%04o", mode.Perm()))
+		})
+	}
+	return c, nil
+}
+
+// Save implements Store, and always answers ErrReadOnly.
+func (f *FlatFile) Save(context.Context, Credential) (string, error) {
+	return "", fmt.Errorf("credential: flat file %s: %w", f.config.PasswordPath, ErrReadOnly)
+}
+
+func readValue(path string) (string, fs.FileMode, error) {
+	content, mode, err := readFile(path, maxValue)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", 0, fmt.Errorf("credential: flat file %s does not exist: %w", path, ErrNotFound)
+	}
+	if err == nil && shared(mode, 0o022) {
+		err = fmt.Errorf("others may write it (mode %04o): run chmod 600 on it", mode.Perm())
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("credential: flat file %s: %w", path, err)
+	}
+	value := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	return value, mode, nil
+}
+
+// maxValue bounds the file of a single value.
+const maxValue = 16 << 10
+
+// readFile reads a regular file of up to limit bytes, and answers its mode.
+func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
+	// Looked at before it is opened, for opening a pipe waits for its writer.
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, 0, errors.New("it is not a regular file")
+	}
+	if err != nil {
+		return nil, 0, bare(err)
+	}
+	file, err := os.Open(path) //nolint:gosec // the operator names the path
+	if err != nil {
+		return nil, 0, bare(err)
+	}
+	defer func() { _ = file.Close() }()
+	if info, err = file.Stat(); err != nil {
+		return nil, 0, bare(err)
+	}
+	var content bytes.Buffer
+	if n, err := content.ReadFrom(io.LimitReader(file, limit+1)); err != nil {
+		return nil, 0, bare(err)
+	} else if n > limit {
+		return nil, 0, fmt.Errorf("it is longer than %d bytes", limit)
+	}
+	return content.Bytes(), info.Mode(), nil
+}
+
+// shared reports whether mode has one of the bits. Windows has no such bits.
+func shared(mode fs.FileMode, bits fs.FileMode) bool {
+	return runtime.GOOS != "windows" && mode.Perm()&bits != 0
+}
+
+// bare is the reason in an error of the file system, without the path, which the
+// text around it names already.
+func bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

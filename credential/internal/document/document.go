@@ -1,0 +1,128 @@
+// Package document is the form in which stores keep a credential: a JSON object
+// with the fields "username" and "password". Other fields belong to others and
+// are kept as they are. No error shows any of the content.
+package document
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/latchkey/latchkey"
+)
+
+// Names of the fields.
+const (
+	fieldUser     = "username"
+	fieldPassword = "password"
+	fieldSalt     = "salt"
+)
+
+// MaxBytes bounds a document that is read.
+const MaxBytes = 64 << 10
+
+// Document is the object, field by field.
+type Document map[string]json.RawMessage
+
+// Parse reads a document. It need not hold a credential.
+func Parse(data []byte) (Document, error) {
+	var d Document
+	if len(data) > MaxBytes {
+		return nil, fmt.Errorf("it is longer than %d bytes", MaxBytes)
+	}
+	if err := json.Unmarshal(data, &d); err != nil || d == nil {
+		return nil, errors.New(`it is not a JSON object like {"username": "…", "password": "…"}`)
+	}
+	return d, nil
+}
+
+// Get answers the credential in the document, if it is one that can be used.
+func (d Document) Get() (user string, password latchkey.Secret, err error) {
+	user, userErr := d.text(fieldUser)
+	word, passwordErr := d.text(fieldPassword)
+	if err := errors.Join(userErr, passwordErr); err != nil {
+		return "", "", err
+	}
+	password = latchkey.Secret(word)
+	return user, password, Check(user, password)
+}
+
+// Set puts a credential into the document.
+func (d Document) Set(user string, password latchkey.Secret) {
+	d.put(fieldUser, user)
+	d.put(fieldPassword, password.Reveal())
+}
+
+// Encode answers the document as JSON.
+func (d Document) Encode() []byte {
+	data, _ := json.Marshal(map[string]json.RawMessage(d)) // made of what was parsed or put: it cannot fail
+	return data
+}
+
+// Salt gives the document a new random salt, and so a new Version.
+func (d Document) Salt() { d.put(fieldSalt, rand.Text()) }
+
+// unsalted stands in for the salt of documents that people wrote. Their
+// versions hold for this process only.
+var unsalted = rand.Text()
+
+// Version names the credential in the document, for stores that do not number
+// their versions. It changes with every Salt, and with every change by hand. The
+// salt is the key, so that the version is of no use to whoever guesses passwords.
+func (d Document) Version() string {
+	salt, err := d.text(fieldSalt)
+	if err != nil {
+		salt = unsalted
+	}
+	mac := hmac.New(sha256.New, []byte(salt))
+	for _, field := range []string{fieldUser, fieldPassword} {
+		value, _ := d.text(field)
+		sum := sha256.Sum256([]byte(value)) // of one length, so that fields cannot run into each other
+		_, _ = mac.Write(sum[:])
+	}
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+func (d Document) put(field, value string) {
+	d[field], _ = json.Marshal(value) // a string always marshals
+}
+
+func (d Document) text(field string) (string, error) {
+	var value string
+	if raw, ok := d[field]; !ok {
+		return "", fmt.Errorf("its field %q is missing", field)
+	} else if err := json.Unmarshal(raw, &value); err != nil {
+		return "", fmt.Errorf("its field %q is not a text", field)
+	}
+	return value, nil
+}
+
+// Bounds of what is kept. They are far above what any service allows.
+const (
+	maxUser     = 1 << 10
+	maxPassword = 4 << 10
+)
+
+// Check answers what is wrong with a user name or a password; the error shows
+// neither.
+func Check(user string, password latchkey.Secret) error {
+	return errors.Join(check("user name", user, maxUser), check("password", password.Reveal(), maxPassword))
+}
+
+func check(what, value string, limit int) error {
+	switch {
+	case value == "":
+		return fmt.Errorf("the %s is empty", what)
+	case len(value) > limit:
+		return fmt.Errorf("the %s is longer than %d bytes", what, limit)
+	case !utf8.ValidString(value) || strings.Contains(value, "\x00"):
+		return fmt.Errorf("the %s is not text (valid UTF-8, without NUL)", what)
+	}
+	return nil
+}

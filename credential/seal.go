@@ -1,0 +1,106 @@
+package credential
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"filippo.io/age"
+)
+
+// seal encrypts and decrypts by age.
+type seal struct {
+	recipients []age.Recipient
+	identities []age.Identity
+}
+
+// newSeal answers nil where nothing is to be encrypted. No error of it quotes a
+// key.
+func newSeal(config FileConfig) (*seal, error) {
+	switch {
+	case config.Identity == "" && config.Passphrase == "":
+		if len(config.Recipients) > 0 {
+			return nil, errors.New("Recipients need an Identity, or what is saved could not be read again")
+		}
+		return nil, nil
+	case config.Identity == "":
+		if len(config.Recipients) > 0 {
+			return nil, errors.New("age encrypts either with a passphrase or for recipients, not both")
+		}
+		return passphraseSeal(config.Passphrase.Reveal())
+	case config.Passphrase != "":
+		return nil, errors.New("Identity and Passphrase exclude each other")
+	}
+	s := &seal{}
+	identities, err := age.ParseIdentities(strings.NewReader(config.Identity.Reveal()))
+	if err != nil {
+		return nil, errors.New("Identity is not an age secret key, as age-keygen makes it")
+	}
+	s.identities = identities
+	for _, identity := range identities {
+		switch identity := identity.(type) {
+		case *age.X25519Identity:
+			s.recipients = append(s.recipients, identity.Recipient())
+		case *age.HybridIdentity:
+			s.recipients = append(s.recipients, identity.Recipient())
+		default:
+			return nil, errors.New("Identity holds a key of a kind that is not supported")
+		}
+	}
+	for i, key := range config.Recipients {
+		recipients, err := age.ParseRecipients(strings.NewReader(key))
+		if err != nil || len(recipients) != 1 {
+			return nil, fmt.Errorf("Recipients[%d] is not an age public key", i)
+		}
+		s.recipients = append(s.recipients, recipients...)
+	}
+	// Keys of different strength do not go together; better found out now.
+	if _, err := s.close(nil); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func passphraseSeal(passphrase string) (*seal, error) {
+	recipient, err := age.NewScryptRecipient(passphrase)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := age.NewScryptIdentity(passphrase)
+	if err != nil {
+		return nil, err
+	}
+	return &seal{[]age.Recipient{recipient}, []age.Identity{identity}}, nil
+}
+
+// sealed reports whether content is an age file. JSON never begins like one.
+func sealed(content []byte) bool { return bytes.HasPrefix(content, []byte("age-encryption.org/")) }
+
+func (s *seal) close(content []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w, err := age.Encrypt(&out, s.recipients...)
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("it could not be encrypted: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+func (s *seal) open(content []byte) ([]byte, error) {
+	r, err := age.Decrypt(bytes.NewReader(content), s.identities...)
+	if err != nil {
+		return nil, errors.New("it was encrypted for another identity or passphrase, or is damaged")
+	}
+	plain, err := io.ReadAll(io.LimitReader(r, maxFile))
+	if err != nil {
+		return nil, errors.New("it is damaged")
+	}
+	return plain, nil
+}
