@@ -162,10 +162,13 @@ func (k *Keeper) refuse(refused target, s *session, b *bearer) bool {
 		}
 	case b.resting():
 		return false
-	case !b.refused.Swap(true):
-		b.due.Store(true)
+	default:
+		// First, or else whoever sees that b is refused is given it again.
 		k.config.Upstream.InvalidateAccessToken(b.Token)
-		k.note(Event{Kind: EventBearerRefused})
+		if !b.refused.Swap(true) {
+			b.due.Store(true)
+			k.note(Event{Kind: EventBearerRefused})
+		}
 	}
 	return true
 }

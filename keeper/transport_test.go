@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/keeper"
 )
 
@@ -456,4 +457,27 @@ func TestTheConnectionOfARefusedRequestIsUsedAgain(t *testing.T) {
 	if connections != 1 || requests != 4 {
 		t.Errorf("%d connections for %d requests, want 1 for 4", connections, requests)
 	}
+}
+
+// slowToForget is an Upstream that takes its time to forget a bearer.
+type slowToForget struct{ keeper.Upstream }
+
+func (u slowToForget) InvalidateAccessToken(token latchkey.Secret) {
+	pass(10 * time.Millisecond)
+	u.Upstream.InvalidateAccessToken(token)
+}
+
+func TestARefusedBearerIsForgottenBeforeAnybodyAsksForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		k := newKeeper(t, m, keeper.Config{Upstream: slowToForget{newClient(t, m)}})
+		rt := k.Transport(m)
+		get(rt).ok(t)
+		m.revokeBearer()
+		var callers sync.WaitGroup
+		for range 3 {
+			callers.Go(func() { get(rt).ok(t) })
+		}
+		callers.Wait()
+	})
 }
