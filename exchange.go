@@ -10,7 +10,9 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -39,6 +41,9 @@ type request struct {
 	bearer        Secret
 	carries       []Secret // what no error may show, the bearer aside
 	onSent        func()   // called when the request may be on its way; may be nil
+	// received, if set, gets the body of a success before anything else is done
+	// with it.
+	received func(body Secret)
 }
 
 // setJSON makes v, a struct of strings, the body.
@@ -87,6 +92,9 @@ func (c *Client) send(ctx context.Context, r *request) (*answer, error) {
 	a := &answer{status: resp.StatusCode, header: resp.Header, secrets: r.secrets()}
 	a.body, err = readBody(resp.Body)
 	a.err = presentable(ctx, err, watch, a.secrets)
+	if r.received != nil && a.status/100 == 2 {
+		r.received(Secret(a.body))
+	}
 	return a, nil
 }
 
@@ -180,6 +188,22 @@ func (a *answer) decode(v any) (problem string) {
 	default:
 		return "it is not the JSON that was expected"
 	}
+}
+
+// tells decodes the body into v and answers what is wrong with it, or with the
+// secret that told then finds there.
+func (a *answer) tells(v any, told func() Secret) (problem string) {
+	if problem := a.decode(v); problem != "" {
+		return problem
+	}
+	switch secret := told(); {
+	case secret == "":
+		return "it lacks what it should tell"
+	case strings.ContainsRune(secret.Reveal(), utf8.RuneError):
+		// encoding/json puts this character where it could not read the real one.
+		return "what it tells is not valid text"
+	}
+	return ""
 }
 
 // unreadable is the error for a success that does not hold what it should.

@@ -2,9 +2,8 @@ package latchkey
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -85,10 +84,16 @@ func (s *SessionManagementController) EndConnectivityManagementSession(
 func (s *SessionManagementController) ResetConnectivityManagementPassword(
 	ctx context.Context, sessionToken Secret, body *SessionResetPasswordRequest,
 ) (*ApiResponse[SessionResetPasswordResult], error) {
+	return s.resetPassword(ctx, sessionToken, body, nil)
+}
+
+func (s *SessionManagementController) resetPassword(
+	ctx context.Context, sessionToken Secret, body *SessionResetPasswordRequest, received func(Secret),
+) (*ApiResponse[SessionResetPasswordResult], error) {
 	r := &request{
 		op: "reset password", method: http.MethodPut, path: wire.PathResetPassword,
 		contentType: wire.MediaTypeJSON, sessionToken: sessionToken, needsSession: true,
-		once: true, toldOnce: true,
+		once: true, toldOnce: true, received: received,
 	}
 	if problem := body.problem(); problem != "" {
 		return nil, refuse(r.op, problem)
@@ -100,6 +105,17 @@ func (s *SessionManagementController) ResetConnectivityManagementPassword(
 			password := Secret(w.NewPassword)
 			return SessionResetPasswordResult{NewPassword: password}, password
 		})
+}
+
+// NewPassword reads the new password out of the raw answer to a reset, for those
+// who kept the answer (see [Client.ResetPassword]). The error shows none of it.
+func NewPassword(raw Secret) (Secret, error) {
+	var w wire.ResetPasswordResult
+	a := &answer{body: []byte(raw)}
+	if problem := a.tells(&w, func() Secret { return Secret(w.NewPassword) }); problem != "" {
+		return "", errors.New("latchkey: no new password can be read in the answer to the reset: " + problem)
+	}
+	return Secret(w.NewPassword), nil
 }
 
 // perform sends r and turns its answer of wire form W into the model T. convert
@@ -121,16 +137,11 @@ func perform[W, T any](
 		return nil, err
 	}
 	var w W
-	problem := a.decode(&w)
-	data, told := convert(w)
-	switch {
-	case problem != "":
-	case told == "":
-		problem = "it lacks what it should tell"
-	case strings.ContainsRune(told.Reveal(), utf8.RuneError):
-		// encoding/json puts this character where it could not read the real one.
-		problem = "what it tells is not valid text"
-	}
+	var data T
+	problem := a.tells(&w, func() (told Secret) {
+		data, told = convert(w)
+		return told
+	})
 	if problem != "" {
 		if r.toldOnce {
 			problem += ". The password has probably been changed, and RawBody holds the only trace of the new one: keep it"
