@@ -6,29 +6,27 @@ import (
 	"io"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
 )
-
-// Credential is a user name of the upstream and its password.
-type Credential struct {
-	User     string
-	Password latchkey.Secret
-}
 
 // CredentialSource is where the credential is kept. It is asked before each
 // login, so a change there takes effect without a restart. It must be safe for
 // concurrent use, and bound its own time as well as heeding ctx.
+//
+// Each credential.Store is one; with a Store that can be written, the keeper can
+// rotate the password (Keeper.Rotate).
 type CredentialSource interface {
-	Credential(ctx context.Context) (Credential, error)
+	Load(ctx context.Context) (credential.Credential, error)
 }
 
 // Static is a CredentialSource that always answers the same.
 func Static(user string, password latchkey.Secret) CredentialSource {
-	return static{Credential{User: user, Password: password}}
+	return static{credential.Credential{User: user, Password: password}}
 }
 
-type static struct{ credential Credential }
+type static struct{ credential credential.Credential }
 
-func (s static) Credential(context.Context) (Credential, error) { return s.credential, nil }
+func (s static) Load(context.Context) (credential.Credential, error) { return s.credential, nil }
 
 // Format implements fmt.Formatter, because fmt would show the unexported field.
 func (static) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "keeper.Static") }

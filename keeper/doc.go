@@ -8,7 +8,7 @@
 //	if err != nil { … }
 //	k, err := keeper.New(keeper.Config{
 //		Upstream:   client,
-//		Credential: keeper.Static("zbeeblebrox", password),
+//		Credential: keeper.Static("zbeeblebrox", password), // or a credential.Store
 //		State:      state,
 //	})
 //	if err != nil { … }
@@ -46,6 +46,24 @@
 // changed password is tried by itself as long as fewer than two strikes are
 // spent on the account, since it may be wrong as well. The session that is there
 // goes on being used all the while.
+//
+// # Rotation
+//
+// [Keeper.Rotate] changes the password, and Config.RotateEvery has that done by
+// itself. The upstream makes up the new password, puts it into force at once and
+// tells it once, so the order of things is everything: nothing is sent before the
+// credential store has proven that it can be written and the State holds the
+// intent; the reset is sent once, whoever leaves meanwhile; its raw answer is in
+// the State before anything looks into it; then the store gets the new password, a
+// login proves it, and the State forgets it.
+//
+// Whatever ends the program on the way, the next one settles it: within a minute,
+// before its next login, or when [Keeper.ResumeRotation] is called. Where no
+// answer came, one login with the old password tells whether it still holds. If it
+// is refused, the new one is lost: nothing that the keeper could do would bring it
+// back, so it stops logging in, says so ([RotationLost]), and goes on with the
+// session that is there until somebody puts the password from the vendor's support
+// into the store.
 //
 // # Sharing
 //

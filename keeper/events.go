@@ -24,13 +24,19 @@ const (
 	EventBearerRefused  EventKind = "bearer_refused"  // the gateway refused the access token
 	EventReplay         EventKind = "replayed"        // a refused request is sent once more
 	EventStateFailed    EventKind = "state_failed"    // why the State did not save; work goes on
+
+	EventRotating       EventKind = "rotating"        // a step of a rotation begins; Step names it
+	EventRotated        EventKind = "rotated"         // the new password is stored and proven
+	EventRotationFailed EventKind = "rotation_failed" // a *RotationError: what holds now
+	EventPasswordOld    EventKind = "password_old"    // the password should be changed soon
 )
 
 // Event is something that changed. It holds no secret.
 type Event struct {
 	Kind EventKind
 	Time time.Time
-	Err  error // nil where nothing went wrong
+	Err  error  // nil where nothing went wrong
+	Step string // of EventRotating, for people
 }
 
 // levels gives each kind its log level.
@@ -47,6 +53,10 @@ var levels = map[EventKind]slog.Level{
 	EventBearerRefused:  slog.LevelInfo,
 	EventReplay:         slog.LevelDebug,
 	EventStateFailed:    slog.LevelError,
+	EventRotating:       slog.LevelInfo,
+	EventRotated:        slog.LevelInfo,
+	EventRotationFailed: slog.LevelError,
+	EventPasswordOld:    slog.LevelWarn,
 }
 
 // counters counts events by kind. The map is constant; its values are not.
@@ -75,6 +85,9 @@ func (k *Keeper) note(e Event) {
 	e.Time = time.Now()
 	k.counters[e.Kind].Add(1)
 	attributes := []slog.Attr{slog.String("event", string(e.Kind)), slog.String("upstream", k.baseURL)}
+	if e.Step != "" {
+		attributes = append(attributes, slog.String("step", e.Step))
+	}
 	if e.Err != nil {
 		attributes = append(attributes, slog.String("error", e.Err.Error()))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/keeper"
 )
 
@@ -71,9 +72,9 @@ func ExampleCredentialSource() {
 
 type passwordFile string
 
-func (path passwordFile) Credential(context.Context) (keeper.Credential, error) {
+func (path passwordFile) Load(context.Context) (credential.Credential, error) {
 	password, err := os.ReadFile(string(path))
-	return keeper.Credential{User: "zbeeblebrox", Password: latchkey.Secret(strings.TrimSpace(string(password)))}, err
+	return credential.Credential{User: "zbeeblebrox", Password: latchkey.Secret(strings.TrimSpace(string(password)))}, err
 }
 
 // Changes as they happen, for an alarm or a metric.

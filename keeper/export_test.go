@@ -2,5 +2,6 @@ package keeper
 
 import "time"
 
-// Hasten takes from k the pause after a strike, for tests in real time.
-func (k *Keeper) Hasten() { k.strikePause = -time.Hour }
+// Hasten takes from k the pause after a strike, and that after a session which
+// was refused when it was hardly opened, for tests in real time.
+func (k *Keeper) Hasten() { k.strikePause, k.settled = -time.Hour, 0 }

@@ -122,6 +122,18 @@ func (r *renewer[T]) forgive() {
 	r.failures, r.failure, r.retryAt = 0, nil, time.Time{}
 }
 
+// install puts value in the place of what is held, which it answers: nobody hands
+// that out any more. Once r is closed, that is value itself.
+func (r *renewer[T]) install(value *T) (before *T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return value
+	}
+	r.failures, r.failure, r.retryAt = 0, nil, time.Time{}
+	return r.current.Swap(value)
+}
+
 // close ends the handing out, and answers what was held and the flight that is
 // still under way; each may be nil.
 func (r *renewer[T]) close() (*T, *flight[T]) {

@@ -91,14 +91,26 @@ func (a *account) strike(at time.Time, reason string) {
 // latched answers why no login may be made as id; nil if one may.
 func (r *record) latched(id identity) *LatchedError {
 	a := r.account(id.account)
-	i := slices.IndexFunc(a.Refused, func(c refused) bool { return c.Credential == id.credential })
-	switch {
-	case i >= 0:
-		return &LatchedError{Since: a.Refused[i].At, Reason: a.Refused[i].Reason, Strikes: a.Strikes}
-	case a.Strikes >= strikeLimit:
+	if latched := r.doubted(id); latched != nil {
+		return latched
+	}
+	if c := r.refused(id); c != nil {
+		return &LatchedError{Since: c.At, Reason: c.Reason, Strikes: a.Strikes}
+	}
+	if a.Strikes >= strikeLimit {
 		return &LatchedError{Since: a.Since, Reason: a.Reason, Strikes: a.Strikes}
 	}
 	return nil
+}
+
+// refused answers what is known of the refusal of a credential; nil if nothing.
+func (r *record) refused(id identity) *refused {
+	a := r.account(id.account)
+	i := slices.IndexFunc(a.Refused, func(c refused) bool { return c.Credential == id.credential })
+	if i < 0 {
+		return nil
+	}
+	return &a.Refused[i]
 }
 
 // condemn settles an attempt that nobody else will settle. Call it under the
@@ -121,6 +133,7 @@ func (r *record) settle(id identity, v verdict, cause error, now time.Time) {
 	switch v {
 	case accepted:
 		a.Strikes, a.Since, a.Reason = 0, time.Time{}, "" // as the upstream does
+		r.accepted(id, now)
 	case refusal:
 		reason := "the upstream refused the credential: " + cause.Error()
 		a.strike(now, reason)

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey/latchkey"
@@ -45,6 +47,10 @@ type Config struct {
 	// minutes, as documented. The keeper gives a session up half a minute (a
 	// fortieth) earlier, so that a request does not arrive too late.
 	IdleTimeout time.Duration
+	// RotateEvery is how old the password may become. Then it is rotated, up to a
+	// tenth of that time early, by one of those who share the State. Credential
+	// must be a credential.Store then. Default: 0, never by itself; at least an hour.
+	RotateEvery time.Duration
 	// OnEvent, if set, is called for each event, from the goroutine that it
 	// happens in: it must return soon, may be called concurrently, and must not
 	// wait for a token, since it may be the one who gets it.
@@ -65,16 +71,28 @@ type Keeper struct {
 	sessions renewer[session]
 	bearers  renewer[bearer]
 
-	latchTold   time.Time // the latch that an event was made of; only the flight uses it
+	latchTold   time.Time // the latch that an event was made of; guarded by the lease
 	strikePause time.Duration
+	settled     time.Duration
+
+	// turn is held by whoever rotates the password or looks after it; pending and
+	// warned belong to it.
+	turn    chan struct{}
+	pending int       // looks in a row that found an unfinished rotation
+	warned  time.Time // of the password's age
+	watch   *time.Timer
+	rescued atomic.Pointer[rescue]
+	closing chan struct{}
+	closed  sync.Once
 }
 
 // ErrClosed is the answer to everybody who wants a token of a closed Keeper.
 var ErrClosed = errors.New("keeper: closed")
 
 // New makes a Keeper. It uses neither the network nor the State: that begins
-// with the first request. The error lists every fault of the configuration, one
-// to a line.
+// with the first request, or a minute later, when the Keeper looks whether a
+// rotation was left unfinished, and how old the password is. The error lists
+// every fault of the configuration, one to a line.
 func New(config Config) (*Keeper, error) {
 	var faults []error
 	fault := func(format string, args ...any) {
@@ -96,7 +114,8 @@ func New(config Config) (*Keeper, error) {
 		fault("State is missing: NewFileState(path) keeps the session and the count of failed logins over restarts; " +
 			"NewMemoryState() forgets them, so that restarts may lock the account")
 	}
-	k := &Keeper{config: config, conns: newConns(), counters: newCounters(), strikePause: strikePause}
+	k := &Keeper{config: config, conns: newConns(), counters: newCounters(), strikePause: strikePause, settled: settled,
+		turn: make(chan struct{}, 1), closing: make(chan struct{})}
 	if config.Upstream == nil {
 		fault("Upstream is missing: a *latchkey.Client is one")
 	} else {
@@ -104,6 +123,14 @@ func New(config Config) (*Keeper, error) {
 		k.baseURL = config.Upstream.BaseURL()
 		if k.base, err = url.Parse(k.baseURL); err != nil || k.base.Host == "" {
 			fault("Upstream has no usable base URL")
+		}
+	}
+	if every := config.RotateEvery; every != 0 {
+		if every < minRotateEvery {
+			fault("RotateEvery of %v is below %v", every, minRotateEvery)
+		}
+		if _, _, err := k.canRotate(); err != nil {
+			faults = append(faults, err)
 		}
 	}
 	if err := errors.Join(faults...); err != nil {
@@ -115,6 +142,8 @@ func New(config Config) (*Keeper, error) {
 	k.bearers.usable = (*bearer).usable
 	k.bearers.due = func(b *bearer) bool { return b.due.Load() }
 	k.bearers.fetch, k.bearers.limit = k.renewBearer, bearerLimit
+	k.watch = time.AfterFunc(lookEvery, k.look)
+	k.watch.Reset(firstLook) // now that the look can reset it, too
 	return k, nil
 }
 
@@ -221,7 +250,12 @@ func (k *Keeper) LogOut(ctx context.Context) error {
 // and the credential is right: the strikes that the upstream has counted are
 // still there, and only a login that succeeds clears them.
 func (k *Keeper) ResetGuard(ctx context.Context) error {
-	if err := k.amend(ctx, func(shared *record) { shared.Accounts, shared.Attempt = nil, nil }); err != nil {
+	if err := k.amend(ctx, func(shared *record) {
+		shared.Accounts, shared.Attempt = nil, nil
+		if shared.Rotation != nil {
+			shared.Rotation.ProbedAt = time.Time{} // so that one more login may tell
+		}
+	}); err != nil {
 		return err
 	}
 	k.sessions.forgive()
@@ -231,35 +265,47 @@ func (k *Keeper) ResetGuard(ctx context.Context) error {
 
 // amend changes what is shared, under the lease.
 func (k *Keeper) amend(ctx context.Context, change func(*record)) error {
-	ctx, cancel := context.WithTimeout(ctx, flightLimit)
+	return k.underLease(ctx, func(lease Lease, shared *record) error {
+		change(shared)
+		if err := lease.Save(ctx, shared.encode()); err != nil {
+			return stateError("save", err)
+		}
+		return nil
+	})
+}
+
+// underLease calls do with what is shared.
+func (k *Keeper) underLease(ctx context.Context, do func(Lease, *record) error) error {
+	waiting, cancel := context.WithTimeout(ctx, flightLimit)
 	defer cancel()
-	lease, err := k.config.State.Acquire(ctx)
+	lease, err := k.config.State.Acquire(waiting)
 	if err != nil {
 		return stateError("acquire", err)
 	}
 	defer k.release(ctx, lease)
-	saved, err := k.config.State.Load(ctx)
-	if err != nil {
-		return stateError("load", err)
-	}
-	shared, err := decodeRecord(saved.Data)
+	shared, _, err := k.load(ctx)
 	if err != nil {
 		return err
 	}
-	change(shared)
-	if err := lease.Save(ctx, shared.encode()); err != nil {
-		return stateError("save", err)
+	return do(lease, shared)
+}
+
+// install makes s the session of everybody, for it was just opened.
+func (k *Keeper) install(s *session) {
+	if before := k.sessions.install(s); before != nil {
+		before.stop()
 	}
-	return nil
 }
 
 // Close ends the Keeper: whoever asks for tokens from now on gets ErrClosed. It
-// waits for a login under way, because leaving one alone could cost a strike;
-// when ctx ends before, the login goes on by itself, and Close says so.
+// waits for a login or a rotation under way, because leaving one alone could cost
+// a strike; when ctx ends before, it goes on by itself, and Close says so.
 //
 // The session stays alive, for the next start and for others who share the State.
 // Call LogOut before if it should end.
 func (k *Keeper) Close(ctx context.Context) error {
+	k.closed.Do(func() { close(k.closing) })
+	k.watch.Stop()
 	s, logIn := k.sessions.close()
 	_, renewal := k.bearers.close()
 	if s != nil {
@@ -276,7 +322,13 @@ func (k *Keeper) Close(ctx context.Context) error {
 	if logIn != nil && logIn.value != nil {
 		logIn.value.stop()
 	}
-	return nil
+	select {
+	case k.turn <- struct{}{}:
+		<-k.turn
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("keeper: closed while the password is still being rotated, which goes on: %w", context.Cause(ctx))
+	}
 }
 
 // Format implements fmt.Formatter: it shows where the Keeper points to, whatever

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/keeper"
 )
 
@@ -394,7 +395,7 @@ func TestNothingThatIsToldHoldsASecret(t *testing.T) {
 		tell(get(rt).err)
 		status, err := k.Status(t.Context())
 		tell(err)
-		for _, v := range []any{status, tokens, k, *k.HTTPClient(), shared, keeper.Static("u", "hunter2"), keeper.Credential{Password: "hunter2"}} {
+		for _, v := range []any{status, tokens, k, *k.HTTPClient(), shared, keeper.Static("u", "hunter2"), credential.Credential{Password: "hunter2"}} {
 			tell(v)
 		}
 		text := told.String()

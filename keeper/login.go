@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
 )
 
 const (
@@ -45,39 +46,44 @@ func (e *tooSoonError) Error() string {
 // flight at a time, and sends a login only under the lease.
 func (k *Keeper) renewSession(ctx context.Context) (*session, error) {
 	last := k.sessions.current.Load()
-	credential, credentialErr := k.config.Credential.Credential(ctx)
-	if credentialErr != nil {
-		credentialErr = fmt.Errorf("keeper: the credential cannot be read, so no login is made: %w", credentialErr)
-	}
-	user := credential.User // empty: unknown
-	_, s, err := k.adopt(ctx, last, user)
+	c, unreadable := k.credential(ctx)
+	_, s, err := k.adopt(ctx, last, c.User)
 	if s != nil || err != nil {
 		return s, err
 	}
-	if credentialErr != nil {
-		return nil, k.logInFailed(credentialErr)
+	if unreadable != nil {
+		return nil, k.logInFailed(unreadable)
 	}
 	lease, err := k.config.State.Acquire(ctx)
 	if err != nil {
 		return nil, k.logInFailed(stateError("acquire", err))
 	}
 	defer k.release(ctx, lease)
-	// Whoever held the lease before may have logged in meanwhile.
-	shared, s, err := k.adopt(ctx, last, user)
+	// Whoever held the lease before may have logged in meanwhile, or have changed
+	// the password.
+	shared, s, err := k.adopt(ctx, last, c.User)
 	if s != nil || err != nil {
 		return s, err
 	}
-	return k.logIn(ctx, lease, shared, last, credential)
+	if c, err = k.credential(ctx); err != nil {
+		return nil, k.logInFailed(err)
+	}
+	return k.logIn(ctx, lease, shared, last, c)
+}
+
+// credential answers what the source holds.
+func (k *Keeper) credential(ctx context.Context) (credential.Credential, error) {
+	c, err := k.config.Credential.Load(ctx)
+	if err != nil {
+		return credential.Credential{}, fmt.Errorf("keeper: the credential cannot be read, so no login is made: %w", err)
+	}
+	return c, nil
 }
 
 // adopt reads the state, and answers the session in it if it is user's, has not
 // been refused and is not idle.
 func (k *Keeper) adopt(ctx context.Context, last *session, user string) (*record, *session, error) {
-	saved, err := k.config.State.Load(ctx)
-	if err != nil {
-		return nil, nil, k.logInFailed(stateError("load", err))
-	}
-	shared, err := decodeRecord(saved.Data)
+	shared, lastUse, err := k.load(ctx)
 	if err != nil {
 		return nil, nil, k.logInFailed(err)
 	}
@@ -85,13 +91,13 @@ func (k *Keeper) adopt(ctx context.Context, last *session, user string) (*record
 	if found == nil || found.Upstream != shared.fingerprint(k.baseURL) {
 		return shared, nil, nil
 	}
-	if user != "" && found.Account != shared.identify(k.baseURL, Credential{User: user}).account {
+	if user != "" && found.Account != shared.identify(k.baseURL, credential.Credential{User: user}).account {
 		return shared, nil, nil
 	}
 	if last != nil && last.refused.Load() && last.token.Equal(found.secret()) {
 		return shared, nil, nil
 	}
-	used := later(found.Created, saved.LastUse)
+	used := later(found.Created, lastUse)
 	if time.Since(used) >= k.idleLimit() {
 		return shared, nil, nil
 	}
@@ -99,21 +105,38 @@ func (k *Keeper) adopt(ctx context.Context, last *session, user string) (*record
 	return shared, k.newSession(found.secret(), used), nil
 }
 
-// logIn logs in under the lease, if the guard lets it.
-func (k *Keeper) logIn(ctx context.Context, lease Lease, shared *record, last *session, c Credential) (*session, error) {
-	id := shared.identify(k.baseURL, c)
+// load reads what is shared, and when the session was used last.
+func (k *Keeper) load(ctx context.Context) (*record, time.Time, error) {
+	saved, err := k.config.State.Load(ctx)
+	if err != nil {
+		return nil, time.Time{}, stateError("load", err)
+	}
+	shared, err := decodeRecord(saved.Data)
+	return shared, saved.LastUse, err
+}
+
+// logIn logs in under the lease, if the guard lets it. What it does also settles
+// a rotation that was not finished: the login tells which password holds.
+func (k *Keeper) logIn(
+	ctx context.Context, lease Lease, shared *record, last *session, c credential.Credential,
+) (*session, error) {
 	condemned := shared.condemn()
+	c, unsaved := k.effective(ctx, shared, c)
+	id := shared.identify(k.baseURL, c)
 	if latched := shared.latched(id); latched != nil {
 		if condemned {
 			k.save(ctx, lease, shared)
 		}
 		return nil, k.latch(latched)
 	}
-	brief, err := shared.brief(last)
+	brief, err := shared.brief(last, k.settled)
 	if err != nil {
 		return nil, err
 	}
-	if a := shared.account(id.account); a.Strikes > 0 {
+	a, pending := shared.account(id.account), shared.rotationOf(id.account)
+	_, known := pending.password()
+	probe := pending != nil && !known && id.credential == pending.Old
+	if a.Strikes > 0 || probe {
 		if err := k.afterStrike(ctx, a); err != nil {
 			if condemned {
 				k.save(ctx, lease, shared)
@@ -122,6 +145,13 @@ func (k *Keeper) logIn(ctx context.Context, lease Lease, shared *record, last *s
 		}
 	}
 	// From here on the attempt counts, even if this process ends right now.
+	switch {
+	case probe:
+		k.step(stepProbe)
+		pending.ProbedAt = time.Now()
+	case known:
+		k.step(stepNew)
+	}
 	shared.Attempt = &attempt{Account: id.account, At: time.Now()}
 	if err := lease.Save(ctx, shared.encode()); err != nil {
 		return nil, k.logInFailed(fmt.Errorf("keeper: the attempt to log in could not be recorded, so it is not made: %w", err))
@@ -129,6 +159,7 @@ func (k *Keeper) logIn(ctx context.Context, lease Lease, shared *record, last *s
 	token, err := k.sendLogIn(ctx, c)
 	now := time.Now()
 	shared.settle(id, judge(err), err, now)
+	ended := shared.concludeRotation(id, judge(err), now, unsaved == nil)
 	if err == nil {
 		shared.Session = &sharedSession{
 			Token: token.Reveal(), Upstream: shared.fingerprint(k.baseURL), Account: id.account,
@@ -138,6 +169,9 @@ func (k *Keeper) logIn(ctx context.Context, lease Lease, shared *record, last *s
 	k.save(ctx, lease, shared)
 	if err == nil {
 		k.note(Event{Kind: EventLogIn})
+		if ended {
+			k.rotationEnded(pending, id)
+		}
 		return k.newSession(token, now), nil
 	}
 	err = k.logInFailed(fmt.Errorf("keeper: the login failed: %w", err))
@@ -151,7 +185,7 @@ func (k *Keeper) logIn(ctx context.Context, lease Lease, shared *record, last *s
 // sendLogIn sends the login. Where the gateway refuses the bearer, which it does
 // before any service sees the credential, the login is sent once more with the
 // fresh bearer that the upstream's client then gets.
-func (k *Keeper) sendLogIn(ctx context.Context, c Credential) (latchkey.Secret, error) {
+func (k *Keeper) sendLogIn(ctx context.Context, c credential.Credential) (latchkey.Secret, error) {
 	ctx, cancel := context.WithTimeout(ctx, logInLimit)
 	defer cancel()
 	token, err := k.config.Upstream.LogIn(ctx, c.User, c.Password)
@@ -163,12 +197,16 @@ func (k *Keeper) sendLogIn(ctx context.Context, c Credential) (latchkey.Secret, 
 }
 
 // afterStrike answers an error unless the time has come for a login that may cost
-// the account a further strike. After an unclear outcome the upstream is likely
+// the account a further strike, or the first. After an unclear outcome the upstream is likely
 // to be in trouble, and the second strike is too dear to be spent on finding out
 // whether it still is; a fresh access token tells as much.
 func (k *Keeper) afterStrike(ctx context.Context, a *account) error {
-	if next := a.Since.Add(k.strikePause); time.Now().Before(next) {
-		return &tooSoonError{a.Reason, next}
+	why := "it is not known whether the password was changed"
+	if a.Strikes > 0 {
+		why = a.Reason
+		if next := a.Since.Add(k.strikePause); time.Now().Before(next) {
+			return &tooSoonError{why, next}
+		}
 	}
 	token, err := k.config.Upstream.AccessToken(ctx)
 	if err == nil { // it may come from a cache
@@ -176,7 +214,7 @@ func (k *Keeper) afterStrike(ctx context.Context, a *account) error {
 		_, err = k.config.Upstream.AccessToken(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("keeper: %s; as long as the upstream does not answer, no other is tried: %w", a.Reason, err)
+		return fmt.Errorf("keeper: %s; as long as the upstream does not answer, no login is tried: %w", why, err)
 	}
 	return nil
 }
@@ -193,7 +231,7 @@ func (k *Keeper) save(ctx context.Context, lease Lease, shared *record) {
 
 // brief answers how many sessions in a row were refused when they were hardly
 // opened, the last one included, or an error if it is too soon for another.
-func (r *record) brief(last *session) (int, error) {
+func (r *record) brief(last *session, settled time.Duration) (int, error) {
 	found := r.Session
 	if found == nil || last == nil || !last.refused.Load() || !last.token.Equal(found.secret()) {
 		return 0, nil

@@ -14,12 +14,16 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/keeper"
 )
 
 // TestMain also is the program that the tests with several processes start.
 func TestMain(m *testing.M) {
-	if os.Getenv(urlVariable) != "" {
+	switch {
+	case os.Getenv(killVariable) != "":
+		os.Exit(rotateAndDie())
+	case os.Getenv(urlVariable) != "":
 		os.Exit(runProgram())
 	}
 	goleak.VerifyTestMain(m)
@@ -28,15 +32,15 @@ func TestMain(m *testing.M) {
 // source is a CredentialSource that tests change.
 type source struct {
 	mu         sync.Mutex
-	credential keeper.Credential
+	credential credential.Credential
 	err        error
 }
 
 func newSource(password string) *source {
-	return &source{credential: keeper.Credential{User: "zbeeblebrox", Password: latchkey.Secret(password)}}
+	return &source{credential: credential.Credential{User: "zbeeblebrox", Password: latchkey.Secret(password)}}
 }
 
-func (s *source) Credential(context.Context) (keeper.Credential, error) {
+func (s *source) Load(context.Context) (credential.Credential, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.credential, s.err

@@ -37,6 +37,7 @@ type model struct {
 	inFlight    int // logins
 	maxInFlight int
 	maxStrikes  int
+	resets      []time.Time
 	sent        map[string]int // by request id
 	executed    map[string]int
 	lastTrouble time.Time // a fault, or something that ended a session or a bearer
@@ -218,6 +219,9 @@ func (m *model) serve(req *http.Request, body, part string) *http.Response {
 		return respond(req, 200, `{"sessionToken":"`+token+`"}`)
 	}
 	m.sessions[token] = now
+	if req.URL.Path == wire.PathResetPassword {
+		return m.reset(req, body)
+	}
 	m.executed[id]++
 	return respond(req, 200, "echo:"+body)
 }
@@ -239,6 +243,16 @@ func (m *model) logIn(req *http.Request, body string, now time.Time) *http.Respo
 	token := fmt.Sprintf("00000000-0000-4000-8000-%012d", m.numbers)
 	m.sessions[token] = now
 	return respond(req, 200, `{"sessionToken":"`+token+`"}`)
+}
+
+func (m *model) reset(req *http.Request, body string) *http.Response {
+	if !strings.Contains(body, `"oldPassword":"`+m.password+`"`) {
+		m.strike()
+		return respond(req, 400, `{"errorCode":"UnifiedWebService.REQUEST_FAILED.Password.Mismatch"}`)
+	}
+	m.resets = append(m.resets, time.Now())
+	m.password = fmt.Sprintf("made%d", len(m.resets))
+	return respond(req, 200, `{"newPassword":"`+m.password+`"}`)
 }
 
 // The acts of others.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
 )
 
 // recordVersion is the version of the record's form. A keeper that finds another
@@ -28,6 +29,39 @@ type record struct {
 	// never settled.
 	Attempt  *attempt  `json:"attempt,omitempty"`
 	Accounts []account `json:"accounts,omitempty"`
+	// Rotation is the change of a password that was not finished.
+	Rotation *rotation `json:"rotation,omitempty"`
+	// Password is the one that was accepted last.
+	Password *passwordAge `json:"password,omitempty"`
+}
+
+// passwordAge tells how old a password is.
+type passwordAge struct {
+	Account    string `json:"account"`
+	Credential string `json:"credential"`
+	// Since is when it was made, or else when it was seen first.
+	Since time.Time `json:"since"`
+	Made  bool      `json:"made,omitempty"` // by a rotation, at Since
+	// AcceptedAt is when a login proved it first.
+	AcceptedAt time.Time `json:"acceptedAt"`
+}
+
+// age answers that of the account's password; nil if none was accepted yet.
+func (r *record) age(account string) *passwordAge {
+	if r.Password == nil || r.Password.Account != account {
+		return nil
+	}
+	return r.Password
+}
+
+// accepted notes that the upstream accepted a credential.
+func (r *record) accepted(id identity, now time.Time) {
+	if age := r.age(id.account); age == nil || age.Credential != id.credential {
+		r.Password = &passwordAge{Account: id.account, Credential: id.credential, Since: now, AcceptedAt: now}
+		if pending := r.rotationOf(id.account); pending != nil && id.credential != pending.Old {
+			r.Password.Since, r.Password.Made = pending.Begun, true
+		}
+	}
 }
 
 // sharedSession is a session as it is kept. It holds its token in the clear,
@@ -76,7 +110,7 @@ type identity struct {
 	credential string // of URL, user and password
 }
 
-func (r *record) identify(baseURL string, c Credential) identity {
+func (r *record) identify(baseURL string, c credential.Credential) identity {
 	return identity{
 		account:    r.fingerprint(baseURL, c.User),
 		credential: r.fingerprint(baseURL, c.User, c.Password.Reveal()),

@@ -19,16 +19,23 @@ type Status struct {
 	Strikes int
 	// Latched says why no login is made; nil if one would be.
 	Latched *LatchedError
+
+	// PasswordSince is when the password was made, if PasswordMade, or else when
+	// it was seen first, so that it may be older. It is zero before the first login.
+	PasswordSince time.Time
+	PasswordMade  bool
+	// RotateAt is when Config.RotateEvery has the password changed; zero for never.
+	RotateAt time.Time
+	// Rotation is how far one came that was not finished, and RotationBegun when
+	// it was begun. One that is under way this very moment looks the same.
+	Rotation      RotationState
+	RotationBegun time.Time
 }
 
 // Status reads the State and the credential, and answers how things stand. It
 // sends nothing.
 func (k *Keeper) Status(ctx context.Context) (Status, error) {
-	saved, err := k.config.State.Load(ctx)
-	if err != nil {
-		return Status{}, stateError("load", err)
-	}
-	shared, err := decodeRecord(saved.Data)
+	shared, lastUse, err := k.load(ctx)
 	if err != nil {
 		return Status{}, err
 	}
@@ -37,7 +44,7 @@ func (k *Keeper) Status(ctx context.Context) (Status, error) {
 		status.BearerExpiresAt = b.ExpiresAt
 	}
 	if found := shared.Session; found != nil && found.Upstream == shared.fingerprint(k.baseURL) {
-		status.LoggedInAt, status.LastUse = found.Created, later(found.Created, saved.LastUse)
+		status.LoggedInAt, status.LastUse = found.Created, later(found.Created, lastUse)
 		held := k.sessions.current.Load()
 		if held != nil && held.token.Equal(found.secret()) {
 			status.LastUse = later(status.LastUse, held.lastUse())
@@ -47,12 +54,24 @@ func (k *Keeper) Status(ctx context.Context) (Status, error) {
 		}
 		status.Live = status.Live && time.Since(status.LastUse) < k.idleLimit()
 	}
-	credential, err := k.config.Credential.Credential(ctx)
+	c, err := k.config.Credential.Load(ctx)
 	if err != nil {
 		return status, fmt.Errorf("keeper: the credential cannot be read: %w", err)
 	}
-	id := shared.identify(k.baseURL, credential)
+	status.Rotation = shared.rotationState(k.baseURL, c)
+	id := shared.identify(k.baseURL, c)
+	if pending := shared.rotationOf(id.account); pending != nil {
+		status.RotationBegun = pending.Begun
+		if password, known := pending.password(); known { // which is what logins use
+			c.Password = password
+			id = shared.identify(k.baseURL, c)
+		}
+	}
 	status.Latched, status.Strikes = shared.latched(id), shared.account(id.account).Strikes
+	if age := shared.age(id.account); age != nil {
+		status.PasswordSince, status.PasswordMade = age.Since, age.Made
+		status.RotateAt = k.rotateAt(age)
+	}
 	return status, nil
 }
 

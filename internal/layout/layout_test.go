@@ -34,7 +34,7 @@ var may = map[string][]string{
 	"internal/sqlstore":            {"internal/authority", "internal/secret"},
 	"internal/storetest":           {"internal/authority", "internal/secret"},
 	"internal/wire":                {},
-	"keeper":                       {"", "internal/secret", "internal/wire"},
+	"keeper":                       {"", "credential", "credential/internal/document", "internal/secret", "internal/wire"},
 	"latchtest":                    append([]string{"", "internal/simulate"}, simulation...),
 }
 
