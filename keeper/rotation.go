@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey"
@@ -155,23 +156,24 @@ func (e *RotationError) Unwrap() error { return e.Err }
 
 func (e *RotationError) Error() string {
 	begun := e.Since.UTC().Format(time.RFC3339)
+	cause := strings.TrimPrefix(e.Err.Error(), "keeper: ")
 	switch e.State {
 	case RotationNone:
-		return fmt.Sprintf("keeper: the password was not rotated: %v. The old one holds, and nothing was changed", e.Err)
+		return fmt.Sprintf("keeper: the password was not rotated: %s. The old one holds, and nothing was changed", cause)
 	case RotationUnsaved:
-		return fmt.Sprintf("keeper: the password was changed at %s, and the new one could not be put into its store: %v. "+
-			"It is kept in the state, encrypted, and used from there; make the store writable, and it is saved by itself", begun, e.Err)
+		return fmt.Sprintf("keeper: the password was changed at %s, and the new one could not be put into its store: %s. "+
+			"It is kept in the state, encrypted, and used from there; make the store writable, and it is saved by itself", begun, cause)
 	case RotationUnproven:
-		return fmt.Sprintf("keeper: the password was changed at %s and the new one is stored, but no login has proven it yet: %v. "+
-			"The next login does", begun, e.Err)
+		return fmt.Sprintf("keeper: the password was changed at %s and the new one is stored, but no login has proven it yet: %s. "+
+			"The next login does", begun, cause)
 	case RotationInDoubt:
-		return fmt.Sprintf("keeper: a reset of the password was begun at %s and its answer never came: %v. "+
-			"Which password holds, one login with the old one tells as soon as the upstream answers", begun, e.Err)
+		return fmt.Sprintf("keeper: a reset of the password was begun at %s and its answer never came: %s. "+
+			"Which password holds, one login with the old one tells as soon as the upstream answers", begun, cause)
 	case RotationRefused:
-		return fmt.Sprintf("keeper: the password was changed at %s, and the upstream refuses the new one: %v. "+
-			"Both are kept in the state; find out whether the account is locked, then reset the guard, and it is tried again", begun, e.Err)
+		return fmt.Sprintf("keeper: the password was changed at %s, and the upstream refuses the new one: %s. "+
+			"Both are kept in the state; find out whether the account is locked, then reset the guard, and it is tried again", begun, cause)
 	}
 	return fmt.Sprintf("keeper: the password was reset at %s, the answer never came, and the old password is refused, "+
-		"so the new one is lost: %v. Ask the vendor's support to set another, and put it where the credential is kept; "+
-		"until then the session that is there goes on being used, but cannot be renewed", begun, e.Err)
+		"so the new one is lost: %s. Ask the vendor's support to set another, and put it where the credential is kept; "+
+		"until then the session that is there goes on being used, but cannot be renewed", begun, cause)
 }

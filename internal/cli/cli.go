@@ -66,6 +66,7 @@ const (
 	groupService = "service"
 	groupAdmin   = "admin"
 	groupClient  = "client"
+	groupKeeper  = "keeper"
 )
 
 func (a *app) rootCommand() *cobra.Command {
@@ -96,6 +97,7 @@ Try it without an account anywhere:  latchkey serve --demo
 		&cobra.Group{ID: groupService, Title: "The service:"},
 		&cobra.Group{ID: groupAdmin, Title: "Its administration, on the server's host:"},
 		&cobra.Group{ID: groupClient, Title: "As a client of any endpoint:"},
+		&cobra.Group{ID: groupKeeper, Title: "The credential that programs share for an upstream:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
 		for _, command := range commands {
@@ -106,6 +108,7 @@ Try it without an account anywhere:  latchkey serve --demo
 	add(groupService, a.serveCommand())
 	add(groupAdmin, a.userCommand(), a.clientCommand(), a.sessionCommand(), a.auditCommand())
 	add(groupClient, a.loginCommand(), a.logoutCommand(), a.passwordCommand(), a.statusCommand(), a.requestCommand(), a.tokenCommand())
+	add(groupKeeper, a.credentialCommand(), a.rotateCommand(), a.guardCommand())
 	root.AddCommand(a.versionCommand(), a.configTopic(), exitCodesTopic())
 	root.SetFlagErrorFunc(flagError)
 	helpOnDemand(root)

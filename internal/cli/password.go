@@ -74,7 +74,7 @@ func (a *app) resetPassword(ctx context.Context, f *resetFlags) error {
 	if err != nil {
 		return err
 	}
-	keep, err := a.openKeeper(ctx, f)
+	keep, err := a.openPlace(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (a *app) resetPassword(ctx context.Context, f *resetFlags) error {
 }
 
 // passwordChanged stores the new password before anything else.
-func (a *app) passwordChanged(ctx context.Context, f *resetFlags, keep *keeper, password secret.Text) error {
+func (a *app) passwordChanged(ctx context.Context, f *resetFlags, keep *place, password secret.Text) error {
 	where, err := keep.store(password.Reveal() + "\n")
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func (a *app) passwordChanged(ctx context.Context, f *resetFlags, keep *keeper, 
 }
 
 // passwordUnreadable keeps an answer that should hold the new password, raw.
-func (a *app) passwordUnreadable(keep *keeper, odd *latchkey.ResponseError) error {
+func (a *app) passwordUnreadable(keep *place, odd *latchkey.ResponseError) error {
 	where, err := keep.store(odd.RawBody.Reveal() + "\n")
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (a *app) passwordUnreadable(keep *keeper, odd *latchkey.ResponseError) erro
 }
 
 // passwordRefused says what holds after an error.
-func (a *app) passwordRefused(ctx context.Context, f *resetFlags, keep *keeper, err error) error {
+func (a *app) passwordRefused(ctx context.Context, f *resetFlags, keep *place, err error) error {
 	if !isRefusal(err) {
 		left := keep.leave()
 		return fail(exitCode(err), "%s; it is not known which password holds now; try the old one with ONE login (latchkey login --force): if it works, nothing was changed; if it is refused, the new password is lost, and only the operator of the service can set another; do not try further, for %d failures in a row lock the account%s",
@@ -151,8 +151,8 @@ func ordinal(n int) string {
 	return fmt.Sprintf("%dth", n)
 }
 
-// keeper is where a new password goes. It is open before the request is sent.
-type keeper struct {
+// place is where a new password goes. It is open before the request is sent.
+type place struct {
 	app  *app
 	file *os.File // nil: standard output
 }
@@ -166,8 +166,8 @@ whether the old password holds. Try it with ONE login. If it is refused, only th
 operator of the service can set another one.
 `
 
-// openKeeper makes sure that there is a place for the new password.
-func (a *app) openKeeper(ctx context.Context, f *resetFlags) (*keeper, error) {
+// openPlace makes sure that there is a place for the new password.
+func (a *app) openPlace(ctx context.Context, f *resetFlags) (*place, error) {
 	if f.output == "" || f.output == "-" {
 		if f.output == "" {
 			if _, ok := terminal(a.Out); !ok {
@@ -177,7 +177,7 @@ func (a *app) openKeeper(ctx context.Context, f *resetFlags) (*keeper, error) {
 				return nil, err
 			}
 		}
-		return &keeper{app: a}, nil
+		return &place{app: a}, nil
 	}
 	file, err := os.OpenFile(f.output, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
@@ -186,7 +186,7 @@ func (a *app) openKeeper(ctx context.Context, f *resetFlags) (*keeper, error) {
 	if err != nil {
 		return nil, fail(exitFailed, "the file for the new password cannot be made: %w; nothing was sent", err)
 	}
-	keep := &keeper{app: a, file: file}
+	keep := &place{app: a, file: file}
 	_, err = fmt.Fprintf(file, placeholder, a.Now().UTC().Format(time.RFC3339), f.user, f.url)
 	if err = errors.Join(err, file.Sync(), syncDirectory(filepath.Dir(f.output))); err != nil {
 		return nil, fail(exitFailed, "the file for the new password cannot be written: %w; nothing was sent", errors.Join(err, keep.discard()))
@@ -197,7 +197,7 @@ func (a *app) openKeeper(ctx context.Context, f *resetFlags) (*keeper, error) {
 // store writes what must not be lost, and answers where it stands. Where the
 // place fails after all, it goes to the state directory, and at the very last to
 // the terminal.
-func (k *keeper) store(content string) (where string, err error) {
+func (k *place) store(content string) (where string, err error) {
 	if k.file == nil {
 		where = "above"
 		_, err = fmt.Fprint(k.app.Out, content)
@@ -222,7 +222,7 @@ func (k *keeper) store(content string) (where string, err error) {
 }
 
 // discard removes a file that nothing came for.
-func (k *keeper) discard() error {
+func (k *place) discard() error {
 	if k.file == nil {
 		return nil
 	}
@@ -230,7 +230,7 @@ func (k *keeper) discard() error {
 }
 
 // leave leaves the placeholder where it is, and says so.
-func (k *keeper) leave() string {
+func (k *place) leave() string {
 	if k.file == nil {
 		return ""
 	}

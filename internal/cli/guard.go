@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+func (a *app) guardCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use: "guard", Short: "What keeps the upstream's account from being locked",
+		Long: `Five failed logins in a row lock an upstream's account. The guard spends two of them at
+most: then no program that shares the state logs in until somebody has looked.`,
+		Example: "  latchkey guard status --credential-file upstream.json\n  latchkey guard reset --credential-file upstream.json",
+	}
+	command.AddCommand(a.guardStatusCommand(), a.guardResetCommand())
+	return command
+}
+
+func (a *app) guardStatusCommand() *cobra.Command {
+	var f rotateFlags
+	command := &cobra.Command{
+		Use: "status", Short: "Show whether logins are made, and why not", Args: exactly(),
+		Long: `
+Nothing is sent. The exit code is 4 while no login is made.
+`,
+		Example: "  latchkey guard status --credential-file upstream.json || echo 'have a look'",
+	}
+	f.addFlags(a, command)
+	jsonFlag(command, &f.json)
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		c, err := f.load(ctx, a)
+		if err != nil {
+			return err
+		}
+		if err := a.rotationStatus(ctx, &f, c.User); err != nil {
+			return err
+		}
+		if shown, err := f.shown(ctx, a, c.User); err != nil || shown.Latched == "" {
+			return err
+		}
+		return fail(exitForbidden, "no login is made; once the password is right and the account is not locked: latchkey guard reset")
+	}
+	return command
+}
+
+func (a *app) guardResetCommand() *cobra.Command {
+	var f upstream
+	var yes bool
+	command := &cobra.Command{
+		Use: "reset", Short: "Let logins be made again", Args: exactly(),
+		Long: `
+Do it when you know that the password in the credential file is right and the account
+is not locked. What the upstream has counted is not undone by it: only a login that
+succeeds does that. Nothing is sent.
+`,
+		Example: "  latchkey guard reset --credential-file upstream.json",
+	}
+	f.addFlags(a, command)
+	yesFlag(command, &yes)
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.resetGuard(cmd.Context(), &f, yes)
+	}
+	return command
+}
+
+func (a *app) resetGuard(ctx context.Context, u *upstream, yes bool) (err error) {
+	c, err := u.load(ctx, a)
+	if err != nil {
+		return err
+	}
+	u.url = cmp.Or(u.url, wire.ProductionBaseURL)
+	question := fmt.Sprintf("Is the password of %s right, and the account at %s not locked?", printable(c.User), u.url)
+	if err := a.confirm(ctx, yes, question); err != nil {
+		return err
+	}
+	k, err := u.offline(a)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, k.Close(ctx)) }()
+	if err := k.ResetGuard(ctx); err != nil {
+		return fail(exitFailed, "%w; nothing was changed", err)
+	}
+	a.note("logins are made again, by every program that shares %s", u.statePath())
+	return nil
+}

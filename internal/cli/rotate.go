@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
+	"github.com/latchkey/latchkey/keeper"
+)
+
+// rotateFlags are the flags of `rotate`.
+type rotateFlags struct {
+	upstream
+	now    bool
+	status bool
+	resume bool
+	json   bool
+}
+
+func (a *app) rotateCommand() *cobra.Command {
+	var f rotateFlags
+	command := &cobra.Command{
+		Use: "rotate", Short: "Change the upstream's password and keep it", Args: exactly(),
+		Long: `
+The upstream makes up the new password, puts it into force at once and tells it once.
+So rotate proves first that the credential file can be written, records what it is
+about to do, sends one reset, keeps the raw answer, stores the password, and proves it
+by a login. Each step is shown as it begins. Programs whose keepers share the state go
+on all the while, and two who rotate at once rotate once.
+
+Whatever ends it on the way, the next start of any of them settles it, or --resume
+does. Where no answer came, one login with the old password tells whether it holds.
+`,
+		Example: `  latchkey rotate --credential-file upstream.json --api-key KEY --api-secret-file key.secret
+  latchkey rotate --credential-file upstream.json --status
+  LATCHKEY_CREDENTIAL_FILE=/var/lib/myapp/upstream.json latchkey rotate --now    # from cron`,
+	}
+	f.addFlags(a, command)
+	flags := command.Flags()
+	flags.BoolVar(&f.now, "now", false, "rotate without asking for a confirmation")
+	flags.BoolVar(&f.status, "status", false, "show the password's age and any rotation that was not finished; nothing is sent")
+	flags.BoolVar(&f.resume, "resume", false, "finish a rotation that was not finished, and begin none")
+	jsonFlag(command, &f.json)
+	a.conf.check(command, func(wrong *faults) {
+		if f.now && f.status || f.now && f.resume || f.status && f.resume {
+			wrong.add("--now, --status and --resume exclude each other")
+		}
+	})
+	command.RunE = func(cmd *cobra.Command, _ []string) error { return a.rotate(cmd.Context(), &f) }
+	return command
+}
+
+func (a *app) rotate(ctx context.Context, f *rotateFlags) (err error) {
+	c, err := f.load(ctx, a)
+	if err != nil {
+		return err
+	}
+	if f.status {
+		return a.rotationStatus(ctx, f, c.User)
+	}
+	k, err := f.online(ctx, a)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, k.Close(context.WithoutCancel(ctx))) }()
+	if f.resume {
+		err = k.ResumeRotation(ctx)
+	} else {
+		if _, ok := terminal(a.In); !ok && !f.now {
+			return usage("this needs to be confirmed, and there is no terminal to ask at; nothing was sent; add --now if you mean it")
+		}
+		question := fmt.Sprintf("Change the password of %s at %s now?", printable(c.User), f.url)
+		if err := a.confirm(ctx, f.now, question); err != nil {
+			return err
+		}
+		err = k.Rotate(ctx)
+	}
+	if err != nil {
+		return rotationFailure(err, f.url)
+	}
+	if f.json || f.resume {
+		return a.rotationStatus(ctx, f, c.User)
+	}
+	a.note("the password of %s is changed; the new one is in %s, and a login has proven it", printable(c.User), f.credentialFile)
+	return nil
+}
+
+// load answers the credential, or what to do where there is none.
+func (u *upstream) load(ctx context.Context, a *app) (credential.Credential, error) {
+	store, err := u.store(a)
+	if err != nil {
+		return credential.Credential{}, err
+	}
+	c, err := store.Load(ctx)
+	if errors.Is(err, credential.ErrNotFound) {
+		return c, usage("%w; nothing was sent; make it with: latchkey credential set --credential-file %s --user NAME", err, u.credentialFile)
+	}
+	if err != nil {
+		return c, fail(exitFailed, "%w; nothing was sent", err)
+	}
+	return c, nil
+}
+
+// showStep tells a person what begins.
+func (a *app) showStep(e keeper.Event) {
+	if e.Kind == keeper.EventRotating {
+		a.note("  %s …", e.Step)
+	}
+}
+
+// rotationFailure gives an error of a rotation its exit code.
+func rotationFailure(err error, url string) error {
+	text := forShell(err)
+	var rotation *keeper.RotationError
+	var latched *keeper.LatchedError
+	switch {
+	case errors.As(err, &rotation) && rotation.State != keeper.RotationNone:
+		return &failure{code: exitFailed, text: text, err: err}
+	case errors.As(err, &latched):
+		return &failure{code: exitForbidden, text: text, err: err}
+	case errors.Is(err, latchkey.ErrNotSent) && !errors.As(err, &rotation):
+		return explain(err, url, "nothing was changed")
+	}
+	return &failure{code: exitCode(err), text: text, err: err}
+}
+
+// forShell is an error of a keeper in words for somebody at a shell.
+func forShell(err error) string {
+	return strings.ReplaceAll(strings.TrimPrefix(err.Error(), "keeper: "), "(Keeper.ResetGuard)", "(latchkey guard reset)")
+}
+
+// shownRotation is what `rotate --status` shows.
+type shownRotation struct {
+	URL           string    `json:"url"`
+	User          string    `json:"user"`
+	PasswordSince time.Time `json:"passwordSince,omitzero"`
+	// PasswordMade reports whether that is when it was made; else it was seen
+	// first then, and may be older.
+	PasswordMade  bool      `json:"passwordMade"`
+	Rotation      string    `json:"rotation"` // a keeper.RotationState; "" for none
+	RotationBegun time.Time `json:"rotationBegun,omitzero"`
+	Session       string    `json:"session"`
+	Strikes       int       `json:"strikes"`
+	Latched       string    `json:"latched,omitempty"` // why no login is made
+}
+
+func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) error {
+	shown, err := f.shown(ctx, a, user)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return a.printJSON(shown)
+	}
+	pairs := [][2]string{{"url", shown.URL}, {"user", printable(shown.User)}}
+	switch {
+	case shown.PasswordSince.IsZero():
+		pairs = append(pairs, [2]string{"password", "not used here yet, so its age is not known"})
+	case shown.PasswordMade:
+		pairs = append(pairs, [2]string{"password", "made " + a.moment(shown.PasswordSince)})
+	default:
+		pairs = append(pairs, [2]string{"password", "seen first " + a.moment(shown.PasswordSince) + ", may be older"})
+	}
+	rotation := "none under way"
+	if shown.Rotation != "" {
+		rotation = shown.Rotation + ", begun " + a.moment(shown.RotationBegun)
+	}
+	pairs = append(pairs, [2]string{"rotation", rotation}, [2]string{"session", shown.Session}, [2]string{"strikes", fmt.Sprintf("%d of %d, at most", shown.Strikes, strikes)})
+	if shown.Latched != "" {
+		pairs = append(pairs, [2]string{"latched", shown.Latched})
+	}
+	a.pairs(pairs...)
+	return nil
+}
+
+// shown reads how things stand. It sends nothing.
+func (u *upstream) shown(ctx context.Context, a *app, user string) (shown shownRotation, err error) {
+	k, err := u.offline(a)
+	if err != nil {
+		return shown, err
+	}
+	defer func() { err = errors.Join(err, k.Close(ctx)) }()
+	status, err := k.Status(ctx)
+	if err != nil {
+		return shownRotation{}, fail(exitFailed, "%w", err)
+	}
+	shown = shownRotation{
+		URL: u.url, User: user, PasswordSince: status.PasswordSince, PasswordMade: status.PasswordMade,
+		Rotation: string(status.Rotation), RotationBegun: status.RotationBegun, Session: sessionNone, Strikes: status.Strikes,
+	}
+	if status.Live {
+		shown.Session = stateLive
+	}
+	if status.Latched != nil {
+		shown.Latched = forShell(status.Latched)
+	}
+	return shown, nil
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
+	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/keeper"
+)
+
+// upstream is where the credential of an upstream lives, and the state that the
+// keepers of this account share.
+type upstream struct {
+	endpoint
+	credentialFile string
+	identityFile   string // the age key of the credential file
+	stateFile      string
+}
+
+const upstreamHelp = `
+The credential is a file that only you may read: {"username": "…", "password": "…"},
+made by ` + "`latchkey credential set`" + ` and encrypted if --age-key-file names a key (as
+age-keygen makes it). The state is what all programs that use this account share: the
+session, the count of failed logins, and a rotation under way. Its file is encrypted,
+with a key beside it. Name the same two files everywhere.
+`
+
+// addFlags registers the flags of a command about an upstream.
+func (u *upstream) addFlags(a *app, command *cobra.Command) {
+	flags := command.Flags()
+	flags.SortFlags = false
+	u.addPlaceFlags(command)
+	flags.StringVar(&u.url, "url", "", "base `URL` of the upstream (default: "+wire.ProductionBaseURL+")")
+	flags.StringVar(&u.apiKey, "api-key", "", "the API `KEY`")
+	flags.StringVar(&u.secretFile, "api-secret-file", "", "the `FILE` with the API secret; LATCHKEY_API_SECRET may hold it instead")
+	flags.StringVar(&u.stateFile, "state-file", "", "the `FILE` with the shared state (default: that of the credential, with .state behind the name)")
+	flags.StringVar(&u.caFile, "ca-file", "", "trust the certificates in this PEM `FILE`, besides the system's")
+	flags.BoolVar(&u.skipVerify, "tls-skip-verify", false, "do not check the certificate; for services on this machine only")
+	flags.BoolVar(&u.plaintext, "allow-plaintext", false, "permit http:// to other machines: passwords and tokens travel in the clear")
+	settings(flags, "url", "api-key", "api-secret-file", "state-file", "ca-file", "tls-skip-verify", "allow-plaintext")
+	command.Long = command.Short + ".\n" + command.Long + upstreamHelp
+	a.conf.check(command, func(wrong *faults) { u.normalize(command, wrong) })
+}
+
+// addPlaceFlags registers the flags that say where the credential is.
+func (u *upstream) addPlaceFlags(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVar(&u.credentialFile, "credential-file", "", "the `FILE` with the upstream's user name and password")
+	flags.StringVar(&u.identityFile, "age-key-file", "", "the `FILE` with the age secret key that the credential file is encrypted with")
+	settings(flags, "credential-file", "age-key-file")
+}
+
+// store opens the credential file, which need not be there yet.
+func (u *upstream) store(a *app) (*credential.File, error) {
+	if u.credentialFile == "" {
+		return nil, usage("the credential file is missing; nothing was done; name it with --credential-file or LATCHKEY_CREDENTIAL_FILE")
+	}
+	config := credential.FileConfig{Path: u.credentialFile}
+	if u.identityFile != "" {
+		key, err := a.readIdentity(u.identityFile)
+		if err != nil {
+			return nil, err
+		}
+		config.Identity = key
+	}
+	store, err := credential.NewFile(config)
+	if err != nil {
+		return nil, usage("%w; nothing was done", err)
+	}
+	return store, nil
+}
+
+// online makes the keeper of the upstream. Its caller closes it.
+func (u *upstream) online(ctx context.Context, a *app) (*keeper.Keeper, error) {
+	u.url = cmp.Or(u.url, wire.ProductionBaseURL)
+	if _, err := u.store(a); err != nil { // better told before the API secret is asked for
+		return nil, err
+	}
+	client, err := a.client(ctx, &u.endpoint)
+	if err != nil {
+		return nil, err
+	}
+	return u.keeper(a, client, a.showStep)
+}
+
+// offline makes a keeper for what sends nothing, and so needs no API key.
+func (u *upstream) offline(a *app) (*keeper.Keeper, error) {
+	u.url = cmp.Or(u.url, wire.ProductionBaseURL)
+	client, err := latchkey.NewClient(latchkey.Config{
+		BaseURL: u.url, APIKey: "unused", APISecret: "unused", AllowPlaintext: u.plaintext,
+	})
+	if err != nil {
+		return nil, usage("%s; nothing was done", err)
+	}
+	return u.keeper(a, client, nil)
+}
+
+func (u *upstream) keeper(a *app, client *latchkey.Client, onEvent func(keeper.Event)) (*keeper.Keeper, error) {
+	store, err := u.store(a)
+	if err != nil {
+		return nil, err
+	}
+	state, err := keeper.NewFileState(u.statePath())
+	if err != nil {
+		return nil, fail(exitFailed, "%w", err)
+	}
+	k, err := keeper.New(keeper.Config{
+		Upstream: client, Credential: store, State: state, OnEvent: onEvent, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, fail(exitFailed, "%w", err)
+	}
+	return k, nil
+}
+
+func (u *upstream) statePath() string {
+	path := cmp.Or(u.stateFile, u.credentialFile+".state")
+	if absolute, err := filepath.Abs(path); err == nil {
+		return absolute
+	}
+	return path
+}
