@@ -39,6 +39,11 @@ func NewClient(config Config) (*Client, error) {
 	return c, nil
 }
 
+// isVendors reports whether the Client speaks to the vendor's own service.
+func (c *Client) isVendors() bool {
+	return strings.EqualFold(c.base.Hostname(), strings.TrimPrefix(wire.ProductionBaseURL, "https://"))
+}
+
 // Format implements fmt.Formatter: it shows where the client points to, whatever
 // the verb, and never whom it speaks as.
 func (c *Client) Format(f fmt.State, _ rune) {

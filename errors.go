@@ -32,6 +32,9 @@ var (
 	ErrAccountLocked = errors.New("the account is locked")
 	// ErrPasswordMismatch: the old password of a reset is wrong. This was a strike.
 	ErrPasswordMismatch = errors.New("the old password is wrong")
+	// ErrIdempotencyKeyReused: the key is that of a reset of another password.
+	// Nothing was changed.
+	ErrIdempotencyKeyReused = errors.New("the idempotency key was used for another reset already")
 	// ErrRequestUndefined: the request needs a body and had none.
 	ErrRequestUndefined = errors.New("the request has no body")
 	// ErrInvalidCharacter: a field holds one of ' < \.
@@ -49,6 +52,7 @@ var errorOfCode = map[wire.Code]error{
 	wire.CodeInvalidCredentials: ErrInvalidCredentials,
 	wire.CodeAccountLocked:      ErrAccountLocked,
 	wire.CodePasswordMismatch:   ErrPasswordMismatch,
+	wire.CodeRepeatKeyReused:    ErrIdempotencyKeyReused,
 	wire.CodeRequestUndefined:   ErrRequestUndefined,
 	wire.CodeInvalidCharacter:   ErrInvalidCharacter,
 	wire.CodeDeserialization:    ErrDeserialization,

@@ -34,8 +34,9 @@ type request struct {
 	body         []byte
 	sessionToken Secret
 	needsSession bool
-	once         bool // must never be repeated, on any layer
-	toldOnce     bool // its answer holds what is told nowhere else
+	idempotency  string // the key in the header of that name; "": none
+	once         bool   // must never be repeated, on any layer
+	toldOnce     bool   // its answer holds what is told nowhere else
 
 	authorization string
 	bearer        Secret
@@ -104,6 +105,9 @@ func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delive
 	if r.once {
 		client = c.conns.once
 		unrepeatable(req)
+		if r.idempotency != "" {
+			req.Header.Set(wire.HeaderIdempotency, r.idempotency)
+		}
 	}
 	watch := &delivery{sawAll: c.conns.native}
 	ctx := httptrace.WithClientTrace(req.Context(), watch.trace(r.onSent))

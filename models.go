@@ -1,6 +1,7 @@
 package latchkey
 
 import (
+	"strings"
 	"unicode/utf8"
 
 	"github.com/latchkey/latchkey/internal/wire"
@@ -33,6 +34,13 @@ type LogOutRequest struct {
 // required, and must be valid UTF-8.
 type SessionResetPasswordRequest struct {
 	OldPassword Secret
+	// IdempotencyKey, unless empty, makes the reset one that may be repeated: for
+	// 24 hours a service of latchkey answers the same key and old password with
+	// the same new password. Make a new random one for each reset (a UUID, or
+	// crypto/rand.Text), of up to 255 visible ASCII characters, and store it
+	// before the reset. The vendor documents no such thing, so a reset with a key
+	// is not sent to the vendor's own host.
+	IdempotencyKey string
 }
 
 // SessionResetPasswordResult answers a password reset.
@@ -68,6 +76,8 @@ func (r *SessionResetPasswordRequest) problem() string {
 		return "the old password is empty"
 	case !utf8.ValidString(r.OldPassword.Reveal()):
 		return "the old password is not valid UTF-8"
+	case len(r.IdempotencyKey) > 255 || strings.ContainsFunc(r.IdempotencyKey, func(c rune) bool { return c <= ' ' || c > '~' }):
+		return "the idempotency key is not 1 to 255 visible ASCII characters"
 	}
 	return ""
 }

@@ -101,6 +101,11 @@ func TestLoginAndResetAreSentExactlyOnce(t *testing.T) {
 		"login":              {logIn, wire.PathLogIn},
 		"login without body": {logInBodyless, wire.PathLogIn},
 		"reset":              {reset, wire.PathResetPassword},
+		"repeatable reset": {func(ctx context.Context, c *latchkey.Client) error {
+			_, err := c.SessionManagement.ResetConnectivityManagementPassword(ctx, sessionID,
+				&latchkey.SessionResetPasswordRequest{OldPassword: password, IdempotencyKey: "5f0c1f0e"})
+			return err
+		}, wire.PathResetPassword},
 		"login through Do": {func(ctx context.Context, c *latchkey.Client) error {
 			return do(ctx, c, http.MethodPost, wire.PathLogIn)
 		}, wire.PathLogIn},

@@ -71,7 +71,8 @@ func (s *SessionManagementController) EndConnectivityManagementSession(
 // the server makes, effective immediately. The answer is the only place where
 // the new password is ever told: store it durably before anything else.
 //
-// The request is sent exactly once, as a login is. From the moment that it may
+// The request is sent exactly once, as a login is, with an IdempotencyKey, too:
+// that makes it safe for the caller to repeat, in the same session. From the moment that it may
 // be on its way, the end of ctx no longer ends the call: it waits for the answer
 // until Config.Timeout is over, because leaving early would lose the password.
 //
@@ -98,6 +99,10 @@ func (s *SessionManagementController) resetPassword(
 	if problem := body.problem(); problem != "" {
 		return nil, refuse(r.op, problem)
 	}
+	if body.IdempotencyKey != "" && s.client.isVendors() {
+		return nil, refuse(r.op, "the vendor documents no idempotency key, so a repeat could not be relied on")
+	}
+	r.idempotency = body.IdempotencyKey
 	r.setJSON(body.wire())
 	r.carries = []Secret{body.OldPassword}
 	return perform(ctx, s.client, r,

@@ -269,3 +269,35 @@ func TestResetNotYetSentIsAbandonedByItsCaller(t *testing.T) {
 		t.Errorf("%d resets were sent", n)
 	}
 }
+
+func TestAResetCanBeMadeRepeatableButNotAtTheVendors(t *testing.T) {
+	resetAs := func(client *latchkey.Client, key string) error {
+		_, err := client.SessionManagement.ResetConnectivityManagementPassword(t.Context(), sessionID,
+			&latchkey.SessionResetPasswordRequest{OldPassword: password, IdempotencyKey: key})
+		return err
+	}
+	a := newAPI(t)
+	client := a.client(t)
+	if err := resetAs(client, "key-1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.requests[len(a.requests)-1].Header.Get("Idempotency-Key"); got != "key-1" {
+		t.Errorf("the reset carried the key %q", got)
+	}
+	sent := len(a.requests)
+	for _, key := range []string{"a b", "schlüssel", strings.Repeat("k", 256), "a\r\nb"} {
+		if err := resetAs(client, key); !errors.Is(err, latchkey.ErrNotSent) {
+			t.Errorf("key %q: error %v, want one that says nothing was sent", key, err)
+		}
+	}
+	vendors, err := latchkey.NewClient(latchkey.Config{APIKey: "k", APISecret: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resetAs(vendors, "key-1"); !errors.Is(err, latchkey.ErrNotSent) || !strings.Contains(err.Error(), "vendor") {
+		t.Errorf("at the vendor's: error %v", err)
+	}
+	if len(a.requests) != sent {
+		t.Error("something was sent")
+	}
+}

@@ -33,7 +33,8 @@ const (
 	EventExpired       EventKind = "expired"
 	EventReset         EventKind = "password-reset"
 	EventResetFailed   EventKind = "password-reset-failed"
-	EventSessionEnded  EventKind = "session-ended" // by an operator, or by a later login
+	EventResetRepeated EventKind = "password-reset-repeated" // its answer was told once more
+	EventSessionEnded  EventKind = "session-ended"           // by an operator, or by a later login
 	EventUserAdded     EventKind = "user-added"
 	EventUserRemoved   EventKind = "user-removed"
 	EventUserDisabled  EventKind = "user-disabled"

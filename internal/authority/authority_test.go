@@ -148,9 +148,9 @@ func TestRightPasswordsArrivingTogetherAllSucceed(t *testing.T) {
 func TestResetEndsOtherSessionsAndTheOldPassword(t *testing.T) {
 	s := newService(t, nil)
 	other, own := s.mustLogIn(t, "right"), s.mustLogIn(t, "right")
-	_, err := s.ResetPassword(t.Context(), own, "wrong", authority.Origin{})
+	_, err := s.ResetPassword(t.Context(), own, "wrong", "", authority.Origin{})
 	want(t, "a reset with a wrong password", err, authority.ErrPasswordMismatch)
-	changed, err := s.ResetPassword(t.Context(), own, "right", authority.Origin{})
+	changed, err := s.ResetPassword(t.Context(), own, "right", "", authority.Origin{})
 	want(t, "the reset", err, nil)
 	if len(changed.Reveal()) != 20 || strings.Trim(changed.Reveal(), "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") != "" {
 		t.Error("the new password is not 20 letters and digits")
@@ -171,7 +171,7 @@ func TestOfTwoResetsAtOnceOneSucceeds(t *testing.T) {
 	passwords := make(chan secret.Text, 20)
 	for range 20 {
 		group.Go(func() {
-			password, err := s.ResetPassword(t.Context(), token, "right", authority.Origin{})
+			password, err := s.ResetPassword(t.Context(), token, "right", "", authority.Origin{})
 			if err == nil {
 				passwords <- password
 			} else if !errors.Is(err, authority.ErrPasswordMismatch) {
@@ -200,7 +200,7 @@ func TestStressNoSessionOfAnOldPasswordSurvives(t *testing.T) {
 				}
 			})
 		}
-		_, err := s.ResetPassword(t.Context(), own, "right", authority.Origin{})
+		_, err := s.ResetPassword(t.Context(), own, "right", "", authority.Origin{})
 		want(t, "the reset", err, nil)
 		group.Wait()
 		close(tokens)

@@ -13,6 +13,7 @@ var (
 	ErrInvalidCredentials = errors.New("the user name or the password is wrong")
 	ErrAccountLocked      = errors.New("the account is locked after too many failed logins; an operator has to unlock it")
 	ErrPasswordMismatch   = errors.New("the old password is wrong")
+	ErrRepeatKeyReused    = errors.New("the key of a repeatable reset was used for another one already")
 	ErrSessionExpired     = errors.New("the session has ended, or was idle too long")
 	ErrInvalidBearer      = errors.New("the access token is wrong, expired or revoked")
 	ErrInvalidClient      = errors.New("the API key or its secret is wrong, or the key is revoked")

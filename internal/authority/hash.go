@@ -50,7 +50,11 @@ func (p HashParams) check() error {
 func (p HashParams) hash(password secret.Text) string {
 	salt := make([]byte, saltBytes)
 	randomBytes(salt)
-	sum := argon2.IDKey([]byte(password.Reveal()), salt, p.Passes, p.MemoryKiB, p.Lanes, hashBytes)
+	return p.phc(salt, argon2.IDKey([]byte(password.Reveal()), salt, p.Passes, p.MemoryKiB, p.Lanes, hashBytes))
+}
+
+// phc returns the PHC string of a salt and what was made with it.
+func (p HashParams) phc(salt, sum []byte) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.MemoryKiB, p.Passes, p.Lanes,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum))
 }

@@ -14,15 +14,27 @@ var errChanged = errors.New("authority: the password changed meanwhile")
 
 // ResetPassword gives the session's user a new random password and returns it.
 // This is the only time that it is told. It ends the user's other sessions,
-// unless the policy keeps them. It answers *InvalidError, ErrSessionExpired,
-// ErrPasswordMismatch (a strike), ErrAccountLocked, ErrOverloaded, or an error
-// that wraps ErrUnavailable.
-func (a *Authority) ResetPassword(ctx context.Context, token SessionToken, old secret.Text, origin Origin) (secret.Text, error) {
+// unless the policy keeps them.
+//
+// With a key, which may be empty, the same user with the same old password gets
+// the same answer once more for 24 hours, unless the password is changed again:
+// so the loss of an answer loses nothing. The same key with another password that
+// holds is ErrRepeatKeyReused, and changes nothing.
+//
+// It answers *InvalidError, ErrSessionExpired, ErrPasswordMismatch (a strike),
+// ErrRepeatKeyReused, ErrAccountLocked, ErrOverloaded, or an error that wraps
+// ErrUnavailable.
+func (a *Authority) ResetPassword(
+	ctx context.Context, token SessionToken, old secret.Text, key string, origin Origin,
+) (secret.Text, error) {
 	session, err := a.Check(ctx, token)
 	if err != nil {
 		return "", err
 	}
 	if err := checkPassword("oldPassword", old); err != nil {
+		return "", err
+	}
+	if err := checkRepeatKey(key); err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
@@ -34,11 +46,22 @@ func (a *Authority) ResetPassword(ctx context.Context, token SessionToken, old s
 		}
 		return "", err
 	}
-	password, hash := generatePassword(), ""
-	right, err := t.verify(ctx, old, func() { hash = a.params.hash(password) })
-	if err != nil {
+	password, hash, repeat := generatePassword(), "", Repeat{}
+	right, err := t.verify(ctx, old, func() {
+		if hash = a.params.hash(password); key != "" {
+			repeat = a.params.sealRepeat(t.user.Name, key, old, password, a.now())
+		}
+	})
+	told := secret.Text("")
+	if err == nil && !right {
+		told, err = a.toldBefore(ctx, t.user, old, key)
+	}
+	if err != nil || told != "" {
 		_, _ = t.settle(ctx, Abandoned)
-		return "", err
+		if told != "" {
+			a.record(ctx, origin, Event{Kind: EventResetRepeated, User: session.User, SessionID: session.Key.ID()})
+		}
+		return told, err
 	}
 	if !right {
 		if err := t.fail(ctx, origin, EventResetFailed); err != nil {
@@ -51,8 +74,17 @@ func (a *Authority) ResetPassword(ctx context.Context, token SessionToken, old s
 	if _, err := t.settle(ctx, Succeeded); err != nil {
 		return "", err
 	}
+	if t.user.Repeat.answers(key, a.now()) {
+		return "", ErrRepeatKeyReused
+	}
 	ending := Ending{Pending: !a.policy.KeepSessionsOnReset, Keep: session.Key, Reason: ReasonReset}
-	user, err := a.changePassword(ctx, t.user, hash, ending)
+	user, err := a.changePassword(ctx, t.user, hash, ending, repeat)
+	if errors.Is(err, ErrPasswordMismatch) && key != "" {
+		// Somebody else was faster: with the same key, it is the same reset.
+		if told, toldErr := a.toldToOther(ctx, t.user.Name, old, key); toldErr != nil || told != "" {
+			return told, toldErr
+		}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -61,9 +93,34 @@ func (a *Authority) ResetPassword(ctx context.Context, token SessionToken, old s
 	return password, nil
 }
 
+// toldBefore answers what the user's last reset told, if it had that key and the
+// old password is that which it replaced; "" if not.
+func (a *Authority) toldBefore(ctx context.Context, user User, old secret.Text, key string) (told secret.Text, err error) {
+	if !user.Repeat.answers(key, a.now()) {
+		return "", nil
+	}
+	err = a.slots.run(ctx, func() { told, _ = user.Repeat.open(user.Name, old) })
+	if err != nil && !errors.Is(err, ErrOverloaded) {
+		err = unavailable(err)
+	}
+	return told, err
+}
+
+// toldToOther is toldBefore for a user who was changed meanwhile.
+func (a *Authority) toldToOther(ctx context.Context, name string, old secret.Text, key string) (secret.Text, error) {
+	user, err := a.stores.Users.User(ctx, name)
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", unavailable(err)
+	}
+	return a.toldBefore(ctx, user, old, key)
+}
+
 // changePassword writes the new hash if the user's password is still the one
 // that was verified.
-func (a *Authority) changePassword(ctx context.Context, verified User, hash string, ending Ending) (User, error) {
+func (a *Authority) changePassword(ctx context.Context, verified User, hash string, ending Ending, repeat Repeat) (User, error) {
 	if err := ctx.Err(); err != nil {
 		return User{}, unavailable(err) // nobody is there to be told the new password
 	}
@@ -76,6 +133,7 @@ func (a *Authority) changePassword(ctx context.Context, verified User, hash stri
 			return errChanged
 		}
 		user.setPassword(hash, a.now(), ending)
+		user.Repeat = repeat
 		return nil
 	})
 	switch {

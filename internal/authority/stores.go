@@ -42,7 +42,9 @@ type UserStore interface {
 type UserQuery struct {
 	After  string // only names that sort behind this one, bytewise
 	Ending bool   // only users with sessions that are still to be ended
-	Limit  int    // at most so many; 0 means 100
+	// RepeatBefore, unless zero, selects users whose Repeat ends at or before it.
+	RepeatBefore time.Time
+	Limit        int // at most so many; 0 means 100
 }
 
 // StrikeStore counts failed logins in a row. A strike is reserved before a

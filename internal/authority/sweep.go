@@ -10,11 +10,33 @@ import (
 const sweepBatch = 500
 
 // Sweep does what is due: it ends sessions of password changes that were
-// interrupted, marks expired sessions as ended, and forgets those that ended
-// longer ago than Policy.KeepEnded. Call it every few seconds; nothing is wrong
+// interrupted, marks expired sessions as ended, forgets those that ended longer
+// ago than Policy.KeepEnded, and resets that can no longer be repeated. Call it every few seconds; nothing is wrong
 // while it has not run, for expired means gone at the moment of reading.
 func (a *Authority) Sweep(ctx context.Context) error {
-	return errors.Join(a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx))
+	return errors.Join(a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx))
+}
+
+// forgetRepeats removes what can be had no more.
+func (a *Authority) forgetRepeats(ctx context.Context) error {
+	for ctx.Err() == nil {
+		users, err := a.stores.Users.Users(ctx, UserQuery{RepeatBefore: a.now()})
+		if err != nil || len(users) == 0 {
+			return unavailable(err)
+		}
+		for _, user := range users {
+			_, err := a.stores.Users.UpdateUser(ctx, user.Name, func(now *User) error {
+				if !now.Repeat.Until.After(user.Repeat.Until) {
+					now.Repeat = Repeat{}
+				}
+				return nil
+			})
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return unavailable(err)
+			}
+		}
+	}
+	return nil
 }
 
 func (a *Authority) sweepEndings(ctx context.Context) error {

@@ -18,6 +18,8 @@ type User struct {
 	// ended. It is written in the same step as the change that demands it, so
 	// that a crash between the two cannot leave them alive.
 	Ending Ending
+	// Repeat lets the answer to the last reset be had once more.
+	Repeat Repeat
 }
 
 // Ending says which sessions of a user are still to be ended.
@@ -33,4 +35,5 @@ func (u *User) setPassword(hash string, now time.Time, ending Ending) {
 	u.PasswordVersion++
 	u.PasswordChangedAt = now
 	u.Ending = ending
+	u.Repeat = Repeat{}
 }

@@ -72,6 +72,7 @@ var (
 	badCredentials   = result(http.StatusBadRequest, wire.CodeInvalidCredentials, "The user name or the password is wrong. Trying on may lock the account.")
 	accountLocked    = result(http.StatusBadRequest, wire.CodeAccountLocked, "The account is locked after too many failed logins in a row. An operator has to unlock it.")
 	passwordMismatch = result(http.StatusBadRequest, wire.CodePasswordMismatch, "The old password is wrong; the password stays as it was. Trying on may lock the account.")
+	repeatKeyReused  = result(http.StatusBadRequest, wire.CodeRepeatKeyReused, "The "+wire.HeaderIdempotency+" is that of a reset of another password; nothing was changed. Make a new key for each reset, and repeat it for the same one only.")
 	internalError    = result(http.StatusInternalServerError, wire.CodeUnexpected, "The service failed to handle the request, and logged why under the request's ID.")
 
 	badClient      = oauth(http.StatusUnauthorized, wire.OAuthInvalidClient, "The API key and its secret are needed, as HTTP Basic credentials; they are missing or wrong, or the key is revoked.")
@@ -95,6 +96,7 @@ var refusals = []struct {
 	{authority.ErrInvalidCredentials, badCredentials},
 	{authority.ErrAccountLocked, accountLocked},
 	{authority.ErrPasswordMismatch, passwordMismatch},
+	{authority.ErrRepeatKeyReused, repeatKeyReused},
 	{authority.ErrInvalidClient, badClient},
 	{authority.ErrOverloaded, overloaded},
 }

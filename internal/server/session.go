@@ -52,7 +52,8 @@ func (s *Server) resetPassword(x *exchange) (any, error) {
 	if err := x.decode(&request, &request.OldPassword); err != nil {
 		return nil, err
 	}
-	password, err := s.authority.ResetPassword(x.ctx, token, secret.Text(request.OldPassword), x.origin())
+	keys := x.r.Header.Values(wire.HeaderIdempotency)
+	password, err := s.authority.ResetPassword(x.ctx, token, secret.Text(request.OldPassword), strings.Join(keys, ", "), x.origin())
 	if err != nil {
 		return nil, err
 	}

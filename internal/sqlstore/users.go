@@ -7,18 +7,21 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_keep, ending_reason`
+const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_keep, ending_reason, repeat_key, repeat_sealed, repeat_until`
 
 func scanUser(r row) (authority.User, error) {
 	var (
 		user             authority.User
 		changed, created int64
-		keep             []byte
+		until            int64
+		keep, repeat     []byte
 	)
 	err := r.Scan(&user.Name, &user.PasswordHash, &user.PasswordVersion, &changed, &user.Disabled, &created,
-		&user.Ending.Pending, &keep, &user.Ending.Reason)
+		&user.Ending.Pending, &keep, &user.Ending.Reason, &repeat, &user.Repeat.Sealed, &until)
 	user.PasswordChangedAt, user.CreatedAt = moment(changed), moment(created)
+	user.Repeat.Until = moment(until)
 	copy(user.Ending.Keep[:], keep)
+	copy(user.Repeat.Key[:], repeat)
 	return user, err
 }
 
@@ -26,9 +29,10 @@ func scanUser(r row) (authority.User, error) {
 func (db *DB) CreateUser(ctx context.Context, user authority.User) error {
 	key := sha256.Sum256([]byte(user.Name))
 	return db.write(ctx, func(t tx) error {
-		n, err := t.exec(`INSERT INTO users (`+userColumns+`, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		n, err := t.exec(`INSERT INTO users (`+userColumns+`, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 			user.Name, user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), user.Disabled,
-			micros(user.CreatedAt), user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason, key[:])
+			micros(user.CreatedAt), user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason,
+			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), key[:])
 		return wanted(n, err, authority.ErrExists)
 	})
 }
@@ -77,9 +81,10 @@ func (db *DB) UpdateUser(ctx context.Context, name string, change func(*authorit
 			return err
 		}
 		_, err = t.exec(`UPDATE users SET password_hash = ?, password_version = ?, password_changed_at = ?, disabled = ?,
-			ending = ?, ending_keep = ?, ending_reason = ? WHERE name = ?`,
+			ending = ?, ending_keep = ?, ending_reason = ?, repeat_key = ?, repeat_sealed = ?, repeat_until = ? WHERE name = ?`,
 			user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), user.Disabled,
-			user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason, name)
+			user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason,
+			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), name)
 		return err
 	})
 	if err != nil {
@@ -98,15 +103,19 @@ func (db *DB) RemoveUser(ctx context.Context, name string) error {
 
 // Users implements authority.UserStore.
 func (db *DB) Users(ctx context.Context, query authority.UserQuery) ([]authority.User, error) {
-	where := ""
+	where, arguments := "", []any{query.After}
 	if query.Ending {
-		where = " AND ending = 1"
+		where += " AND ending = 1"
+	}
+	if !query.RepeatBefore.IsZero() {
+		where += " AND repeat_until > 0 AND repeat_until <= ?"
+		arguments = append(arguments, micros(query.RepeatBefore))
 	}
 	var users []authority.User
 	err := db.query(ctx, func(r row) error {
 		user, err := scanUser(r)
 		users = append(users, user)
 		return err
-	}, `SELECT `+userColumns+` FROM users WHERE name > ?`+where+` ORDER BY name LIMIT ?`, query.After, limitOr100(query.Limit))
+	}, `SELECT `+userColumns+` FROM users WHERE name > ?`+where+` ORDER BY name LIMIT ?`, append(arguments, limitOr100(query.Limit))...)
 	return users, err
 }

@@ -85,7 +85,8 @@ func NewSession(i int, user string, at time.Time) authority.Session {
 func users(t *testing.T, s authority.Stores) {
 	ctx := t.Context()
 	zoe := authority.User{Name: "zoë ☃", PasswordHash: "$h$", PasswordVersion: 7, PasswordChangedAt: start, CreatedAt: start.Add(time.Microsecond),
-		Disabled: true, Ending: authority.Ending{Pending: true, Keep: Key(1), Reason: authority.ReasonReset}}
+		Disabled: true, Ending: authority.Ending{Pending: true, Keep: Key(1), Reason: authority.ReasonReset},
+		Repeat: authority.Repeat{Key: Key(2), Sealed: "$sealed$", Until: start.Add(time.Hour)}}
 	must(t, s.Users.CreateUser(ctx, zoe))
 	wantError(t, s.Users.CreateUser(ctx, zoe), authority.ErrExists)
 	got, err := s.Users.User(ctx, zoe.Name)
@@ -122,6 +123,11 @@ func users(t *testing.T, s authority.Stores) {
 	ending, err := s.Users.Users(ctx, authority.UserQuery{Ending: true})
 	must(t, err)
 	equal(t, "users with sessions to end", len(ending), 1)
+	for until, want := range map[time.Duration]int{time.Hour - time.Microsecond: 0, time.Hour: 1, 2 * time.Hour: 1} {
+		repeats, err := s.Users.Users(ctx, authority.UserQuery{RepeatBefore: start.Add(until)})
+		must(t, err)
+		equal(t, "users whose reset can be repeated no more", len(repeats), want)
+	}
 	must(t, s.Users.RemoveUser(ctx, zoe.Name))
 	wantError(t, s.Users.RemoveUser(ctx, zoe.Name), authority.ErrNotFound)
 	_, err = s.Users.User(ctx, zoe.Name)

@@ -23,6 +23,7 @@ const (
 	CodeInvalidCredentials Code = "REQUEST_FAILED.Login.InvalidCredentials"
 	CodeAccountLocked      Code = "REQUEST_FAILED.Login.AccountLocked"
 	CodePasswordMismatch   Code = "REQUEST_FAILED.Password.Mismatch"
+	CodeRepeatKeyReused    Code = "INPUT_INVALID.IdempotencyKey.Reused"
 )
 
 // In returns the full errorCode of c as the given service spells it.
