@@ -22,9 +22,6 @@ const (
 	sealKeyBytes      = 32
 )
 
-// noNonce is the nonce of every seal, for each has a key of its own.
-var noNonce [12]byte
-
 // Repeat lets the answer to a user's last reset be had once more. The zero value
 // lets nothing. It goes with the next change of the password, since it would then
 // tell a password that no longer holds.
@@ -66,7 +63,7 @@ func (p HashParams) sealRepeat(user, key string, old, made secret.Text, now time
 	r := Repeat{Key: repeatKey(key), Until: now.Add(repeatWithin)}
 	salt := make([]byte, saltBytes)
 	randomBytes(salt)
-	r.Sealed = p.phc(salt, sealing(p, salt, old).Seal(nil, noNonce[:], []byte(made.Reveal()), r.bound(user)))
+	r.Sealed = p.phc(salt, sealing(p, salt, old).Seal(nil, nil, []byte(made.Reveal()), r.bound(user))) //nolint:gosec // the AEAD makes its nonces itself
 	return r
 }
 
@@ -76,7 +73,7 @@ func (r Repeat) open(user string, old secret.Text) (secret.Text, bool) {
 	if err != nil {
 		return "", false
 	}
-	text, err := sealing(sealed.params, sealed.salt, old).Open(nil, noNonce[:], sealed.sum, r.bound(user))
+	text, err := sealing(sealed.params, sealed.salt, old).Open(nil, nil, sealed.sum, r.bound(user))
 	return secret.Text(text), err == nil
 }
 
@@ -84,10 +81,11 @@ func (r Repeat) open(user string, old secret.Text) (secret.Text, bool) {
 // place.
 func (r Repeat) bound(user string) []byte { return slices.Concat(r.Key[:], []byte(user)) }
 
-// sealing is AES-256-GCM under a key of its own for each salt.
+// sealing is AES-256-GCM, with its nonce in front, under a key of its own for each
+// salt.
 func sealing(p HashParams, salt []byte, old secret.Text) cipher.AEAD {
 	key := argon2.IDKey([]byte(old.Reveal()), salt, p.Passes, p.MemoryKiB, p.Lanes, sealKeyBytes)
-	block, _ := aes.NewCipher(key)  // 32 bytes are a key
-	aead, _ := cipher.NewGCM(block) // and AES is a block cipher of 16 bytes
+	block, _ := aes.NewCipher(key)                 // 32 bytes are a key
+	aead, _ := cipher.NewGCMWithRandomNonce(block) // and AES has blocks of 16 bytes
 	return aead
 }
