@@ -20,6 +20,9 @@
 //
 //   - [Environment] and [FlatFile] are read-only: [ErrReadOnly].
 //   - [File] is a file of mode 0600, encrypted with age if wanted.
+//   - Package credential/keyring is the keyring of the operating system.
+//   - Package credential/vault is HashiCorp Vault or OpenBao.
+//   - Package credential/awssecrets is AWS Secrets Manager.
 //
 // Whoever writes another proves it with package credential/credentialtest.
 //

@@ -9,10 +9,10 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"time"
 
 	"filippo.io/age"
-	oskeyring "github.com/zalando/go-keyring"
+
+	"github.com/latchkey/latchkey/internal/oskeyring"
 )
 
 // keyStore is where the key of a state file is. identity answers fs.ErrNotExist
@@ -64,19 +64,15 @@ type keyring struct {
 	held *age.X25519Identity
 }
 
-// keyringLimit is how long the keyring may take. On a host without a screen it
-// may wait for somebody to unlock it, for ever.
-const keyringLimit = 3 * time.Second
-
 func (k *keyring) identity(ctx context.Context) (*age.X25519Identity, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.held != nil {
 		return k.held, nil
 	}
-	text, err := k.ask(ctx, func() (string, error) { return oskeyring.Get(k.service, k.user) })
+	text, err := oskeyring.Get(ctx, k.service, k.user)
 	if err != nil {
-		return nil, err
+		return nil, k.failed(err)
 	}
 	identity, err := age.ParseX25519Identity(text)
 	if err != nil {
@@ -93,54 +89,17 @@ func (k *keyring) create(ctx context.Context) (*age.X25519Identity, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, err := k.ask(ctx, func() (string, error) {
-		return "", oskeyring.Set(k.service, k.user, identity.String())
-	}); err != nil {
-		return nil, err
+	if err := oskeyring.Set(ctx, k.service, k.user, identity.String()); err != nil {
+		return nil, k.failed(err)
 	}
 	k.held = identity
 	return identity, nil
 }
 
-// ask bounds a question to the keyring, which cannot be called back: one that
-// hangs leaves a goroutine behind.
-func (k *keyring) ask(ctx context.Context, question func() (string, error)) (string, error) {
-	if keyringAway() {
-		return "", errors.New("keeper: keyring: there is no session bus here (DBUS_SESSION_BUS_ADDRESS is not set), " +
-			"so no keyring either: use NewFileState, which keeps its key in a file")
+// failed says which store of keys failed, and what else there is.
+func (k *keyring) failed(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keeper: keyring: %w", err)
 	}
-	type reply struct {
-		text string
-		err  error
-	}
-	replies := make(chan reply, 1)
-	go func() {
-		text, err := question()
-		replies <- reply{text, err}
-	}()
-	ctx, cancel := context.WithTimeout(ctx, keyringLimit)
-	defer cancel()
-	select {
-	case r := <-replies:
-		if errors.Is(r.err, oskeyring.ErrNotFound) {
-			return "", fmt.Errorf("keeper: keyring: %w", fs.ErrNotExist)
-		}
-		if r.err != nil {
-			return "", fmt.Errorf("keeper: keyring: %w", r.err)
-		}
-		return r.text, nil
-	case <-ctx.Done():
-		return "", fmt.Errorf("keeper: keyring: no answer within %v; is it locked? "+
-			"NewFileState keeps its key in a file instead", keyringLimit)
-	}
-}
-
-// keyringAway reports whether asking is futile. Where there is no session bus,
-// the library would try to start one.
-func keyringAway() bool {
-	switch runtime.GOOS {
-	case "darwin", "windows":
-		return false
-	}
-	return os.Getenv("DBUS_SESSION_BUS_ADDRESS") == ""
+	return fmt.Errorf("keeper: keyring: %w: NewFileState keeps its key in a file instead", err)
 }

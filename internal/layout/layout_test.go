@@ -21,6 +21,10 @@ var may = map[string][]string{
 	"api":                          {},
 	"cmd/latchkey":                 {"*"},
 	"credential":                   {"", "credential/internal/document", "internal/secret", "internal/wire"},
+	"credential/awssecrets":        {"", "credential", "credential/internal/document", "internal/secret", "internal/wire"},
+	"credential/keyring":           {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire"},
+	"credential/vault":             {"", "credential", "credential/internal/document", "internal/secret", "internal/wire"},
+	"internal/oskeyring":           {},
 	"credential/credentialtest":    {"", "credential", "credential/internal/document", "internal/secret", "internal/wire"},
 	"credential/internal/document": {"", "internal/secret", "internal/wire"},
 	"internal/apitest":             {"*"},
@@ -34,7 +38,7 @@ var may = map[string][]string{
 	"internal/sqlstore":            {"internal/authority", "internal/secret"},
 	"internal/storetest":           {"internal/authority", "internal/secret"},
 	"internal/wire":                {},
-	"keeper":                       {"", "credential", "credential/internal/document", "internal/secret", "internal/wire"},
+	"keeper":                       {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire"},
 	"latchtest":                    append([]string{"", "internal/simulate"}, simulation...),
 }
 
