@@ -24,6 +24,12 @@ const (
 	ofBearer         // fault 900901, 900902, or another with status 401
 )
 
+// RefusesToken reports whether resp refuses one of the tokens that the request
+// carried, as an answer that a Transport passes on may: then no service executed
+// the request, and it is not the caller's own tokens that are meant. The body is
+// what it was.
+func RefusesToken(resp *http.Response) bool { return refusedBy(resp) != nothing }
+
 // refusedBy tells whether resp refuses one of the tokens. It reads the beginning
 // of the body and puts it back, so that the body is what it was.
 func refusedBy(resp *http.Response) target {

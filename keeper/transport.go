@@ -37,7 +37,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		var err error
 		if s, b, err = k.tokens(req.Context()); err != nil {
 			closeBody(req)
-			return nil, err
+			return nil, &notSentError{err}
 		}
 	}
 	s.use()
@@ -53,6 +53,20 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return t.replay(req, resp, refused, s, b)
 	}
 	return resp, nil
+}
+
+// notSentError is in the way of every error of a Transport that proves that no
+// service has executed the request, because there was no token for it.
+type notSentError struct{ error }
+
+func (e *notSentError) Unwrap() error { return e.error }
+
+// NotSent reports whether err, of a Transport, proves that no service executed the
+// request, because there was no live token that it could carry. Trying again is
+// safe then.
+func NotSent(err error) bool {
+	var unsent *notSentError
+	return errors.As(err, &unsent)
 }
 
 // replay renews the token that resp refuses and sends req once more. No service
@@ -78,7 +92,7 @@ func (t *transport) replay(
 	discard(resp)
 	if err != nil {
 		closeBody(again)
-		return nil, err
+		return nil, &notSentError{err}
 	}
 	k.note(Event{Kind: EventReplay})
 	s.use()

@@ -81,6 +81,9 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request) {
 	if problem == nil {
 		return
 	}
+	if problem == http.ErrAbortHandler { //nolint:errorlint // it is panicked with as it is
+		panic(problem) // an answer that was begun is cut off, so that nobody takes it for a whole one
+	}
 	name := routes[r.URL.Path].name
 	if name == "" {
 		name = "unknown"

@@ -16,6 +16,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -36,7 +37,10 @@ type Config struct {
 	Log *slog.Logger // nil: slog.Default()
 	// Front stands in place of what Run would serve by itself; see there. The
 	// zero value: nothing does.
-	Front          Front
+	Front Front
+	// Forward gets the requests under /api/ that are none of the session API's,
+	// once both of their tokens are found good. nil: there are no such resources.
+	Forward        http.Handler
 	Version        string        // shown in the metrics
 	MaxConnections int           // open at once; more wait to be accepted; 0: 10,000
 	DrainTimeout   time.Duration // what requests under way at the end are given; 0: 20 seconds
@@ -58,6 +62,7 @@ type Server struct {
 	log       *slog.Logger
 	drain     time.Duration
 	front     Front
+	forward   http.Handler
 	conns     *connections
 	metrics   *metrics
 	draining  atomic.Bool
@@ -72,6 +77,7 @@ func New(config Config) *Server {
 		log:       config.Log,
 		drain:     config.DrainTimeout,
 		front:     config.Front,
+		forward:   config.Forward,
 	}
 	if s.ready == nil {
 		s.ready = func(context.Context) error { return nil }
@@ -152,7 +158,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	route, ok := routes[r.URL.Path]
-	if !ok {
+	switch {
+	case ok:
+	case s.forward != nil && strings.HasPrefix(r.URL.Path, wire.PathAPI):
+		s.forwarded(w, r)
+		return
+	default:
 		s.refuse(w, r, "unknown", notFound)
 		return
 	}

@@ -53,6 +53,9 @@ const (
 	FaultThrottled     = "900800"
 	FaultHeaders       = "431"
 	FaultUnavailable   = "900503"
+	FaultBadRequest    = "400"
+	FaultBadGateway    = "502"
+	FaultTimeout       = "504"
 )
 
 // Fault is what the API gateway answers: the caller never reached the service.

@@ -7,6 +7,7 @@ package wire
 
 // Paths of the API that the vendor documents.
 const (
+	PathAPI           = "/api/"
 	PathToken         = "/api/ts/v1/oauth2/token"
 	PathRevoke        = "/api/ts/v1/oauth2/revoke"
 	PathLogIn         = "/api/m2m/v1/session/login"

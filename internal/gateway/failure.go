@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+
+	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/keeper"
+)
+
+// failure is what a caller is told where there is no answer of the upstream.
+type failure struct {
+	status int
+	body   []byte
+	retry  int // seconds; 0: the caller should not try again by itself
+}
+
+func newFailure(status int, code, message, description string, retry int) *failure {
+	body, _ := json.Marshal(wire.FaultBody{Fault: wire.Fault{Code: code, Message: message, Description: description}})
+	return &failure{status: status, body: body, retry: retry}
+}
+
+var (
+	errNoAnswer     = errors.New("the upstream did not begin to answer in time")
+	errTokenRefused = errors.New("the upstream refused the gateway's token")
+	errSwitched     = errors.New("the upstream switched to another protocol")
+)
+
+// What is not carried.
+var (
+	notFound       = newFailure(http.StatusNotFound, wire.FaultNotFound, "Not Found", "No resource of the API has this path.", 0)
+	pathRefused    = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The path is not one that everybody reads alike: it has empty or dot segments, a backslash, a semicolon, or an encoded separator. Nothing was sent on.", 0)
+	methodRefused  = newFailure(http.StatusMethodNotAllowed, wire.FaultMethod, "Method Not Allowed", "The gateway does not carry this method.", 0)
+	upgradeRefused = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The gateway does not carry connection upgrades. Nothing was sent on.", 0)
+	unreadableBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off. Nothing was sent on.", 0)
+)
+
+// What became of requests that were carried, or could not be.
+var (
+	latched  = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The gateway does not log in to the upstream until an operator has looked, so that the account is not locked. Nothing was sent on.", 60)
+	noTokens = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The gateway has no session with the upstream right now. Nothing was sent on; try again after the time in Retry-After.", 5)
+	again    = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The upstream refused the gateway's session before it looked at the request, which could not be sent again at once: its body was too long to be kept, or the next login has to wait. It was not executed; send it again after the time in Retry-After.", 1)
+	away     = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream cannot be reached. Nothing was sent on.", 5)
+	lost     = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The connection to the upstream broke before it answered. The request may have been executed or not.", 0)
+	tooLate  = newFailure(http.StatusGatewayTimeout, wire.FaultTimeout, "Gateway Timeout", "The upstream did not answer in time. The request may have been executed or not.", 0)
+	switched = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream answered in another protocol, which the gateway does not carry.", 0)
+)
+
+func (f *failure) write(w http.ResponseWriter) {
+	header := w.Header()
+	header.Set("Content-Type", wire.MediaTypeJSON)
+	header.Set("Cache-Control", "no-store")
+	if f.retry > 0 {
+		header.Set(wire.HeaderRetryAfter, strconv.Itoa(f.retry))
+	}
+	w.WriteHeader(f.status)
+	_, _ = w.Write(f.body) // a caller who left needs no answer
+}
+
+// fail answers for an upstream that did not.
+func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
+	f := failureOf(r.Context(), err)
+	g.log.LogAttrs(r.Context(), slog.LevelWarn, "no answer of the upstream", slog.Int("status", f.status),
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("error", err.Error()))
+	f.write(w)
+}
+
+// failureOf finds what an error is to the caller.
+func failureOf(ctx context.Context, err error) *failure {
+	var stopped *keeper.LatchedError
+	var network net.Error
+	var dialled *net.OpError
+	switch {
+	case errors.Is(context.Cause(ctx), errNoAnswer):
+		return tooLate
+	case errors.As(err, &stopped):
+		return latched
+	case errors.Is(err, errTokenRefused):
+		return again
+	case errors.Is(err, errSwitched):
+		return switched
+	case keeper.NotSent(err):
+		return noTokens
+	case errors.As(err, &dialled) && dialled.Op == "dial":
+		return away
+	case errors.As(err, &network) && network.Timeout():
+		return tooLate
+	}
+	return lost
+}

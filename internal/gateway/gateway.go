@@ -1,0 +1,200 @@
+// Package gateway carries the requests of local users to an upstream, in the one
+// session that a keeper holds there. It is an http.Handler behind the local check
+// of both tokens: who may ask is settled when a request comes here, and the local
+// tokens go no further.
+//
+// path.go says which requests are carried at all, body.go how bodies are kept for
+// the one time that a request is sent again, and failure.go what callers are told
+// when there is no answer.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/keeper"
+)
+
+// Config says where requests go. The first two fields are required.
+type Config struct {
+	// Keeper gives requests their tokens. Its Upstream's base URL is that of URL.
+	Keeper *keeper.Keeper
+	// URL is the upstream's base URL.
+	URL string
+	// Transport carries the requests; NewTransport makes a good one. It must not
+	// decompress answers. nil: NewTransport(nil).
+	Transport http.RoundTripper
+	// KeepBody is up to which length the body of a request is kept, so that the
+	// request can be sent again when the upstream has refused the session. Longer
+	// bodies are passed on as they come. 0: 1 MiB.
+	KeepBody int64
+	// Timeout bounds the wait for the beginning of an answer. 0: one minute.
+	Timeout time.Duration
+	Log     *slog.Logger // nil: slog.Default()
+}
+
+const (
+	defaultKeepBody = 1 << 20
+	// maxKept bounds the bodies that are kept at once. What is beyond it is passed
+	// on as it comes.
+	maxKept        = 64 << 20
+	defaultTimeout = time.Minute
+	bufferSize     = 32 << 10
+)
+
+// Gateway is the handler. It is safe for concurrent use.
+type Gateway struct {
+	proxy    *httputil.ReverseProxy
+	base     *url.URL
+	keepBody int64
+	kept     budget
+	timeout  time.Duration
+	log      *slog.Logger
+}
+
+// New makes a Gateway. It sends nothing.
+func New(config Config) (*Gateway, error) {
+	base, err := url.Parse(config.URL)
+	if err != nil || base.Host == "" || config.Keeper == nil {
+		return nil, errors.New("gateway: a keeper and the upstream's URL are needed")
+	}
+	g := &Gateway{base: base, keepBody: config.KeepBody, timeout: config.Timeout, log: config.Log}
+	if g.keepBody == 0 {
+		g.keepBody = defaultKeepBody
+	}
+	if g.timeout == 0 {
+		g.timeout = defaultTimeout
+	}
+	if g.log == nil {
+		g.log = slog.Default()
+	}
+	if config.Transport == nil {
+		config.Transport = NewTransport(nil)
+	}
+	g.kept.left.Store(maxKept)
+	g.proxy = &httputil.ReverseProxy{
+		Rewrite:        g.rewrite,
+		Transport:      config.Keeper.Transport(config.Transport),
+		BufferPool:     &buffers{},
+		ModifyResponse: inspect,
+		ErrorHandler:   g.fail,
+		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+	return g, nil
+}
+
+// NewTransport is Go's transport, tuned for one upstream: enough idle connections
+// to it (Go keeps two), bounded waits, and bodies as they are. change, unless nil,
+// has the last word.
+func NewTransport(change func(*http.Transport)) *http.Transport {
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
+		t = standard.Clone()
+	}
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 512, 512
+	t.TLSHandshakeTimeout = 10 * time.Second
+	t.DisableCompression = true
+	t.MaxResponseHeaderBytes = 64 << 10
+	t.ReadBufferSize, t.WriteBufferSize = 16<<10, 16<<10
+	if change != nil {
+		change(t)
+	}
+	return t
+}
+
+// ServeHTTP implements http.Handler. Its caller has found both of the request's
+// tokens good.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if problem := refused(r); problem != nil {
+		problem.write(w)
+		return
+	}
+	body, release, err := g.keep(w, r)
+	if err != nil {
+		unreadableBody.write(w)
+		return
+	}
+	defer release()
+	if body.again != nil {
+		// Nothing more is to come. The deadline for it would otherwise end the
+		// request, however long its answer may take.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // where it cannot be set, there is none
+	}
+	// The answer has to begin in time, and may then take as long as it flows.
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	waiting := time.AfterFunc(g.timeout, func() { cancel(errNoAnswer) })
+	defer waiting.Stop()
+	out := r.WithContext(context.WithValue(ctx, waitingKey{}, waiting))
+	out.Body, out.GetBody = body.reader, body.again
+	g.proxy.ServeHTTP(&flowing{ResponseWriter: w, clock: newDeadlines(w)}, out)
+}
+
+type waitingKey struct{}
+
+// rewrite makes the request to the upstream out of the caller's. The path and the
+// query are the caller's to the byte; the tokens are the keeper's, later.
+func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
+	out, in := p.Out.URL, p.In.URL
+	out.Scheme, out.Host, p.Out.Host = g.base.Scheme, g.base.Host, ""
+	if prefix := g.base.JoinPath("/").Path; prefix != "/" {
+		out.Path, out.RawPath = prefix[:len(prefix)-1]+in.Path, ""
+		if in.RawPath != "" {
+			out.RawPath = prefix[:len(prefix)-1] + in.RawPath
+		}
+	}
+	out.RawQuery = in.RawQuery
+	for _, name := range notCarried {
+		delete(p.Out.Header, name)
+	}
+	p.Out.Trailer = p.In.Trailer // filled when the body has been read
+}
+
+// notCarried are the headers that stop here, in both directions: credentials, that
+// of the caller to us and that of us to the upstream; and what would have a
+// transport send a request twice. httputil removes those of one hop, and Forwarded
+// and X-Forwarded-*, which would tell the upstream whose request it is.
+var notCarried = []string{
+	"Authorization", http.CanonicalHeaderKey(wire.HeaderSessionToken), "Cookie", "Set-Cookie", "Set-Cookie2",
+	"Proxy-Authorization", "Proxy-Authenticate", wire.HeaderIdempotency, "X-" + wire.HeaderIdempotency, "X-Http-Method-Override",
+}
+
+// inspect looks at an answer before it is passed on.
+func inspect(resp *http.Response) error {
+	if waiting, ok := resp.Request.Context().Value(waitingKey{}).(*time.Timer); ok {
+		waiting.Stop()
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return errSwitched
+	}
+	if keeper.RefusesToken(resp) {
+		return errTokenRefused
+	}
+	for _, name := range notCarried {
+		delete(resp.Header, name)
+	}
+	return nil
+}
+
+// buffers is an httputil.BufferPool.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if buffer, ok := b.pool.Get().(*[bufferSize]byte); ok {
+		return buffer[:]
+	}
+	return make([]byte, bufferSize)
+}
+
+func (b *buffers) Put(buffer []byte) {
+	if len(buffer) == bufferSize {
+		b.pool.Put((*[bufferSize]byte)(buffer))
+	}
+}
