@@ -79,7 +79,7 @@ func (a *app) announce(n announcement) {
 	exposed := !n.listensLocally() && n.tlsCert == "" && !n.tlsSelfSigned
 	const warning = "passwords and tokens travel in the clear to other machines; use --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that speaks TLS"
 	if n.logFormat == "json" {
-		n.log.Info("listening", "url", n.url, "data", n.data, "version", buildVersion(debug.ReadBuildInfo()))
+		n.log.Info("listening", "url", n.url, "data", n.data, "upstream", n.upstream.url, "version", buildVersion(debug.ReadBuildInfo()))
 		if exposed {
 			n.log.Warn(warning)
 		}
@@ -95,6 +95,9 @@ func (a *app) announce(n announcement) {
 		where += ", removed when this stops"
 	}
 	fmt.Fprintf(&b, "\n  data         %s\n", where)
+	if n.upstream.url != "" {
+		fmt.Fprintf(&b, "  upstream     %s, as %s\n", n.upstream.host(), printable(n.upstream.user))
+	}
 	if n.tlsSelfSigned {
 		fmt.Fprintf(&b, "  certificate  %s, new with every start\n  fingerprint  SHA-256 %s\n", n.certificatePath(), n.fingerprint)
 	}

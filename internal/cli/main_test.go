@@ -66,6 +66,9 @@ func TestScripts(t *testing.T) {
 			"stop":   scriptStop,
 			"mode":   scriptMode,
 			"unused": scriptUnused,
+
+			"front":   scriptFront,
+			"setfrom": scriptSetFrom,
 		},
 	})
 }
@@ -109,6 +112,29 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 			stopped.stop()
 		}
 	})
+}
+
+// scriptFront starts a gateway beside the service of the script, and sets FRONT:
+// front UPSTREAM CREDENTIAL-FILE
+func scriptFront(ts *testscript.TestScript, _ bool, args []string) {
+	// It runs in this process, whose environment is not the script's.
+	secret := ts.MkAbs("upstream-secret")
+	ts.Check(os.WriteFile(secret, []byte(ts.Getenv("LATCHKEY_UPSTREAM_API_SECRET")), 0o600))
+	s, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("gateway"), "--upstream", args[0],
+		"--upstream-api-key", "demo-key", "--upstream-api-secret-file", secret, "--upstream-credential-file", ts.MkAbs(args[1]),
+		"--rotate-every", "90d")
+	ts.Check(err)
+	ts.Setenv("FRONT", s.url)
+	ts.Defer(func() { s.stop() })
+}
+
+// scriptSetFrom sets the variables of a file with lines NAME=value: setfrom FILE
+func scriptSetFrom(ts *testscript.TestScript, _ bool, args []string) {
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			ts.Setenv(name, value)
+		}
+	}
 }
 
 // servers holds the service of each script that runs.

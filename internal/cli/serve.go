@@ -15,9 +15,11 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/gateway"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -35,6 +37,8 @@ const (
 // serveFlags are the flags of `serve`.
 type serveFlags struct {
 	storeFlags
+
+	upstream       upstreamFlags
 	listen         string
 	demo           bool
 	simulate       bool
@@ -71,6 +75,12 @@ in memory, and whoever reaches the service can move its clock, make the next req
 fail, and bring it back to how it began, under ` + wire.PathSimulate + `. See the
 README, "Testing your own program".
 
+--upstream makes it a gateway: who has logged in here, as a local user, may use the
+rest of the API, which is carried to the upstream in one session that it holds there.
+Local logins, logouts and resets stay local. The upstream's credential is kept by
+latchkey credential, changed by --rotate-every or latchkey rotate, and looked after
+with latchkey guard, which work on the same files while it runs.
+
 Where it does not listen on this machine alone, use TLS (--tls-cert and --tls-key; a
 renewed certificate is picked up) or a proxy that does. --tls-self-signed makes a
 certificate for development, for the host listened on, localhost, this machine's
@@ -79,6 +89,8 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 		Example: `  latchkey serve --demo
   latchkey serve --demo --simulate --listen 127.0.0.1:0
   latchkey serve --data /var/lib/latchkey --listen :8443 --tls-cert cert.pem --tls-key key.pem
+  latchkey serve --upstream https://` + vendorHost + ` --upstream-api-key KEY --upstream-api-secret-file key.secret \
+    --upstream-credential-file upstream.json --rotate-every 90d
   LATCHKEY_IDLE_TIMEOUT=30m latchkey serve --log-format json`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -99,6 +111,7 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "have `N` connections open at once; more wait")
 	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "write the log as text or json: `FORMAT`")
+	f.upstream.addServeFlags(flags)
 	settings(flags, "listen", "demo", "simulate", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
 		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format")
 	complete := func(name string, values ...string) {
@@ -153,6 +166,10 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	if _, err := f.level(); err != nil {
 		wrong.add("%s %q is none of debug, info, warn and error", from("log-level"), f.logLevel)
 	}
+	f.upstream.check(cmd, wrong)
+	if f.upstream.url != "" && f.simulate {
+		wrong.add("%s and %s exclude each other: a simulation answers for the rest of the API itself", from("upstream"), from("simulate"))
+	}
 	if f.logFormat != "text" && f.logFormat != "json" {
 		wrong.add("%s %q is neither text nor json", from("log-format"), f.logFormat)
 	}
@@ -190,6 +207,21 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, behind.close()) }()
+	if f.upstream.url != "" {
+		link, err := a.connect(ctx, f, log)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			if err := link.close(ending); err != nil {
+				log.Warn("the upstream's session could not be put away in time", "error", err)
+			}
+		}()
+		behind.Forward, behind.Collectors = link.handler, []prometheus.Collector{gateway.Metrics(link.keeper)}
+		f.upstream.user = link.user
+	}
 	api, err := f.listenAPI(ctx)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ type metrics struct {
 	page      http.Handler
 }
 
-func newMetrics(s *Server, version string) *metrics {
+func newMetrics(s *Server, version string, more []prometheus.Collector) *metrics {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "latchkey_requests_total",
@@ -56,7 +56,9 @@ func newMetrics(s *Server, version string) *metrics {
 			ConstLabels: prometheus.Labels{"version": version},
 		}, func() float64 { return 1 }),
 	)
-	m.page = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	registry.MustRegister(more...)
+	// What a collector cannot tell must not hide the rest.
+	m.page = promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, ErrorHandling: promhttp.ContinueOnError})
 	return m
 }
 

@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -40,7 +42,9 @@ type Config struct {
 	Front Front
 	// Forward gets the requests under /api/ that are none of the session API's,
 	// once both of their tokens are found good. nil: there are no such resources.
-	Forward        http.Handler
+	Forward http.Handler
+	// Collectors add to the metrics.
+	Collectors     []prometheus.Collector
 	Version        string        // shown in the metrics
 	MaxConnections int           // open at once; more wait to be accepted; 0: 10,000
 	DrainTimeout   time.Duration // what requests under way at the end are given; 0: 20 seconds
@@ -95,7 +99,7 @@ func New(config Config) *Server {
 		s.front = Front{API: s.Handler(), Admin: AdminHandler(s.authority, s.log), Sweep: s.authority.Sweep}
 	}
 	s.conns = newConnections(config.MaxConnections)
-	s.metrics = newMetrics(s, config.Version)
+	s.metrics = newMetrics(s, config.Version, config.Collectors)
 	return s
 }
 

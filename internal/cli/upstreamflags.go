@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
+	"github.com/latchkey/latchkey/internal/gateway"
+	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey/keeper"
+)
+
+// The variables that hold secrets of the upstream themselves, for containers.
+const (
+	upstreamSecretVariable   = envPrefix + "UPSTREAM_API_SECRET"
+	upstreamUserVariable     = envPrefix + "UPSTREAM_USER"
+	upstreamPasswordVariable = envPrefix + "UPSTREAM_PASSWORD"
+)
+
+const upstreamStateFile = "upstream.state"
+
+// upstreamFlags are what `serve` is told of an upstream.
+type upstreamFlags struct {
+	upstream
+
+	timeout time.Duration
+	rotate  days
+}
+
+// addServeFlags registers them.
+func (u *upstreamFlags) addServeFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&u.url, "upstream", "", "be a gateway to the API at this base `URL`: local users, one session there")
+	flags.StringVar(&u.apiKey, "upstream-api-key", "", "the API `KEY` at the upstream; its secret is in "+upstreamSecretVariable+" or in")
+	flags.StringVar(&u.secretFile, "upstream-api-secret-file", "", "this `FILE`")
+	flags.StringVar(&u.credentialFile, "upstream-credential-file", "", "the `FILE` with the upstream's user name and password (see: latchkey credential); without it they are in "+upstreamUserVariable+" and "+upstreamPasswordVariable)
+	flags.StringVar(&u.identityFile, "upstream-age-key-file", "", "the `FILE` with the age secret key that it is encrypted with")
+	flags.StringVar(&u.stateFile, "upstream-state-file", "", "the `FILE` with what programs share that use this account (default: that of the credential with .state behind the name, or "+upstreamStateFile+" in the data directory)")
+	flags.StringVar(&u.caFile, "upstream-ca-file", "", "trust the certificates in this PEM `FILE` at the upstream, besides the system's")
+	flags.DurationVar(&u.timeout, "upstream-timeout", time.Minute, "wait this `TIME` for the upstream to begin to answer")
+	flags.Var(&u.rotate, "rotate-every", "change the upstream's password when it is this `AGE` old, as 90d (default: never)")
+	settings(flags, "upstream", "upstream-api-key", "upstream-api-secret-file", "upstream-credential-file", "upstream-age-key-file",
+		"upstream-state-file", "upstream-ca-file", "upstream-timeout", "rotate-every")
+}
+
+// check answers what is wrong with them.
+func (u *upstreamFlags) check(cmd *cobra.Command, wrong *faults) {
+	if u.url == "" {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if (strings.HasPrefix(f.Name, "upstream-") || f.Name == "rotate-every") && isSet(cmd, f.Name) {
+				wrong.add("%s is of no use without --upstream", source(cmd, f.Name))
+			}
+		})
+		return
+	}
+	if base, problem := parseBase(u.url, false); problem != "" {
+		wrong.add("%s %s", source(cmd, "upstream"), problem)
+	} else {
+		u.url = base
+	}
+	if u.apiKey == "" {
+		wrong.add("--upstream-api-key is missing")
+	}
+	if os.Getenv(upstreamSecretVariable) == "" && u.secretFile == "" {
+		wrong.add("the upstream's API secret is missing; set %s, or name a file with --upstream-api-secret-file", upstreamSecretVariable)
+	}
+	if u.credentialFile == "" && os.Getenv(upstreamPasswordVariable) == "" {
+		wrong.add("the upstream's password is missing; name a file with --upstream-credential-file, or set %s and %s", upstreamUserVariable, upstreamPasswordVariable)
+	}
+	if u.timeout <= 0 {
+		wrong.add("%s %v is not above zero", source(cmd, "upstream-timeout"), u.timeout)
+	}
+	switch every := time.Duration(u.rotate); {
+	case every != 0 && every < time.Hour:
+		wrong.add("%s %v is below an hour", source(cmd, "rotate-every"), every)
+	case every != 0 && u.credentialFile == "":
+		wrong.add("%s needs a place for the new password: --upstream-credential-file", source(cmd, "rotate-every"))
+	}
+}
+
+// uplink is a running gateway's side towards the upstream.
+type uplink struct {
+	keeper  *keeper.Keeper
+	handler http.Handler
+	user    string // "": not known yet
+	close   func(context.Context) error
+}
+
+// connect makes the gateway. It sends nothing.
+func (a *app) connect(ctx context.Context, f *serveFlags, log *slog.Logger) (*uplink, error) {
+	u := &f.upstream
+	source, err := u.source(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	c, err := source.Load(ctx)
+	if err != nil {
+		return nil, fail(exitFailed, "%w; nothing was started", err)
+	}
+	apiSecret, err := u.apiSecret(a)
+	if err != nil {
+		return nil, err
+	}
+	trust := &tls.Config{MinVersion: tls.VersionTLS12}
+	if u.caFile != "" {
+		special, err := u.transport()
+		if err != nil {
+			return nil, err
+		}
+		trust = special.TLSClientConfig
+	}
+	transport := gateway.NewTransport(func(t *http.Transport) { t.TLSClientConfig = trust })
+	client, err := latchkey.NewClient(latchkey.Config{
+		BaseURL: u.url, APIKey: u.apiKey, APISecret: apiSecret, HTTPClient: &http.Client{Transport: transport},
+		UserAgent: "latchkey/" + buildVersion(debug.ReadBuildInfo()),
+	})
+	if err != nil {
+		return nil, usage("%s; nothing was started", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	state, err := keeper.NewFileState(u.sharedPath(f.data))
+	if err != nil {
+		return nil, fail(exitFailed, "%w; nothing was started", err)
+	}
+	k, err := keeper.New(keeper.Config{
+		Upstream: client, Credential: source, State: state, RotateEvery: time.Duration(u.rotate), Log: log,
+	})
+	if err != nil {
+		return nil, fail(exitFailed, "%w; nothing was started", err)
+	}
+	g, err := gateway.New(gateway.Config{Keeper: k, URL: u.url, Transport: transport, Timeout: u.timeout, Log: log})
+	if err != nil {
+		return nil, errors.Join(fail(exitFailed, "%w; nothing was started", err), k.Close(ctx))
+	}
+	return &uplink{keeper: k, handler: g, user: c.User, close: func(ctx context.Context) error {
+		defer transport.CloseIdleConnections()
+		return k.Close(ctx)
+	}}, nil
+}
+
+// source is where the upstream's user name and password are.
+func (u *upstreamFlags) source(ctx context.Context, a *app) (credential.Store, error) {
+	if u.credentialFile == "" {
+		return credential.NewEnvironment(upstreamUserVariable, upstreamPasswordVariable), nil
+	}
+	if _, err := u.load(ctx, a); err != nil { // which says what to do
+		return nil, err
+	}
+	return u.store(a)
+}
+
+func (u *upstreamFlags) apiSecret(a *app) (secret.Text, error) {
+	if value := os.Getenv(upstreamSecretVariable); value != "" {
+		return secret.Text(value), nil
+	}
+	return a.readSecretFile(u.secretFile)
+}
+
+// sharedPath is where the state is: the same place by default as for the commands
+// that look at it.
+func (u *upstreamFlags) sharedPath(data string) string {
+	if u.credentialFile == "" {
+		return cmp.Or(u.stateFile, filepath.Join(data, upstreamStateFile))
+	}
+	return u.statePath()
+}
+
+// host names the upstream to people.
+func (u *upstreamFlags) host() string {
+	if parsed, err := url.Parse(u.url); err == nil {
+		return parsed.Host
+	}
+	return u.url
+}
+
+// days is a duration that people give in days.
+type days time.Duration
+
+// Set implements pflag.Value.
+func (d *days) Set(text string) error {
+	if number, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil {
+			return errors.New("this is no number of days; write it like 90d")
+		}
+		*d = days(time.Duration(n) * 24 * time.Hour)
+		return nil
+	}
+	parsed, err := time.ParseDuration(text)
+	if err != nil || parsed < 0 {
+		return errors.New("this is no time; write it like 90d or 36h")
+	}
+	*d = days(parsed)
+	return nil
+}
+
+// String implements pflag.Value.
+func (d *days) String() string {
+	const day = 24 * time.Hour
+	every := time.Duration(*d)
+	switch {
+	case every == 0:
+		return ""
+	case every%day == 0:
+		return fmt.Sprintf("%dd", every/day)
+	}
+	return every.String()
+}
+
+// Type implements pflag.Value.
+func (d *days) Type() string { return "age" }
