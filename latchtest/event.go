@@ -13,17 +13,18 @@ type EventKind string
 // The kinds of events that tests ask for most. There are more, for what an
 // operator does.
 const (
-	EventLogIn        = EventKind(authority.EventLogIn)
-	EventLogInFailed  = EventKind(authority.EventLogInFailed)  // a strike
-	EventLogInRefused = EventKind(authority.EventLogInRefused) // the account was locked already
-	EventLocked       = EventKind(authority.EventLocked)
-	EventUnlocked     = EventKind(authority.EventUnlocked)
-	EventLogOut       = EventKind(authority.EventLogOut)
-	EventExpired      = EventKind(authority.EventExpired) // idle for too long
-	EventReset        = EventKind(authority.EventReset)
-	EventResetFailed  = EventKind(authority.EventResetFailed) // a strike
-	EventSessionEnded = EventKind(authority.EventSessionEnded)
-	EventTokenRevoked = EventKind(authority.EventTokenRevoked)
+	EventLogIn         = EventKind(authority.EventLogIn)
+	EventLogInFailed   = EventKind(authority.EventLogInFailed)  // a strike
+	EventLogInRefused  = EventKind(authority.EventLogInRefused) // the account was locked already
+	EventLocked        = EventKind(authority.EventLocked)
+	EventUnlocked      = EventKind(authority.EventUnlocked)
+	EventLogOut        = EventKind(authority.EventLogOut)
+	EventExpired       = EventKind(authority.EventExpired) // idle for too long
+	EventReset         = EventKind(authority.EventReset)
+	EventResetFailed   = EventKind(authority.EventResetFailed)   // a strike, unless the account was locked or the idempotency key another reset's
+	EventResetRepeated = EventKind(authority.EventResetRepeated) // an answer told once more, by an idempotency key
+	EventSessionEnded  = EventKind(authority.EventSessionEnded)
+	EventTokenRevoked  = EventKind(authority.EventTokenRevoked)
 )
 
 // Event is something that happened at the service. What DropBefore, Fail,

@@ -72,9 +72,10 @@ func (a *Authority) load(ctx context.Context, name string, reservation Reservati
 }
 
 // verify tells whether the password is right, in a hash slot. Nobody's password
-// is looked at just as long. And then, in the same slot, it runs further, which
-// may be nil.
-func (t *attempt) verify(ctx context.Context, password secret.Text, further func()) (bool, error) {
+// is looked at just as long. And then, in the same slot, it hands the answer to
+// further, which may be nil: once a password was looked at, nothing may keep the
+// attempt from being judged.
+func (t *attempt) verify(ctx context.Context, password secret.Text, further func(right bool)) (bool, error) {
 	a, stored := t.authority, t.authority.decoy
 	if t.known {
 		var err error
@@ -88,14 +89,19 @@ func (t *attempt) verify(ctx context.Context, password secret.Text, further func
 		if right && stored.params != a.params {
 			t.rehash = a.params.hash(password)
 		}
-		if right && further != nil {
-			further()
+		if further != nil {
+			further(right)
 		}
 	})
-	if err != nil && !errors.Is(err, ErrOverloaded) {
-		err = unavailable(err)
+	return right, admission(err)
+}
+
+// admission is what callers are told of an error of hashSlots.run.
+func admission(err error) error {
+	if err == nil || errors.Is(err, ErrOverloaded) {
+		return err
 	}
-	return right, err
+	return unavailable(err)
 }
 
 // settle ends the attempt. It happens even when the caller has left: what was

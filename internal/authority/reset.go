@@ -37,31 +37,41 @@ func (a *Authority) ResetPassword(
 	if err := checkRepeatKey(key); err != nil {
 		return "", err
 	}
+	note := func(kind EventKind, detail string) {
+		a.record(ctx, origin, Event{Kind: kind, User: session.User, SessionID: session.Key.ID(), Detail: detail})
+	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	t, err := a.begin(ctx, session.User)
 	if err != nil {
 		if errors.Is(err, ErrAccountLocked) {
-			a.record(ctx, origin, Event{Kind: EventResetFailed, User: session.User, SessionID: session.Key.ID(), Detail: "locked"})
+			note(EventResetFailed, "locked")
 		}
 		return "", err
 	}
-	password, hash, repeat := generatePassword(), "", Repeat{}
-	right, err := t.verify(ctx, old, func() {
-		if hash = a.params.hash(password); key != "" {
+	password, hash, told, repeat := generatePassword(), "", secret.Text(""), Repeat{}
+	right, err := t.verify(ctx, old, func(right bool) {
+		if !right {
+			told = a.toldBefore(t.user, old, key)
+			return
+		}
+		hash = a.params.hash(password)
+		if key != "" {
 			repeat = a.params.sealRepeat(t.user.Name, key, old, password, a.now())
 		}
 	})
-	told := secret.Text("")
-	if err == nil && !right {
-		told, err = a.toldBefore(ctx, t.user, old, key)
-	}
-	if err != nil || told != "" {
+	if err != nil {
 		_, _ = t.settle(ctx, Abandoned)
-		if told != "" {
-			a.record(ctx, origin, Event{Kind: EventResetRepeated, User: session.User, SessionID: session.Key.ID()})
+		return "", err
+	}
+	if told != "" {
+		// What was found out under a reservation that is lost must not be told: it
+		// bounded the guesses.
+		if _, err := t.settle(ctx, Abandoned); err != nil {
+			return "", err
 		}
-		return told, err
+		note(EventResetRepeated, "")
+		return told, nil
 	}
 	if !right {
 		if err := t.fail(ctx, origin, EventResetFailed); err != nil {
@@ -75,13 +85,18 @@ func (a *Authority) ResetPassword(
 		return "", err
 	}
 	if t.user.Repeat.answers(key, a.now()) {
+		note(EventResetFailed, "the idempotency key is that of another reset")
 		return "", ErrRepeatKeyReused
 	}
 	ending := Ending{Pending: !a.policy.KeepSessionsOnReset, Keep: session.Key, Reason: ReasonReset}
 	user, err := a.changePassword(ctx, t.user, hash, ending, repeat)
 	if errors.Is(err, ErrPasswordMismatch) && key != "" {
 		// Somebody else was faster: with the same key, it is the same reset.
-		if told, toldErr := a.toldToOther(ctx, t.user.Name, old, key); toldErr != nil || told != "" {
+		told, toldErr := a.toldToOther(ctx, t.user.Name, old, key)
+		if told != "" {
+			note(EventResetRepeated, "at the same time")
+		}
+		if toldErr != nil || told != "" {
 			return told, toldErr
 		}
 	}
@@ -89,25 +104,23 @@ func (a *Authority) ResetPassword(
 		return "", err
 	}
 	a.finishEnding(ctx, user)
-	a.record(ctx, origin, Event{Kind: EventReset, User: user.Name, SessionID: session.Key.ID()})
+	note(EventReset, "")
 	return password, nil
 }
 
 // toldBefore answers what the user's last reset told, if it had that key and the
-// old password is that which it replaced; "" if not.
-func (a *Authority) toldBefore(ctx context.Context, user User, old secret.Text, key string) (told secret.Text, err error) {
-	if !user.Repeat.answers(key, a.now()) {
-		return "", nil
+// old password is that which it replaced; "" if not. It costs a hash. A disabled
+// user is told nothing, even in a session that could not be ended yet.
+func (a *Authority) toldBefore(user User, old secret.Text, key string) secret.Text {
+	if user.Disabled || !user.Repeat.answers(key, a.now()) {
+		return ""
 	}
-	err = a.slots.run(ctx, func() { told, _ = user.Repeat.open(user.Name, old) })
-	if err != nil && !errors.Is(err, ErrOverloaded) {
-		err = unavailable(err)
-	}
-	return told, err
+	told, _ := user.Repeat.open(user.Name, old)
+	return told
 }
 
 // toldToOther is toldBefore for a user who was changed meanwhile.
-func (a *Authority) toldToOther(ctx context.Context, name string, old secret.Text, key string) (secret.Text, error) {
+func (a *Authority) toldToOther(ctx context.Context, name string, old secret.Text, key string) (told secret.Text, err error) {
 	user, err := a.stores.Users.User(ctx, name)
 	if errors.Is(err, ErrNotFound) {
 		return "", nil
@@ -115,7 +128,8 @@ func (a *Authority) toldToOther(ctx context.Context, name string, old secret.Tex
 	if err != nil {
 		return "", unavailable(err)
 	}
-	return a.toldBefore(ctx, user, old, key)
+	err = admission(a.slots.run(ctx, func() { told = a.toldBefore(user, old, key) }))
+	return told, err
 }
 
 // changePassword writes the new hash if the user's password is still the one

@@ -11,8 +11,9 @@ const sweepBatch = 500
 
 // Sweep does what is due: it ends sessions of password changes that were
 // interrupted, marks expired sessions as ended, forgets those that ended longer
-// ago than Policy.KeepEnded, and resets that can no longer be repeated. Call it every few seconds; nothing is wrong
-// while it has not run, for expired means gone at the moment of reading.
+// ago than Policy.KeepEnded, and forgets the answers of resets that can no longer
+// be repeated. Call it every few seconds; nothing is wrong while it has not run,
+// for expired means gone at the moment of reading.
 func (a *Authority) Sweep(ctx context.Context) error {
 	return errors.Join(a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx))
 }

@@ -80,6 +80,9 @@ func TestAKeyIsForOneReset(t *testing.T) {
 	tokens := s.session(user, password)
 	made := s.made(s.resetAs("key", tokens, password))
 	expect(t, "the key with the password of today", s.resetAs("key", tokens, made), reused)
+	if n := s.events(authority.EventResetFailed); n != 1 {
+		t.Errorf("%d refusals are on the trail, want one", n)
+	}
 	expect(t, "a login", s.login(tokens[1], user, made), "ok")
 	// The next reset replaces what can be repeated: its password is the one that holds.
 	next := s.made(s.resetAs("another", tokens, made))
@@ -108,6 +111,9 @@ func TestResetsWithOneKeyAtOnceAreOneReset(t *testing.T) {
 		told[r.field("newPassword")]++
 		return r
 	})
+	if n := s.events(authority.EventResetRepeated); n != 7 {
+		t.Errorf("%d repeats are on the trail, want all but one of 8", n)
+	}
 	if counts["ok"] != 8 || len(told) != 1 || s.events(authority.EventReset) != 1 {
 		t.Errorf("8 at once answered %v, with %d passwords, and %d resets", counts, len(told), s.events(authority.EventReset))
 	}
@@ -120,7 +126,7 @@ func TestResetsWithOneKeyAtOnceAreOneReset(t *testing.T) {
 func TestKeysAreHeldToTheirForm(t *testing.T) {
 	s := start(t, setup{})
 	tokens := s.session(user, password)
-	for name, key := range map[string]string{"too long": strings.Repeat("k", 256), "a space": "a b", "not ASCII": "schlüssel"} {
+	for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("k", 256), "a space": "a b", "not ASCII": "schlüssel"} {
 		if r := s.do(malformed, "PUT", wire.PathResetPassword, `{"oldPassword":"`+password+`"}`,
 			append([]string{wire.HeaderIdempotency, key}, tokens...)...); r.status != 400 {
 			t.Errorf("%s: was answered %d %s", name, r.status, r.body)

@@ -53,7 +53,11 @@ func (s *Server) resetPassword(x *exchange) (any, error) {
 		return nil, err
 	}
 	keys := x.r.Header.Values(wire.HeaderIdempotency)
-	password, err := s.authority.ResetPassword(x.ctx, token, secret.Text(request.OldPassword), strings.Join(keys, ", "), x.origin())
+	key := strings.Join(keys, ", ") // of several none is chosen: a key holds no space
+	if len(keys) > 0 && key == "" {
+		return nil, keyEmpty
+	}
+	password, err := s.authority.ResetPassword(x.ctx, token, secret.Text(request.OldPassword), key, x.origin())
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) authority.Stores) {
 	cases := map[string]func(*testing.T, authority.Stores){
 		"users/create, read, change, list and remove":           users,
 		"users/an update is atomic":                             userUpdates,
+		"users/of resets at once one is kept, and whole":        userResets,
 		"clients/create, read, change and list":                 clients,
 		"strikes/no more are reserved than are left":            strikesBounded,
 		"strikes/a success forgets failures":                    strikesSuccess,
@@ -145,6 +146,52 @@ func userUpdates(t *testing.T, s authority.Stores) {
 	u, err := s.Users.User(ctx, "u")
 	must(t, err)
 	equal(t, "the version after 50 updates at once", u.PasswordVersion, 50)
+}
+
+// userResets changes a password many times at once, each if it is still the first.
+// What one of them wrote stands together; the others wrote nothing.
+func userResets(t *testing.T, s authority.Stores) {
+	ctx := t.Context()
+	must(t, s.Users.CreateUser(ctx, authority.User{Name: "u", PasswordHash: "first", PasswordVersion: 1, CreatedAt: start}))
+	changed := errors.New("changed")
+	var won atomic.Int64
+	many(50, func(i int) {
+		name := strconv.Itoa(i)
+		_, err := s.Users.UpdateUser(ctx, "u", func(u *authority.User) error {
+			if u.PasswordHash != "first" {
+				return changed
+			}
+			u.PasswordHash, u.PasswordVersion = name, u.PasswordVersion+1
+			u.Repeat = authority.Repeat{Key: Key(i), Sealed: name, Until: start.Add(time.Hour)}
+			return nil
+		})
+		if err == nil {
+			won.Add(1)
+		} else if !errors.Is(err, changed) {
+			t.Error(err)
+		}
+	})
+	equal(t, "resets that were made", won.Load(), 1)
+	u, err := s.Users.User(ctx, "u")
+	must(t, err)
+	i, err := strconv.Atoi(u.PasswordHash)
+	must(t, err)
+	want := authority.User{Name: "u", PasswordHash: u.PasswordHash, PasswordVersion: 2, CreatedAt: start,
+		Repeat: authority.Repeat{Key: Key(i), Sealed: u.PasswordHash, Until: start.Add(time.Hour)}}
+	equal(t, "the user", u, want)
+
+	// A further change takes what can be repeated away in the same step.
+	_, err = s.Users.UpdateUser(ctx, "u", func(u *authority.User) error {
+		u.PasswordHash, u.Repeat = "last", authority.Repeat{}
+		return nil
+	})
+	must(t, err)
+	u, err = s.Users.User(ctx, "u")
+	must(t, err)
+	equal(t, "what can be repeated", u.Repeat, authority.Repeat{})
+	due, err := s.Users.Users(ctx, authority.UserQuery{RepeatBefore: start.Add(1000 * time.Hour)})
+	must(t, err)
+	equal(t, "users whose reset can be repeated no more", len(due), 0)
 }
 
 // many runs n calls at once and returns when all have ended.

@@ -1,0 +1,123 @@
+package authority_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/secret"
+)
+
+// failing is a store that cannot settle strikes, or end a user's sessions, while
+// it is told so.
+type failing struct {
+	authority.StrikeStore
+	authority.SessionStore
+	settling, ending atomic.Bool
+}
+
+func (f *failing) SettleStrike(
+	ctx context.Context, r authority.Reservation, o authority.Outcome, now time.Time,
+) (authority.Strikes, error) {
+	if f.settling.Load() {
+		return authority.Strikes{}, authority.ErrReservationLost
+	}
+	return f.StrikeStore.SettleStrike(ctx, r, o, now)
+}
+
+func (f *failing) EndUserSessions(
+	ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End,
+) (int, error) {
+	if f.ending.Load() {
+		return 0, errors.New("the disk is full")
+	}
+	return f.SessionStore.EndUserSessions(ctx, user, version, keep, end)
+}
+
+// repeatable is a service in which zaphod's password was reset from "right", with
+// the key "key".
+func repeatable(t *testing.T, policy authority.Policy) (s *service, store *failing, token authority.SessionToken, made secret.Text) {
+	t.Helper()
+	store = &failing{}
+	s = newService(t, func(c *authority.Config) {
+		store.StrikeStore, store.SessionStore = c.Stores.Strikes, c.Stores.Sessions
+		c.Stores.Strikes, c.Stores.Sessions, c.Policy = store, store, policy
+	})
+	token = s.mustLogIn(t, "right")
+	made, err := s.ResetPassword(t.Context(), token, "right", "key", authority.Origin{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, store, token, made
+}
+
+func TestARepeatWhoseReservationIsLostTellsNothing(t *testing.T) {
+	s, store, token, made := repeatable(t, authority.Policy{})
+	store.settling.Store(true)
+	told, err := s.ResetPassword(t.Context(), token, "right", "key", authority.Origin{})
+	want(t, "a repeat that could not be settled", err, authority.ErrUnavailable)
+	if told != "" {
+		t.Error("it told the password")
+	}
+	store.settling.Store(false)
+	if told, err := s.ResetPassword(t.Context(), token, "right", "key", authority.Origin{}); err != nil || !told.Equal(made) {
+		t.Errorf("the next repeat told the same password: %v, error %v", told.Equal(made), err)
+	}
+}
+
+func TestADisabledUserIsToldNothingAgain(t *testing.T) {
+	s, store, token, _ := repeatable(t, authority.Policy{})
+	store.ending.Store(true) // so that the session outlives the user's disabling
+	if err := s.DisableUser(t.Context(), "zaphod", authority.Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Check(t.Context(), token); err != nil {
+		t.Fatalf("the session: %v", err)
+	}
+	told, err := s.ResetPassword(t.Context(), token, "right", "key", authority.Origin{})
+	want(t, "a repeat of a disabled user", err, authority.ErrPasswordMismatch)
+	if told != "" {
+		t.Error("it told the password")
+	}
+}
+
+func TestARepeatMayComeOverAnotherSessionAndNeitherCostsNorForgivesAStrike(t *testing.T) {
+	s, _, _, made := repeatable(t, authority.Policy{KeepSessionsOnReset: true})
+	other := s.mustLogIn(t, made)
+	_, err := s.logIn(t, "zaphod", "wrong")
+	want(t, "a wrong password", err, authority.ErrInvalidCredentials)
+	for range 6 {
+		if told, err := s.ResetPassword(t.Context(), other, "right", "key", authority.Origin{}); err != nil || !told.Equal(made) {
+			t.Fatalf("a repeat told the same password: %v, error %v", told.Equal(made), err)
+		}
+	}
+	if account, err := s.Account(t.Context(), "zaphod"); err != nil || account.Strikes.Failures != 1 {
+		t.Errorf("after one failure and six repeats: %+v, error %v", account.Strikes, err)
+	}
+}
+
+func TestARepeatSurvivesAChangeOfTheHashParameters(t *testing.T) {
+	var stores authority.Stores
+	s := newService(t, func(c *authority.Config) { stores = c.Stores })
+	token := s.mustLogIn(t, "right")
+	made, err := s.ResetPassword(t.Context(), token, "right", "key", authority.Origin{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dearer, err := authority.New(authority.Config{
+		Stores: stores, Key: make([]byte, 32), Now: s.Now,
+		Hash: authority.HashParams{MemoryKiB: 128, Passes: 2, Lanes: 1},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dearer.LogIn(t.Context(), "zaphod", made, authority.Origin{}); err != nil { // stores another hash
+		t.Fatal(err)
+	}
+	if told, err := dearer.ResetPassword(t.Context(), token, "right", "key", authority.Origin{}); err != nil || !told.Equal(made) {
+		t.Errorf("the repeat told the same password: %v, error %v", told.Equal(made), err)
+	}
+}
