@@ -41,7 +41,8 @@ func NewClient(config Config) (*Client, error) {
 
 // isVendors reports whether the Client speaks to the vendor's own service.
 func (c *Client) isVendors() bool {
-	return strings.EqualFold(c.base.Hostname(), strings.TrimPrefix(wire.ProductionBaseURL, "https://"))
+	host := strings.TrimSuffix(c.base.Hostname(), ".") // a name may end in the root's dot
+	return strings.EqualFold(host, strings.TrimPrefix(wire.ProductionBaseURL, "https://"))
 }
 
 // Format implements fmt.Formatter: it shows where the client points to, whatever
@@ -70,7 +71,9 @@ func (c *Client) CloseIdleConnections() {
 // The caller closes the response's body. Only req's context bounds the time,
 // since a body may be long. Redirects are not followed and nothing is sent
 // again by Do; a login or a reset is sent on a connection of its own, as
-// [Client.SessionManagement] does. Errors are as those of the operations.
+// [Client.SessionManagement] does, and loses an Idempotency-Key, which transports
+// take for leave to repeat it (see [SessionResetPasswordRequest] for a reset with
+// one). Errors are as those of the operations.
 func (c *Client) Do(req *http.Request, sessionToken Secret) (*http.Response, error) {
 	const op = "send request"
 	path := req.URL.EscapedPath()

@@ -33,7 +33,7 @@ var (
 	// ErrPasswordMismatch: the old password of a reset is wrong. This was a strike.
 	ErrPasswordMismatch = errors.New("the old password is wrong")
 	// ErrIdempotencyKeyReused: the key is that of a reset of another password.
-	// Nothing was changed.
+	// Nothing was changed, and it was no strike.
 	ErrIdempotencyKeyReused = errors.New("the idempotency key was used for another reset already")
 	// ErrRequestUndefined: the request needs a body and had none.
 	ErrRequestUndefined = errors.New("the request has no body")
@@ -106,6 +106,8 @@ type TransportError struct {
 	// received the request and acted on it.
 	MaybeSent bool
 	Err       error // the cause: net, tls, context, …
+
+	repeatable bool // it carried an idempotency key
 }
 
 func (e *TransportError) Error() string {
@@ -115,6 +117,9 @@ func (e *TransportError) Error() string {
 		return text + "; nothing was sent"
 	case e.Path == wire.PathLogIn:
 		return text + "; the server may have received the login, and counted it if it failed"
+	case e.repeatable:
+		return text + "; the server may have changed the password: keep the old one, " +
+			"and repeat the reset with the same key in a session that lives, within 24 hours"
 	case e.Path == wire.PathResetPassword:
 		return text + "; the server may have changed the password: keep the old one, " +
 			"and find out by one login which of them holds before resetting again"

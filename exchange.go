@@ -115,7 +115,7 @@ func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delive
 	if err != nil {
 		return nil, watch, &TransportError{
 			Op: r.op, Method: r.method, Path: r.path, MaybeSent: watch.maybeSent(),
-			Err: presentable(ctx, err, watch, r.secrets()),
+			Err: presentable(ctx, err, watch, r.secrets()), repeatable: r.idempotency != "",
 		}
 	}
 	return resp, watch, nil

@@ -35,11 +35,12 @@ type LogOutRequest struct {
 type SessionResetPasswordRequest struct {
 	OldPassword Secret
 	// IdempotencyKey, unless empty, makes the reset one that may be repeated: for
-	// 24 hours a service of latchkey answers the same key and old password with
-	// the same new password. Make a new random one for each reset (a UUID, or
+	// 24 hours a service of latchkey answers the same user, key and old password
+	// with the same new password. Make a new random one for each reset (a UUID, or
 	// crypto/rand.Text), of up to 255 visible ASCII characters, and store it
-	// before the reset. The vendor documents no such thing, so a reset with a key
-	// is not sent to the vendor's own host.
+	// before the reset. Default: none. The vendor documents no such thing, so a
+	// reset with a key is refused (ErrNotSent) where Config.BaseURL is the
+	// vendor's own host.
 	IdempotencyKey string
 }
 

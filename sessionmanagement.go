@@ -71,9 +71,8 @@ func (s *SessionManagementController) EndConnectivityManagementSession(
 // the server makes, effective immediately. The answer is the only place where
 // the new password is ever told: store it durably before anything else.
 //
-// The request is sent exactly once, as a login is, with an IdempotencyKey, too:
-// that makes it safe for the caller to repeat, in the same session. From the moment that it may
-// be on its way, the end of ctx no longer ends the call: it waits for the answer
+// The request is sent exactly once, as a login is. From the moment that it may be
+// on its way, the end of ctx no longer ends the call: it waits for the answer
 // until Config.Timeout is over, because leaving early would lose the password.
 //
 // Errors say what is known. [ErrNotSent], [ErrUnauthorized], [ErrThrottled], or a
@@ -82,6 +81,16 @@ func (s *SessionManagementController) EndConnectivityManagementSession(
 // without a find, a [TransportError] with MaybeSent, a [FaultError] with status
 // 5xx, or [ErrUnexpected]: either password may hold; one login with the old one
 // decides, at the price of a strike if it fails.
+//
+// With an IdempotencyKey a call is sent exactly once, too, but the caller may
+// repeat it where either password may hold: with the same key and old password,
+// in a session of the same user that still lives, within 24 hours. It answers the
+// new password, whether or not the first request had arrived, and costs no
+// strike. [ErrPasswordMismatch] to a repeat was one: the time is over, the
+// password was changed again, or the service knows no such keys. Then it is the
+// old password that does not hold; do not repeat further.
+// [ErrIdempotencyKeyReused] means that the key is an earlier reset's, and the old
+// password is the one that holds.
 func (s *SessionManagementController) ResetConnectivityManagementPassword(
 	ctx context.Context, sessionToken Secret, body *SessionResetPasswordRequest,
 ) (*ApiResponse[SessionResetPasswordResult], error) {

@@ -270,6 +270,14 @@ func TestResetNotYetSentIsAbandonedByItsCaller(t *testing.T) {
 	}
 }
 
+// unused is a transport that nothing may go through.
+type unused struct{ t *testing.T }
+
+func (u unused) RoundTrip(req *http.Request) (*http.Response, error) {
+	u.t.Errorf("a request was sent: %s", req.URL.Path)
+	return nil, errors.New("nothing may be sent")
+}
+
 func TestAResetCanBeMadeRepeatableButNotAtTheVendors(t *testing.T) {
 	resetAs := func(client *latchkey.Client, key string) error {
 		_, err := client.SessionManagement.ResetConnectivityManagementPassword(t.Context(), sessionID,
@@ -290,12 +298,15 @@ func TestAResetCanBeMadeRepeatableButNotAtTheVendors(t *testing.T) {
 			t.Errorf("key %q: error %v, want one that says nothing was sent", key, err)
 		}
 	}
-	vendors, err := latchkey.NewClient(latchkey.Config{APIKey: "k", APISecret: "s"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := resetAs(vendors, "key-1"); !errors.Is(err, latchkey.ErrNotSent) || !strings.Contains(err.Error(), "vendor") {
-		t.Errorf("at the vendor's: error %v", err)
+	for _, url := range []string{"", "https://thingspace.verizon.com", "https://ThingSpace.Verizon.com:443/x", "https://thingspace.verizon.com."} {
+		vendors, err := latchkey.NewClient(latchkey.Config{BaseURL: url, APIKey: "k", APISecret: "s",
+			HTTPClient: &http.Client{Transport: unused{t}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resetAs(vendors, "key-1"); !errors.Is(err, latchkey.ErrNotSent) || !strings.Contains(err.Error(), "vendor") {
+			t.Errorf("at the vendor's, %q: error %v", url, err)
+		}
 	}
 	if len(a.requests) != sent {
 		t.Error("something was sent")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -214,5 +215,46 @@ func TestFaultsHappenInTheirOrderAndAsOftenAsAsked(t *testing.T) {
 	s.ClearFaults()
 	if err := s.Client.LogOut(t.Context(), token); err != nil {
 		t.Errorf("a fault that was cleared happened: %v", err)
+	}
+}
+
+// TestAResetWhoseAnswerIsLostIsRepeatedByItsKey loses the answer to a reset, or
+// the request itself, and has the password by the same key all the same.
+func TestAResetWhoseAnswerIsLostIsRepeatedByItsKey(t *testing.T) {
+	for name, fault := range map[string]latchtest.Fault{"DropAfter": latchtest.DropAfter(), "DropBefore": latchtest.DropBefore()} {
+		t.Run(name, func(t *testing.T) {
+			s := latchtest.NewServer(t)
+			session, err := s.Client.LogIn(t.Context(), latchtest.User, latchtest.Password)
+			want(t, "the login", err, nil)
+			s.Inject(latchtest.Reset, fault, 1)
+			reset := func() (latchkey.Secret, error) {
+				answer, err := s.Client.SessionManagement.ResetConnectivityManagementPassword(t.Context(), session,
+					&latchkey.SessionResetPasswordRequest{OldPassword: latchtest.Password, IdempotencyKey: "5f0c1f0e-7b8b"})
+				if err != nil {
+					return "", err
+				}
+				return answer.Data.NewPassword, nil
+			}
+			_, err = reset()
+			maybeSent(t, "the reset", err)
+			if !strings.Contains(err.Error(), "repeat the reset with the same key") {
+				t.Errorf("the error does not say what to do: %v", err)
+			}
+			made, err := reset()
+			want(t, "the repeat", err, nil)
+			again, err := reset()
+			want(t, "another repeat", err, nil)
+			if !again.Equal(made) {
+				t.Error("the repeats told two passwords")
+			}
+			_, err = s.Client.LogIn(t.Context(), latchtest.User, made)
+			want(t, "a login with the new password", err, nil)
+			if failures, locked := s.Strikes(latchtest.User); failures != 0 || locked {
+				t.Errorf("%d strikes, locked: %v", failures, locked)
+			}
+			if n := s.Count(latchtest.EventReset); n != 1 {
+				t.Errorf("%d resets were made, want one", n)
+			}
+		})
 	}
 }
