@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pressly/goose/v3"
 	"go.uber.org/goleak"
 
 	"github.com/latchkey/latchkey/internal/authority"
@@ -89,6 +91,43 @@ func TestReopenKeepsEverything(t *testing.T) {
 	// A clean end stores the exact last use.
 	if _, err := db.UseSession(ctx, storetest.Key(14), used.Add(storetest.Idle), storetest.Idle); !errors.Is(err, authority.ErrNotFound) {
 		t.Errorf("an idle session answers %v", err)
+	}
+}
+
+// TestAnOlderDatabaseIsBroughtUpToDate opens one of the first schema.
+func TestAnOlderDatabaseIsBroughtUpToDate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	old, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, old, os.DirFS("migrations"), goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.UpTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.ExecContext(t.Context(), `INSERT INTO users (name, strike_key, password_hash, password_version, password_changed_at,
+		disabled, created_at, ending, ending_keep, ending_reason) VALUES ('u', x'00', 'hash', 3, 5, 0, 4, 0, zeroblob(32), '')`); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	db, _ := open(t, path)
+	want := authority.User{Name: "u", PasswordHash: "hash", PasswordVersion: 3,
+		PasswordChangedAt: time.UnixMicro(5).UTC(), CreatedAt: time.UnixMicro(4).UTC()}
+	if got, err := db.User(t.Context(), "u"); err != nil || got != want {
+		t.Fatalf("the user of an older database is %+v, error %v", got, err)
+	}
+	want.Repeat = authority.Repeat{Key: storetest.Key(1), Sealed: "sealed", Until: start}
+	if _, err := db.UpdateUser(t.Context(), "u", func(u *authority.User) error { u.Repeat = want.Repeat; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := db.User(t.Context(), "u"); err != nil || got != want {
+		t.Errorf("after a change the user is %+v, error %v", got, err)
 	}
 }
 
