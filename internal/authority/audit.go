@@ -17,6 +17,9 @@ type Event struct {
 	Address   string
 	RequestID string
 	Detail    string
+	// Chain is set by the store; see Event.After. It is zero for events from
+	// before there was one.
+	Chain Chain
 }
 
 // EventKind says what happened.
@@ -44,6 +47,8 @@ const (
 	EventClientRotated EventKind = "client-rotated"
 	EventClientRevoked EventKind = "client-revoked"
 	EventTokenRevoked  EventKind = "access-token-revoked"
+	EventForwarded     EventKind = "forwarded"     // a request to the upstream, and its status
+	EventAuditTrimmed  EventKind = "audit-trimmed" // events older than the retention were removed
 )
 
 // Origin is where a call came from. It goes into the audit trail.
@@ -66,6 +71,12 @@ func (a *Authority) record(ctx context.Context, origin Origin, event Event) {
 	event.At = a.now()
 	event.Client, event.Address, event.RequestID = origin.Client, origin.Address, origin.RequestID
 	a.recordEvents(ctx, event)
+}
+
+// RecordForwarded adds events of requests that went to an upstream. Where the
+// store fails, they are in the log and counted.
+func (a *Authority) RecordForwarded(ctx context.Context, events ...Event) {
+	a.recordEvents(ctx, events...)
 }
 
 func (a *Authority) recordEvents(ctx context.Context, events ...Event) {

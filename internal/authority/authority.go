@@ -45,6 +45,7 @@ type Policy struct {
 	EndSessionsOnLogin  bool          // a login ends the user's other sessions
 	StrikeOnAbort       bool          // a login whose caller leaves before its password was judged is a strike
 	KeepEnded           time.Duration // ended sessions stay listed for so long; default 30 days
+	KeepAudit           time.Duration // events of the audit trail are kept for so long; default for ever
 }
 
 func (p Policy) withDefaults() Policy {
@@ -67,7 +68,7 @@ func (p Policy) check() error {
 	if p.IdleTimeout < time.Second {
 		faults = append(faults, fmt.Errorf("an idle timeout of %v is below one second", p.IdleTimeout))
 	}
-	if p.Lifetime < 0 || p.UnlockAfter < 0 || p.KeepEnded < 0 {
+	if p.Lifetime < 0 || p.UnlockAfter < 0 || p.KeepEnded < 0 || p.KeepAudit < 0 {
 		faults = append(faults, errors.New("a lifetime, an unlock time or a retention is negative"))
 	}
 	if p.LockAfter < 1 || p.LockAfter > 1000 {

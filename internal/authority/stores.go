@@ -129,10 +129,16 @@ type SessionQuery struct {
 
 // AuditStore keeps what happened, in order.
 type AuditStore interface {
-	// AppendAudit adds events, all or none. The store numbers them in Seq.
+	// AppendAudit adds events, all or none. The store numbers them in Seq, and
+	// sets their Chain to what After answers for that of the event before.
 	AppendAudit(ctx context.Context, events ...Event) error
 	// AuditEvents lists by Seq, ascending.
 	AuditEvents(ctx context.Context, query AuditQuery) ([]Event, error)
+	// TrimAudit removes the oldest events, up to the first that is not older than
+	// before and up to limit of them, and answers how many. In the same step it
+	// adds an EventAuditTrimmed at the time now, with TrimmedDetail, unless there
+	// was nothing to remove.
+	TrimAudit(ctx context.Context, before, now time.Time, limit int) (int, error)
 }
 
 // AuditQuery selects events. The zero value selects the oldest 100.

@@ -15,7 +15,7 @@ const sweepBatch = 500
 // be repeated. Call it every few seconds; nothing is wrong while it has not run,
 // for expired means gone at the moment of reading.
 func (a *Authority) Sweep(ctx context.Context) error {
-	return errors.Join(a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx))
+	return errors.Join(a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx), a.trimAudit(ctx))
 }
 
 // forgetRepeats removes what can be had no more.

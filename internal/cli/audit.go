@@ -47,6 +47,7 @@ line, so this keeps a copy:  latchkey audit --json --limit 0 > audit.jsonl
 	flags.Lookup("limit").DefValue = ""
 	flags.BoolVar(&q.follow, "follow", false, "go on showing events as they happen, until Ctrl-C")
 	jsonFlag(command, &q.json)
+	command.AddCommand(a.auditVerifyCommand())
 	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
 		if !isSet(command, "limit") && q.since == "" {
 			q.limit = 50
@@ -163,4 +164,56 @@ func parseSince(text string, now time.Time) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
+}
+
+func (a *app) auditVerifyCommand() *cobra.Command {
+	var head string
+	var asJSON bool
+	command := &cobra.Command{
+		Use: "verify", Short: "Check that the trail is what was written", Args: exactly(),
+		Long: `
+Each event is tied to the one before by a hash, so that one which was changed,
+removed, added or moved is found. That the end was cut off, or everything forged
+anew, only a head tells that was kept elsewhere: verify prints one, and --head takes
+one from before. The exit code is 1 if the trail is broken.
+`,
+		Example: "  latchkey audit verify\n  latchkey audit verify --head 4711:5d41402abc4b2a76b9719d911017c592…",
+	}
+	command.Flags().StringVar(&head, "head", "", "the `HEAD` that an earlier verify printed")
+	jsonFlag(command, &asJSON)
+	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
+		query := url.Values{}
+		if head != "" {
+			seq, chain, ok := strings.Cut(head, ":")
+			if !ok {
+				return usage("--head %q is not one that verify prints, like 4711:5d41…; nothing was done", head)
+			}
+			query.Set("seq", seq)
+			query.Set("chain", chain)
+		}
+		var proof wire.AdminProof
+		if err := api.Get(ctx, wire.PathAdminAuditVerify, query, &proof); err != nil {
+			return adminFailure(err, "event", "latchkey audit")
+		}
+		return a.printProof(proof, asJSON)
+	})
+}
+
+func (a *app) printProof(proof wire.AdminProof, asJSON bool) error {
+	if asJSON {
+		if err := a.printJSON(proof); err != nil {
+			return err
+		}
+	}
+	if proof.Broken != 0 {
+		return fail(exitFailed, "the audit trail is broken at event #%d: %s; what stands before it is sound; compare it with a backup or an export (latchkey audit --json)", proof.Broken, proof.Problem)
+	}
+	if asJSON {
+		return nil
+	}
+	old := ""
+	if proof.Unchained > 0 {
+		old = fmt.Sprintf(" (%d of them are from before there was a chain)", proof.Unchained)
+	}
+	return a.print("%d events are as they were written%s\nhead  %d:%s", proof.Events, old, proof.Last, proof.Head)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ func AdminHandler(a *authority.Authority, log *slog.Logger) http.Handler {
 	get(wire.PathAdminClients, h.clients)
 	get(wire.PathAdminSessions, h.sessions)
 	get(wire.PathAdminAudit, h.audit)
+	get(wire.PathAdminAuditVerify, h.verifyAudit)
 	mux.HandleFunc("POST "+wire.PathAdminUserAdd, change(h, h.addUser))
 	mux.HandleFunc("POST "+wire.PathAdminUserPassword, change(h, h.setPassword))
 	mux.HandleFunc("POST "+wire.PathAdminUserRemove, change(h, named(a.RemoveUser)))
@@ -205,6 +207,26 @@ func (h *admin) audit(ctx context.Context, query adminQuery) (any, error) {
 		}
 	}
 	return answer, nil
+}
+
+func (h *admin) verifyAudit(ctx context.Context, query adminQuery) (any, error) {
+	var mark authority.AuditMark
+	if text := query.values.Get("seq"); text != "" {
+		seq, err := strconv.ParseInt(text, 10, 64)
+		sum, badSum := hex.DecodeString(query.values.Get("chain"))
+		if err != nil || badSum != nil || seq < 1 || len(sum) != len(mark.Chain) {
+			return nil, invalid("seq and chain are not the number and the head of a proof")
+		}
+		mark = authority.AuditMark{Seq: seq, Chain: authority.Chain(sum)}
+	}
+	proof, err := h.authority.VerifyAudit(ctx, mark)
+	if err != nil {
+		return nil, err
+	}
+	return wire.AdminProof{
+		Events: proof.Events, Unchained: proof.Unchained, First: proof.First, Last: proof.Last, Head: proof.Head.String(),
+		Broken: proof.Broken, Problem: proof.Problem,
+	}, nil
 }
 
 func (h *admin) clients(ctx context.Context, _ adminQuery) (any, error) {

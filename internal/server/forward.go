@@ -11,7 +11,8 @@ import (
 // forwarded checks both tokens of a request and hands it on.
 func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	if _, _, err := s.check(r); err != nil {
+	session, client, err := s.check(r)
+	if err != nil {
 		s.refuse(w, r, "forward", refusalOf(err))
 		return
 	}
@@ -19,8 +20,12 @@ func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 	r.Header[wire.HeaderRequestID] = []string{id}
 	w.Header()[wire.HeaderRequestID] = []string{id} // unless the upstream answers with one of its own
 	answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	defer func() { // an answer that breaks off ends in a panic
+		took := time.Since(start)
+		s.metrics.observe("forward", strconv.Itoa(answer.status), took)
+		s.trail.add(s.forwardedEvent(r, session, client, answer, took))
+	}()
 	s.forward.ServeHTTP(answer, r)
-	s.metrics.observe("forward", strconv.Itoa(answer.status), time.Since(start))
 }
 
 // statusWriter remembers the status of an answer.

@@ -38,6 +38,14 @@ func newMetrics(s *Server, version string, more []prometheus.Collector) *metrics
 			Name: "latchkey_audit_failures_total",
 			Help: "Audit events that could not be stored. They are in the log only.",
 		}, func() float64 { return float64(s.authority.AuditFailures()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "latchkey_audit_dropped_total",
+			Help: "Forwarded requests that are not in the audit trail, because they came faster than it could be written.",
+		}, func() float64 { return float64(s.trail.dropped.Load()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "latchkey_audit_waiting",
+			Help: "Forwarded requests that wait to be written to the audit trail.",
+		}, func() float64 { return float64(len(s.trail.queue)) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "latchkey_connections",
 			Help: "Connections that are open.",

@@ -49,6 +49,10 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
 	defer func() { rest(); watching.Wait() }()
 	watching.Go(func() { s.conns.watch(watch) })
 	running.Go(func() { s.sweep(work) })
+	writing, written := context.WithCancel(context.WithoutCancel(ctx)) // until the last request has ended
+	var trailing sync.WaitGroup
+	defer func() { written(); trailing.Wait() }()
+	trailing.Go(func() { s.trail.run(writing) })
 	running.Go(func() {
 		listener := s.conns.listen(api)
 		if s.tls != nil {

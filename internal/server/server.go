@@ -67,6 +67,7 @@ type Server struct {
 	drain     time.Duration
 	front     Front
 	forward   http.Handler
+	trail     *trail
 	conns     *connections
 	metrics   *metrics
 	draining  atomic.Bool
@@ -98,6 +99,7 @@ func New(config Config) *Server {
 	if s.front.API == nil {
 		s.front = Front{API: s.Handler(), Admin: AdminHandler(s.authority, s.log), Sweep: s.authority.Sweep}
 	}
+	s.trail = newTrail(s.authority, s.log)
 	s.conns = newConnections(config.MaxConnections)
 	s.metrics = newMetrics(s, config.Version, config.Collectors)
 	return s

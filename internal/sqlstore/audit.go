@@ -3,22 +3,74 @@ package sqlstore
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
 // AppendAudit implements authority.AuditStore.
 func (db *DB) AppendAudit(ctx context.Context, events ...authority.Event) error {
-	return db.write(ctx, func(t tx) error {
-		for _, e := range events {
-			if _, err := t.exec(`INSERT INTO audit (at, kind, user_name, session_id, api_key, address, request_id, detail)
-				VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-				micros(e.At), e.Kind, e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail); err != nil {
+	return db.write(ctx, func(t tx) error { return appendAudit(t, events...) })
+}
+
+func appendAudit(t tx, events ...authority.Event) error {
+	var head authority.Chain
+	err := t.query(func(r row) error {
+		var chain []byte
+		err := r.Scan(&chain)
+		copy(head[:], chain)
+		return err
+	}, `SELECT chain FROM audit ORDER BY seq DESC LIMIT 1`)
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		head = e.After(head)
+		if _, err := t.exec(`INSERT INTO audit (at, kind, user_name, session_id, api_key, address, request_id, detail, chain)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			micros(e.At), e.Kind, e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail, head[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TrimAudit implements authority.AuditStore.
+func (db *DB) TrimAudit(ctx context.Context, before, now time.Time, limit int) (removed int, err error) {
+	err = db.write(ctx, func(t tx) error {
+		removed = 0
+		var last int64
+		var chain authority.Chain
+		ended := false
+		err := t.query(func(r row) error {
+			var seq, at int64
+			var kept []byte
+			if err := r.Scan(&seq, &at, &kept); err != nil {
 				return err
 			}
+			if ended = ended || at >= micros(before); !ended {
+				removed++
+				last, chain = seq, authority.Chain{}
+				copy(chain[:], kept)
+			}
+			return nil
+		}, `SELECT seq, at, chain FROM audit ORDER BY seq LIMIT ?`, limit)
+		if err != nil || removed == 0 {
+			return err
 		}
-		return nil
+		// First, so that there is always one to chain it to.
+		if err := appendAudit(t, authority.Event{
+			At: now, Kind: authority.EventAuditTrimmed, Detail: authority.TrimmedDetail(removed, last, chain),
+		}); err != nil {
+			return err
+		}
+		_, err = t.exec(`DELETE FROM audit WHERE seq <= ?`, last)
+		return err
 	})
+	if err != nil {
+		return 0, err
+	}
+	return removed, nil
 }
 
 // AuditEvents implements authority.AuditStore.
@@ -36,11 +88,13 @@ func (db *DB) AuditEvents(ctx context.Context, query authority.AuditQuery) ([]au
 	err := db.query(ctx, func(r row) error {
 		var e authority.Event
 		var at int64
-		err := r.Scan(&e.Seq, &at, &e.Kind, &e.User, &e.SessionID, &e.Client, &e.Address, &e.RequestID, &e.Detail)
+		var chain []byte
+		err := r.Scan(&e.Seq, &at, &e.Kind, &e.User, &e.SessionID, &e.Client, &e.Address, &e.RequestID, &e.Detail, &chain)
 		e.At = moment(at)
+		copy(e.Chain[:], chain)
 		events = append(events, e)
 		return err
-	}, `SELECT seq, at, kind, user_name, session_id, api_key, address, request_id, detail FROM audit WHERE `+where+order,
+	}, `SELECT seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain FROM audit WHERE `+where+order,
 		append(arguments, limitOr100(query.Limit))...)
 	if query.Last {
 		slices.Reverse(events)

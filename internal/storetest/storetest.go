@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) authority.Stores) {
 		"sessions/a sweep takes the expired and no other":       sessionSweep,
 		"sessions/a listing pages through all, newest first":    sessionPages,
 		"audit/events are kept in order and found":              audit,
+		"audit/events are chained, and trimmed from the front":  auditChain,
 		"every store/a context that has ended stops what waits": contexts,
 	}
 	for name, run := range cases {
@@ -573,7 +574,38 @@ func audit(t *testing.T, s authority.Stores) {
 	must(t, err)
 	equal(t, "after", details(authority.AuditQuery{After: first[0].Seq}), "123456789")
 	want := authority.Event{Seq: first[0].Seq, At: start, Kind: authority.EventLogIn, User: "u0", SessionID: "s", Client: "c", Address: "a", RequestID: "r", Detail: "0"}
+	want.Chain = want.After(authority.Chain{})
 	equal(t, "an event", first[0], want)
+}
+
+// auditChain holds that each event is tied to the one before, over restarts of the
+// sequence by trimming, too.
+func auditChain(t *testing.T, s authority.Stores) {
+	ctx := t.Context()
+	many(20, func(i int) {
+		must(t, s.Audit.AppendAudit(ctx,
+			authority.Event{At: start.Add(time.Duration(i)), Kind: authority.EventLogIn, Detail: strconv.Itoa(i)},
+			authority.Event{At: start.Add(time.Duration(i)), Kind: authority.EventLogOut, Detail: strconv.Itoa(i)}))
+	})
+	must(t, s.Audit.AppendAudit(ctx, authority.Event{At: start.Add(time.Hour), Kind: authority.EventLogIn}))
+	events, err := s.Audit.AuditEvents(ctx, authority.AuditQuery{})
+	must(t, err)
+	var head authority.Chain
+	for _, e := range events {
+		head = e.After(head)
+		equal(t, "the chain", e.Chain, head)
+	}
+	for _, step := range []struct{ limit, want int }{{30, 30}, {30, 10}, {30, 0}} {
+		n, err := s.Audit.TrimAudit(ctx, start.Add(time.Hour), start.Add(2*time.Hour), step.limit)
+		must(t, err)
+		equal(t, "trimmed events", n, step.want)
+	}
+	left, err := s.Audit.AuditEvents(ctx, authority.AuditQuery{})
+	must(t, err)
+	equal(t, "what is left", len(left), 3)
+	equal(t, "the first that is left", left[0], events[40])
+	equal(t, "the chain of the first note", left[1].Chain, left[1].After(left[0].Chain))
+	equal(t, "the second note", left[2].Detail, authority.TrimmedDetail(10, events[39].Seq, events[39].Chain))
 }
 
 func contexts(t *testing.T, s authority.Stores) {

@@ -29,6 +29,8 @@ const (
 	PathAdminSessions   = PathAdmin + "sessions"    // GET ?user=&ended=true&before=&limit= → AdminSessions
 	PathAdminSessionEnd = PathAdmin + "session/end" // AdminID
 
+	PathAdminAuditVerify = PathAdmin + "audit/verify" // GET ?seq=&chain= → AdminProof
+
 	PathAdminAudit = PathAdmin + "audit" // GET ?after=&since=&user=&last=true&limit= → AdminEvents
 )
 
@@ -144,6 +146,17 @@ type AdminEvent struct {
 // comes after the Seq of its last event.
 type AdminEvents struct {
 	Events []AdminEvent `json:"events"`
+}
+
+// AdminProof says whether the audit trail is what was written.
+type AdminProof struct {
+	Events    int    `json:"events"`
+	Unchained int    `json:"unchained,omitempty"` // from before there was a chain
+	First     int64  `json:"first"`
+	Last      int64  `json:"last"`
+	Head      string `json:"head"`
+	Broken    int64  `json:"broken,omitempty"` // the first event that is not as it was written
+	Problem   string `json:"problem,omitempty"`
 }
 
 // The codes of AdminError.

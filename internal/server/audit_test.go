@@ -1,0 +1,146 @@
+package server_test
+
+import (
+	"database/sql"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// verifyTrail asks over the admin socket, as `latchkey audit verify` does.
+func (s *service) verifyTrail(mark *wire.AdminProof) (proof wire.AdminProof) {
+	s.t.Helper()
+	query := url.Values{}
+	if mark != nil {
+		query.Set("seq", fmt.Sprint(mark.Last))
+		query.Set("chain", mark.Head)
+	}
+	s.must(s.admin.Get(s.t.Context(), wire.PathAdminAuditVerify, query, &proof))
+	return proof
+}
+
+// tampered is what a service says of its trail after somebody has run a statement
+// on its database.
+func tampered(t *testing.T, statement string) (proof wire.AdminProof) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	s := start(t, setup{path: path})
+	tokens := s.session(user, password)
+	for range 3 {
+		s.login(tokens[1], user, "a wrong one")
+	}
+	expect(t, "a login", s.login(tokens[1], user, password), "ok")
+	before := s.verifyTrail(nil)
+	if before.Broken != 0 || before.Events < 7 || before.Events != int(before.Last) {
+		t.Fatalf("an honest trail: %+v", before)
+	}
+	s.must(s.stop())
+	db, err := sql.Open("sqlite", path)
+	s.must(err)
+	result, err := db.Exec(statement)
+	s.must(err)
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		t.Fatalf("nothing was tampered with: %v", err)
+	}
+	s.must(db.Close())
+	return start(t, setup{path: path, keepState: true}).verifyTrail(&before)
+}
+
+func TestTamperingWithTheAuditTrailIsFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		statement string
+		broken    int64
+	}{
+		"a word changed":           {`UPDATE audit SET detail = 'failure 1 of 9' WHERE seq = 5`, 5},
+		"a user changed":           {`UPDATE audit SET user_name = 'ford' WHERE seq = 3`, 3},
+		"a time changed":           {`UPDATE audit SET at = at + 1 WHERE seq = 4`, 4},
+		"one removed":              {`DELETE FROM audit WHERE seq = 4`, 5},
+		"the first removed":        {`DELETE FROM audit WHERE seq = 1`, 2},
+		"the first three removed":  {`DELETE FROM audit WHERE seq <= 3`, 4},
+		"the last removed":         {`DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)`, 6},
+		"all removed":              {`DELETE FROM audit`, 1},
+		"one added at the end":     {`INSERT INTO audit SELECT 99, at, kind, 'ford', session_id, api_key, address, request_id, detail, chain FROM audit WHERE seq = 6`, 99},
+		"two changed places":       {`UPDATE audit SET seq = CASE seq WHEN 4 THEN -4 ELSE -5 END WHERE seq IN (4, 5)`, -5},
+		"a chain taken from it":    {`UPDATE audit SET chain = x'' WHERE seq = 5`, 5},
+		"all chains taken from it": {`UPDATE audit SET chain = x''`, 7},
+		"a field moved":            {`UPDATE audit SET user_name = '', session_id = user_name || session_id WHERE seq = 3`, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if proof := tampered(t, c.statement); proof.Broken == 0 || c.broken > 0 && proof.Broken != c.broken {
+				t.Errorf("the proof is %+v, want broken at %d", proof, c.broken)
+			}
+		})
+	}
+}
+
+func TestRetentionTrimsTheTrailAndKeepsItsProof(t *testing.T) {
+	s := start(t, setup{policy: authority.Policy{KeepAudit: 30 * 24 * time.Hour}})
+	first := s.verifyTrail(nil)
+	sweep := func() (n int) {
+		s.must(s.authority.Sweep(t.Context()))
+		events, err := s.authority.AuditEvents(t.Context(), authority.AuditQuery{Limit: 1000})
+		s.must(err)
+		return len(events)
+	}
+	for day := range 60 {
+		s.clock.advance(24 * time.Hour)
+		s.addUser(fmt.Sprintf("user%d", day), password)
+		sweep()
+		if proof := s.verifyTrail(&first); proof.Broken != 0 {
+			t.Fatalf("day %d: %+v", day, proof)
+		}
+	}
+	if n := sweep(); n < 31 || n > 65 {
+		t.Errorf("%d events are left after 60 days of one a day, and a note on each trimming", n)
+	}
+	if s.verifyTrail(nil).First == 1 {
+		t.Error("nothing was trimmed")
+	}
+}
+
+func TestForwardedRequestsAreOnTheTrail(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	s := start(t, setup{path: path, server: server.Config{Forward: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(wire.HeaderRequestID, "upstream-7")
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = io.Copy(w, r.Body)
+	})}})
+	tokens := s.session(user, password)
+	s.secrets = append(s.secrets, "secret-in-the-body", "secret-in-the-query")
+	// The rest of the API is not in the contract, so this goes past it.
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		"http://"+s.address+"/api/m2m/v1/devices/7?q=secret-in-the-query", strings.NewReader("secret-in-the-body"))
+	s.must(err)
+	request.Header.Set(wire.HeaderRequestID, "own-1")
+	request.Header.Set(tokens[0], tokens[1])
+	request.Header.Set(tokens[2], tokens[3])
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	s.must(err)
+	s.must(response.Body.Close())
+	s.must(s.stop()) // which writes what waits
+	s = start(t, setup{path: path, keepState: true})
+	all, err := s.authority.AuditEvents(t.Context(), authority.AuditQuery{Limit: 1000})
+	s.must(err)
+	events := slices.DeleteFunc(all, func(e authority.Event) bool { return e.Kind != authority.EventForwarded })
+	if len(events) != 1 {
+		t.Fatalf("%d events, want one", len(events))
+	}
+	e := events[0]
+	if e.User != user || e.Client != apiKey || e.SessionID == "" || e.Address != "127.0.0.1" || e.RequestID != "own-1" ||
+		!strings.HasPrefix(e.Detail, "POST /api/m2m/v1/devices/7 418 ") || !strings.HasSuffix(e.Detail, "ms upstream upstream-7") {
+		t.Errorf("the event is %+v", e)
+	}
+	if strings.Contains(fmt.Sprint(e), "secret") || strings.Contains(fmt.Sprint(e), tokens[3]) {
+		t.Error("the event holds what nobody should keep")
+	}
+}

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+const (
+	// trailQueue bounds the forwarded requests that wait to be written down, and
+	// trailBatch what one write takes.
+	trailQueue = 20_000
+	trailBatch = 500
+	// trailComplaint is how often it is said that events are lost.
+	trailComplaint = 10 * time.Second
+)
+
+// trail writes forwarded requests to the audit trail, behind their answers. What
+// finds no room is counted, shown in the metrics, and said in the log.
+type trail struct {
+	authority  *authority.Authority
+	log        *slog.Logger
+	queue      chan authority.Event
+	dropped    atomic.Int64
+	complained atomic.Int64 // Unix nanoseconds
+}
+
+func newTrail(a *authority.Authority, log *slog.Logger) *trail {
+	return &trail{authority: a, log: log, queue: make(chan authority.Event, trailQueue)}
+}
+
+// add never waits.
+func (t *trail) add(event authority.Event) {
+	select {
+	case t.queue <- event:
+		return
+	default:
+	}
+	lost := t.dropped.Add(1)
+	now, last := time.Now().UnixNano(), t.complained.Load()
+	if now-last > int64(trailComplaint) && t.complained.CompareAndSwap(last, now) {
+		t.log.Error("forwarded requests come faster than the audit trail can be written; some are not in it",
+			"lost", lost, "waiting", len(t.queue))
+	}
+}
+
+// run writes until ctx ends, and then what is left.
+func (t *trail) run(ctx context.Context) {
+	for {
+		select {
+		case event := <-t.queue:
+			t.write(event)
+		case <-ctx.Done():
+			for {
+				select {
+				case event := <-t.queue:
+					t.write(event)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// write takes what waits with the first, since a write costs the same for one and
+// for many.
+func (t *trail) write(first authority.Event) {
+	batch := []authority.Event{first}
+	for len(batch) < trailBatch {
+		select {
+		case event := <-t.queue:
+			batch = append(batch, event)
+			continue
+		default:
+		}
+		break
+	}
+	t.authority.RecordForwarded(context.Background(), batch...)
+}
+
+// forwardedEvent says what a request to the upstream was, and what came of it. The
+// query is not part of it: it may hold what nobody should keep.
+func (s *Server) forwardedEvent(
+	r *http.Request, session authority.Session, client authority.Client, answer *statusWriter, took time.Duration,
+) authority.Event {
+	detail := fmt.Sprintf("%s %s %d %dms", r.Method, r.URL.Path, answer.status, took.Milliseconds())
+	if id := answer.Header().Get(wire.HeaderRequestID); id != "" && id != r.Header.Get(wire.HeaderRequestID) {
+		detail += " upstream " + id[:min(len(id), 64)]
+	}
+	return authority.Event{
+		At: s.authority.Now(), Kind: authority.EventForwarded, User: session.User, SessionID: session.Key.ID(), Client: client.Key,
+		Address: address(r), RequestID: r.Header.Get(wire.HeaderRequestID), Detail: detail,
+	}
+}
