@@ -32,6 +32,7 @@ var parts = []struct {
 	{"checks", benchChecks},
 	{"logins", benchLogins},
 	{"keeper", benchKeeper},
+	{"gateway", benchGateway},
 }
 
 func main() {
@@ -54,7 +55,7 @@ func run(ctx context.Context, arguments []string) error {
 		}
 	}
 	if len(wanted) < len(arguments) {
-		return fmt.Errorf("usage: bench [memory] [checks] [logins] [keeper]; without a name, all of it")
+		return fmt.Errorf("usage: bench [memory] [checks] [logins] [keeper] [gateway]; without a name, all of it")
 	}
 	all := &databases{}
 	defer all.remove()

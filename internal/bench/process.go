@@ -60,29 +60,44 @@ func serve(ctx context.Context, what string, arguments []string) error {
 	}
 	switch {
 	case what == "bare":
-		fmt.Println(listener.Addr())
-		bare := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		return serveHandler(ctx, listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "ok")
-		}), ReadHeaderTimeout: time.Minute}
-		go func() { <-ctx.Done(); _ = bare.Close() }()
-		if err := bare.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
+		}))
+	case what == "upstream":
+		return serveHandler(ctx, listener, http.HandlerFunc(upstream))
+	case what == "proxy" && len(arguments) == 1:
+		return serveHandler(ctx, listener, bareProxy(arguments[0]))
 	case what == "latchkey" && len(arguments) == 1:
-		db, err := sqlstore.Open(ctx, sqlstore.Options{Path: arguments[0]})
-		if err != nil {
-			return err
-		}
-		rules, err := newAuthority(db)
-		if err != nil {
-			return err
-		}
-		fmt.Println(listener.Addr())
-		service := server.New(server.Config{Authority: rules, Ready: db.Ready, Log: slog.New(slog.DiscardHandler)})
-		return errors.Join(service.Run(ctx, listener, nil), db.Close(context.WithoutCancel(ctx)))
+		return serveLatchkey(ctx, listener, arguments[0], server.Config{})
+	case what == "gateway" && len(arguments) == 2:
+		return serveGateway(ctx, listener, arguments[0], arguments[1])
 	}
 	return fmt.Errorf("there is nothing called %q to serve", what)
+}
+
+// serveHandler is what latchkey is compared with: no more than net/http.
+func serveHandler(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	fmt.Println(listener.Addr())
+	bare := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	go func() { <-ctx.Done(); _ = bare.Close() }()
+	if err := bare.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func serveLatchkey(ctx context.Context, listener net.Listener, path string, config server.Config) error {
+	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path})
+	if err != nil {
+		return err
+	}
+	rules, err := newAuthority(db)
+	if err != nil {
+		return err
+	}
+	fmt.Println(listener.Addr())
+	config.Authority, config.Ready, config.Log = rules, db.Ready, slog.New(slog.DiscardHandler)
+	return errors.Join(server.New(config).Run(ctx, listener, nil), db.Close(context.WithoutCancel(ctx)))
 }
 
 // process is a server that is measured.

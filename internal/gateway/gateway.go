@@ -82,7 +82,7 @@ func New(config Config) (*Gateway, error) {
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        g.rewrite,
 		Transport:      config.Keeper.Transport(config.Transport),
-		BufferPool:     &buffers{},
+		BufferPool:     NewBufferPool(),
 		ModifyResponse: inspect,
 		ErrorHandler:   g.fail,
 		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
@@ -182,6 +182,9 @@ func inspect(resp *http.Response) error {
 	}
 	return nil
 }
+
+// NewBufferPool is where a proxy gets its buffers from.
+func NewBufferPool() httputil.BufferPool { return &buffers{} }
 
 // buffers is an httputil.BufferPool.
 type buffers struct{ pool sync.Pool }
