@@ -126,13 +126,7 @@ func startNginx(ctx context.Context, upstream string) (address string, stop func
 
 // forwarded asks for the upstream's resource in one of the local sessions.
 func forwarded(address, bearer string) load {
-	l := checks(address, bearer, few)
-	inner := l.build
-	l.build = func(buffer []byte, i uint64) []byte {
-		text := inner(buffer, i)
-		return append(buffer, strings.Replace(string(text), "GET "+wire.PathVerify, "GET "+proxied, 1)...)
-	}
-	return l
+	return sessionLoad(proxied, address, bearer, few)
 }
 
 // benchGateway compares the gateway with proxies that check nothing.
@@ -192,7 +186,7 @@ func benchGateway(ctx context.Context, all *databases) error {
 			if err != nil {
 				return err
 			}
-			tails[i] = append(tails[i], r.quantile(0.99))
+			tails[i] = append(tails[i], r.p99())
 		}
 	}
 	for i, name := range names {

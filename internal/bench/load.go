@@ -43,12 +43,12 @@ type result struct {
 
 func (r result) rate() float64 { return float64(r.good) / r.elapsed.Seconds() }
 
-// quantile returns the latency that the given part of good answers stayed within.
-func (r result) quantile(q float64) time.Duration {
+// p99 returns the latency that all but a hundredth of good answers stayed within.
+func (r result) p99() time.Duration {
 	if len(r.latencies) == 0 {
 		return 0
 	}
-	return r.latencies[min(len(r.latencies)-1, int(q*float64(len(r.latencies))))]
+	return r.latencies[min(len(r.latencies)-1, len(r.latencies)*99/100)]
 }
 
 // saturate sends as fast as the server answers, over every connection.

@@ -73,7 +73,7 @@ func benchLogins(ctx context.Context, all *databases) error {
 		if err != nil {
 			return err
 		}
-		quiet = append(quiet, r.quantile(0.99))
+		quiet = append(quiet, r.p99())
 		var group sync.WaitGroup
 		var flood result
 		var floodErr error
@@ -87,7 +87,7 @@ func benchLogins(ctx context.Context, all *databases) error {
 			return fmt.Errorf("under the flood: checks %w, logins %w", err, floodErr)
 		}
 		refused += flood.refused
-		flooded = append(flooded, r.quantile(0.99))
+		flooded = append(flooded, r.p99())
 	}
 	line(fmt.Sprintf("check p99 at %d/s: login flood / quiet (%v / %v)", perSecond, median(flooded).Round(time.Microsecond), median(quiet).Round(time.Microsecond)),
 		fmt.Sprintf("%.2f", float64(median(flooded))/float64(median(quiet))), "<= 2.00")

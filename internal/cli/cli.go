@@ -125,7 +125,7 @@ func helpOnDemand(command *cobra.Command) {
 	for _, child := range command.Commands() {
 		helpOnDemand(child)
 	}
-	if !command.HasSubCommands() {
+	if !command.HasSubCommands() || command.RunE != nil { // audit does something by itself
 		return
 	}
 	command.Args = cobra.ArbitraryArgs

@@ -124,7 +124,9 @@ func (a *app) connect(ctx context.Context, f *serveFlags, log *slog.Logger) (*up
 		}
 		trust = special.TLSClientConfig
 	}
-	transport := gateway.NewTransport(func(t *http.Transport) { t.TLSClientConfig = trust })
+	transport := gateway.NewTransport(func(t *http.Transport) {
+		t.TLSClientConfig, t.ResponseHeaderTimeout = trust, u.timeout
+	})
 	client, err := latchkey.NewClient(latchkey.Config{
 		BaseURL: u.url, APIKey: u.apiKey, APISecret: apiSecret, HTTPClient: &http.Client{Transport: transport},
 		UserAgent: "latchkey/" + buildVersion(debug.ReadBuildInfo()),
@@ -142,7 +144,7 @@ func (a *app) connect(ctx context.Context, f *serveFlags, log *slog.Logger) (*up
 	if err != nil {
 		return nil, fail(exitFailed, "%w; nothing was started", err)
 	}
-	g, err := gateway.New(gateway.Config{Keeper: k, URL: u.url, Transport: transport, Timeout: u.timeout, Log: log})
+	g, err := gateway.New(gateway.Config{Keeper: k, URL: u.url, Transport: transport, Log: log})
 	if err != nil {
 		return nil, errors.Join(fail(exitFailed, "%w; nothing was started", err), k.Close(ctx))
 	}

@@ -28,12 +28,9 @@ type kept struct {
 
 // keep reads the body of r, if it is short enough, so that it can be sent again.
 // Call release when the request is over.
-func (g *Gateway) keep(w http.ResponseWriter, r *http.Request) (body kept, release func(), err error) {
+func (g *Gateway) keep(out *flowing, r *http.Request) (body kept, release func(), err error) {
 	release = func() {}
-	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
-		return kept{reader: http.NoBody, again: func() (io.ReadCloser, error) { return http.NoBody, nil }}, release, nil
-	}
-	stream := &streamed{body: r.Body, clock: newDeadlines(w), request: r}
+	stream := &streamed{body: r.Body, clock: &out.clock, request: r}
 	room := g.keepBody
 	if r.ContentLength > 0 {
 		room = r.ContentLength
@@ -103,10 +100,6 @@ type deadlines struct {
 	readAt, writeAt time.Time
 }
 
-func newDeadlines(w http.ResponseWriter) *deadlines {
-	return &deadlines{to: http.NewResponseController(w)}
-}
-
 func (d *deadlines) read()  { move(&d.readAt, d.to.SetReadDeadline) }
 func (d *deadlines) write() { move(&d.writeAt, d.to.SetWriteDeadline) }
 
@@ -121,7 +114,7 @@ func move(last *time.Time, set func(time.Time) error) {
 type flowing struct {
 	http.ResponseWriter
 
-	clock *deadlines
+	clock deadlines
 }
 
 // Write implements io.Writer.

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -26,7 +25,6 @@ func newFailure(status int, code, message, description string, retry int) *failu
 }
 
 var (
-	errNoAnswer     = errors.New("the upstream did not begin to answer in time")
 	errTokenRefused = errors.New("the upstream refused the gateway's token")
 	errSwitched     = errors.New("the upstream switched to another protocol")
 )
@@ -64,20 +62,18 @@ func (f *failure) write(w http.ResponseWriter) {
 
 // fail answers for an upstream that did not.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
-	f := failureOf(r.Context(), err)
+	f := failureOf(err)
 	g.log.LogAttrs(r.Context(), slog.LevelWarn, "no answer of the upstream", slog.Int("status", f.status),
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 	f.write(w)
 }
 
 // failureOf finds what an error is to the caller.
-func failureOf(ctx context.Context, err error) *failure {
+func failureOf(err error) *failure {
 	var stopped *keeper.LatchedError
 	var network net.Error
 	var dialled *net.OpError
 	switch {
-	case errors.Is(context.Cause(ctx), errNoAnswer):
-		return tooLate
 	case errors.As(err, &stopped):
 		return latched
 	case errors.Is(err, errTokenRefused):

@@ -9,7 +9,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -29,24 +28,21 @@ type Config struct {
 	// URL is the upstream's base URL.
 	URL string
 	// Transport carries the requests; NewTransport makes a good one. It must not
-	// decompress answers. nil: NewTransport(nil).
+	// decompress answers, and has to bound the wait for them. nil: NewTransport(nil).
 	Transport http.RoundTripper
 	// KeepBody is up to which length the body of a request is kept, so that the
 	// request can be sent again when the upstream has refused the session. Longer
 	// bodies are passed on as they come. 0: 1 MiB.
 	KeepBody int64
-	// Timeout bounds the wait for the beginning of an answer. 0: one minute.
-	Timeout time.Duration
-	Log     *slog.Logger // nil: slog.Default()
+	Log      *slog.Logger // nil: slog.Default()
 }
 
 const (
 	defaultKeepBody = 1 << 20
 	// maxKept bounds the bodies that are kept at once. What is beyond it is passed
 	// on as it comes.
-	maxKept        = 64 << 20
-	defaultTimeout = time.Minute
-	bufferSize     = 32 << 10
+	maxKept    = 64 << 20
+	bufferSize = 32 << 10
 )
 
 // Gateway is the handler. It is safe for concurrent use.
@@ -55,7 +51,6 @@ type Gateway struct {
 	base     *url.URL
 	keepBody int64
 	kept     budget
-	timeout  time.Duration
 	log      *slog.Logger
 }
 
@@ -65,12 +60,9 @@ func New(config Config) (*Gateway, error) {
 	if err != nil || base.Host == "" || config.Keeper == nil {
 		return nil, errors.New("gateway: a keeper and the upstream's URL are needed")
 	}
-	g := &Gateway{base: base, keepBody: config.KeepBody, timeout: config.Timeout, log: config.Log}
+	g := &Gateway{base: base, keepBody: config.KeepBody, log: config.Log}
 	if g.keepBody == 0 {
 		g.keepBody = defaultKeepBody
-	}
-	if g.timeout == 0 {
-		g.timeout = defaultTimeout
 	}
 	if g.log == nil {
 		g.log = slog.Default()
@@ -91,8 +83,8 @@ func New(config Config) (*Gateway, error) {
 }
 
 // NewTransport is Go's transport, tuned for one upstream: enough idle connections
-// to it (Go keeps two), bounded waits, and bodies as they are. change, unless nil,
-// has the last word.
+// to it (Go keeps two), bounded waits (a minute for an answer to begin), and bodies
+// as they are. change, unless nil, has the last word.
 func NewTransport(change func(*http.Transport)) *http.Transport {
 	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
 	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
@@ -100,6 +92,7 @@ func NewTransport(change func(*http.Transport)) *http.Transport {
 	}
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 512, 512
 	t.TLSHandshakeTimeout = 10 * time.Second
+	t.ResponseHeaderTimeout = time.Minute
 	t.DisableCompression = true
 	t.MaxResponseHeaderBytes = 64 << 10
 	t.ReadBufferSize, t.WriteBufferSize = 16<<10, 16<<10
@@ -116,28 +109,25 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.write(w)
 		return
 	}
-	body, release, err := g.keep(w, r)
-	if err != nil {
-		unreadableBody.write(w)
-		return
+	out := &flowing{ResponseWriter: w, clock: deadlines{to: http.NewResponseController(w)}}
+	if r.ContentLength != 0 {
+		body, release, err := g.keep(out, r)
+		if err != nil {
+			unreadableBody.write(w)
+			return
+		}
+		defer release()
+		copied := *r
+		copied.Body, copied.GetBody = body.reader, body.again
+		r = &copied
 	}
-	defer release()
-	if body.again != nil {
+	if r.ContentLength == 0 || r.GetBody != nil {
 		// Nothing more is to come. The deadline for it would otherwise end the
 		// request, however long its answer may take.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // where it cannot be set, there is none
+		_ = out.clock.to.SetReadDeadline(time.Time{}) // where it cannot be set, there is none
 	}
-	// The answer has to begin in time, and may then take as long as it flows.
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	waiting := time.AfterFunc(g.timeout, func() { cancel(errNoAnswer) })
-	defer waiting.Stop()
-	out := r.WithContext(context.WithValue(ctx, waitingKey{}, waiting))
-	out.Body, out.GetBody = body.reader, body.again
-	g.proxy.ServeHTTP(&flowing{ResponseWriter: w, clock: newDeadlines(w)}, out)
+	g.proxy.ServeHTTP(out, r)
 }
-
-type waitingKey struct{}
 
 // rewrite makes the request to the upstream out of the caller's. The path and the
 // query are the caller's to the byte; the tokens are the keeper's, later.
@@ -168,9 +158,6 @@ var notCarried = []string{
 
 // inspect looks at an answer before it is passed on.
 func inspect(resp *http.Response) error {
-	if waiting, ok := resp.Request.Context().Value(waitingKey{}).(*time.Timer); ok {
-		waiting.Stop()
-	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return errSwitched
 	}

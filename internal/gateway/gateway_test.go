@@ -232,6 +232,12 @@ func (r *rig) patiently(method, target, body string) reply {
 	}
 }
 
+func setTimeout(c *gateway.Config, d time.Duration) {
+	if transport, ok := c.Transport.(*http.Transport); ok {
+		transport.ResponseHeaderTimeout = d
+	}
+}
+
 func TestWhatBecameOfARequestIsToldTruthfullyAndSoon(t *testing.T) {
 	release := make(chan struct{})
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
@@ -249,7 +255,7 @@ func TestWhatBecameOfARequestIsToldTruthfullyAndSoon(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}
-	}, func(c *gateway.Config) { c.Timeout = 300 * time.Millisecond })
+	}, func(c *gateway.Config) { setTimeout(c, 300*time.Millisecond) })
 	defer close(release)
 	check := func(target string, status int, code, words string) {
 		t.Helper()
@@ -438,7 +444,7 @@ func TestManyUsersInOneSession(t *testing.T) {
 }
 
 func TestTheLogHoldsNoToken(t *testing.T) {
-	r := newRig(t, echo, func(c *gateway.Config) { c.Timeout = time.Second })
+	r := newRig(t, echo, nil)
 	got := r.get("/api/m2m/v1/devices").echoed(t)
 	r.upstream.ExpireSessions(latchtest.User)
 	r.get("/api/m2m/v1/devices")

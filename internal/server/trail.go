@@ -16,7 +16,10 @@ const (
 	// trailQueue bounds the forwarded requests that wait to be written down, and
 	// trailBatch what one write takes.
 	trailQueue = 20_000
-	trailBatch = 500
+	trailBatch = 200
+	// trailPause is how long events are gathered for one write. That many may be
+	// lost when the process is killed.
+	trailPause = 200 * time.Millisecond
 	// trailComplaint is how often it is said that events are lost.
 	trailComplaint = 10 * time.Second
 )
@@ -55,12 +58,12 @@ func (t *trail) run(ctx context.Context) {
 	for {
 		select {
 		case event := <-t.queue:
-			t.write(event)
+			t.write(ctx, event)
 		case <-ctx.Done():
 			for {
 				select {
 				case event := <-t.queue:
-					t.write(event)
+					t.write(ctx, event)
 				default:
 					return
 				}
@@ -69,18 +72,21 @@ func (t *trail) run(ctx context.Context) {
 	}
 }
 
-// write takes what waits with the first, since a write costs the same for one and
-// for many.
-func (t *trail) write(first authority.Event) {
-	batch := []authority.Event{first}
-	for len(batch) < trailBatch {
+// write gathers what comes soon after the first, since a write costs the same for
+// one and for many. When ctx has ended, nothing more comes.
+func (t *trail) write(ctx context.Context, first authority.Event) {
+	batch := append(make([]authority.Event, 0, 64), first)
+	timer := time.NewTimer(trailPause)
+	defer timer.Stop()
+	for waiting := true; waiting && len(batch) < trailBatch; {
 		select {
 		case event := <-t.queue:
 			batch = append(batch, event)
-			continue
-		default:
+		case <-timer.C:
+			waiting = false
+		case <-ctx.Done():
+			waiting = len(t.queue) > 0
 		}
-		break
 	}
 	t.authority.RecordForwarded(context.Background(), batch...)
 }

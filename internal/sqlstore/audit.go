@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
@@ -24,15 +26,36 @@ func appendAudit(t tx, events ...authority.Event) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range events {
-		head = e.After(head)
-		if _, err := t.exec(`INSERT INTO audit (at, kind, user_name, session_id, api_key, address, request_id, detail, chain)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			micros(e.At), e.Kind, e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail, head[:]); err != nil {
+	for len(events) > 0 {
+		rows, query := events[:1], insertAudit(1)
+		if len(events) >= auditRows {
+			rows, query = events[:auditRows], insertManyAudit
+		}
+		arguments := make([]any, 0, len(rows)*auditColumns)
+		for _, e := range rows {
+			head = e.After(head)
+			arguments = append(arguments, micros(e.At), string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail, bytes.Clone(head[:]))
+		}
+		if _, err := t.exec(query, arguments...); err != nil {
 			return err
 		}
+		events = events[len(rows):]
 	}
 	return nil
+}
+
+// Many events are written by few statements, since each costs as much as several
+// rows.
+const (
+	auditColumns = 9
+	auditRows    = 50
+)
+
+var insertManyAudit = insertAudit(auditRows)
+
+func insertAudit(rows int) string {
+	return `INSERT INTO audit (at, kind, user_name, session_id, api_key, address, request_id, detail, chain) VALUES ` +
+		strings.TrimSuffix(strings.Repeat(`(?, ?, ?, ?, ?, ?, ?, ?, ?), `, rows), ", ")
 }
 
 // TrimAudit implements authority.AuditStore.
