@@ -51,9 +51,15 @@ func (a *Authority) account(ctx context.Context, user User) (Account, error) {
 }
 
 // AddUser creates a user. An empty password means a generated one. It answers
-// the password in force, *InvalidError, or ErrExists.
-func (a *Authority) AddUser(ctx context.Context, name string, password secret.Text, origin Origin) (secret.Text, error) {
+// the password in force, *InvalidError, or ErrExists. allow is as for SetAllow.
+func (a *Authority) AddUser(
+	ctx context.Context, name string, password secret.Text, origin Origin, allow ...string,
+) (secret.Text, error) {
 	if err := checkName("user name", name); err != nil {
+		return "", err
+	}
+	rules, err := checkAllow(allow)
+	if err != nil {
 		return "", err
 	}
 	password, hash, err := a.newPassword(ctx, password)
@@ -67,7 +73,8 @@ func (a *Authority) AddUser(ctx context.Context, name string, password secret.Te
 		}
 	}
 	now := a.now()
-	user := User{Name: name, PasswordHash: hash, PasswordVersion: 1, PasswordChangedAt: now, CreatedAt: now}
+	user := User{Name: name, PasswordHash: hash, PasswordVersion: 1, PasswordChangedAt: now, CreatedAt: now, Allow: rules}
+	a.allow.forget(name) // somebody else may have had it
 	if err := a.stores.Users.CreateUser(ctx, user); err != nil {
 		return "", adminError(err)
 	}

@@ -43,6 +43,7 @@ const (
 	EventUserDisabled  EventKind = "user-disabled"
 	EventUserEnabled   EventKind = "user-enabled"
 	EventPasswordSet   EventKind = "password-set"
+	EventUserAllowed   EventKind = "user-allowed" // what the user may send on was changed
 	EventClientAdded   EventKind = "client-added"
 	EventClientRotated EventKind = "client-rotated"
 	EventClientRevoked EventKind = "client-revoked"

@@ -107,6 +107,8 @@ type Authority struct {
 	now           func() time.Time
 	log           *slog.Logger
 	auditFailures atomic.Int64
+	allow         allowCache
+	allowed       atomic.Int64 // rules that were read
 }
 
 // New returns an Authority, or an error that lists everything that is wrong with

@@ -20,6 +20,9 @@ type User struct {
 	Ending Ending
 	// Repeat lets the answer to the last reset be had once more.
 	Repeat Repeat
+	// Allow says which requests to the upstream the user may make, one rule to a
+	// line; see SetAllow. Empty: all.
+	Allow string
 }
 
 // Ending says which sessions of a user are still to be ended.

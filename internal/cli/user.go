@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -49,7 +50,7 @@ func (a *app) userCommand() *cobra.Command {
 		change("disable", wire.PathAdminUserDisable, "End a user's sessions and refuse logins",
 			"To the user it looks as if the password were wrong.\n", "is disabled, and has no session any more"),
 		change("enable", wire.PathAdminUserEnable, "Let a disabled user log in again", "", "may log in again"),
-		a.userRemoveCommand(), a.userPasswordCommand(),
+		a.userRemoveCommand(), a.userPasswordCommand(), a.userAllowCommand(),
 	)
 	return command
 }
@@ -71,7 +72,8 @@ func (a *app) userAddCommand() *cobra.Command {
 		Use: "add NAME", Short: "Add a user",
 		Example: `  latchkey user add zoe                          # prints a generated password, once
   latchkey user add zoe --prompt
-  latchkey user add zoe --password-file zoe.txt`,
+  latchkey user add zoe --password-file zoe.txt
+  latchkey user add dispatch --allow 'GET /api/m2m/v1/devices/**' --allow 'POST /api/m2m/v1/sms'`,
 	}, wire.PathAdminUserAdd, "was added")
 }
 
@@ -89,6 +91,10 @@ func (a *app) userPasswordCommand() *cobra.Command {
 func (a *app) userWithPassword(command *cobra.Command, path, done string) *cobra.Command {
 	var from passwordSource
 	var asJSON bool
+	var allow []string
+	if path == wire.PathAdminUserAdd {
+		command.Flags().StringArrayVar(&allow, "allow", nil, "through a gateway, let the user send only requests like this `RULE`; may be repeated (default: all)")
+	}
 	command.Args = exactly("the user's name")
 	command.Long += `
 Unless you say otherwise, the service makes up a password of 20 letters and digits.
@@ -105,7 +111,7 @@ It is printed this once, alone on standard output, and kept nowhere.
 			return err
 		}
 		var answer wire.AdminPassword
-		if err := api.Post(ctx, path, wire.AdminPassword{Name: name, Password: password.Reveal()}, &answer); err != nil {
+		if err := api.Post(ctx, path, wire.AdminPassword{Name: name, Password: password.Reveal(), Allow: allow}, &answer); err != nil {
 			return adminFailure(err, userNamed(name), listUsers)
 		}
 		if asJSON {
@@ -245,6 +251,9 @@ func (a *app) userShowCommand() *cobra.Command {
 			}
 			pairs = append(pairs, [2]string{"locked", a.moment(user.LockedAt) + ", " + by})
 		}
+		if len(found.Allow) > 0 {
+			pairs = append(pairs, [2]string{"may send", strings.Join(found.Allow, "; ")})
+		}
 		a.pairs(append(pairs, [2]string{"live sessions", count},
 			[2]string{"password set", a.moment(user.PasswordChangedAt)}, [2]string{"created", a.moment(user.CreatedAt)})...)
 		return nil
@@ -276,4 +285,35 @@ func yesFlag(command *cobra.Command, yes *bool) {
 
 func limitFlag(command *cobra.Command, limit *uint, standard uint) {
 	command.Flags().UintVar(limit, "limit", standard, "list at most `N`; 0 lists all")
+}
+
+func (a *app) userAllowCommand() *cobra.Command {
+	var everything bool
+	command := &cobra.Command{
+		Use: "allow NAME [RULE...]", Short: "Limit what a user may send through a gateway",
+		Long: `
+The rules replace those from before, at once. A rule is a method, several with commas
+between or *, and a path under /api/. In the path * stands for one segment, and ** at
+its end for any number. What no rule matches is refused with 403 and goes no further.
+`,
+		Example: `  latchkey user allow dispatch 'GET /api/m2m/v1/devices/**' 'GET,POST /api/m2m/v1/callbacks/*'
+  latchkey user allow dispatch --everything`,
+		Args: atLeastOne("the user's name"),
+	}
+	command.Flags().BoolVar(&everything, "everything", false, "lift all limits")
+	return a.admin(command, func(ctx context.Context, api adminAPI, args []string) error {
+		name, rules := args[0], args[1:]
+		if everything == (len(rules) > 0) {
+			return usage("say either the rules or --everything; nothing was changed")
+		}
+		if err := api.Post(ctx, wire.PathAdminUserAllow, wire.AdminAllow{Name: name, Allow: rules}, nil); err != nil {
+			return adminFailure(err, userNamed(name), listUsers)
+		}
+		if everything {
+			a.note("user %s may send every request", printable(name))
+		} else {
+			a.note("user %s may send what %d rules match, and nothing else", printable(name), len(rules))
+		}
+		return nil
+	})
 }

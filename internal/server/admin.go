@@ -52,6 +52,7 @@ func AdminHandler(a *authority.Authority, log *slog.Logger) http.Handler {
 	get(wire.PathAdminAuditVerify, h.verifyAudit)
 	mux.HandleFunc("POST "+wire.PathAdminUserAdd, change(h, h.addUser))
 	mux.HandleFunc("POST "+wire.PathAdminUserPassword, change(h, h.setPassword))
+	mux.HandleFunc("POST "+wire.PathAdminUserAllow, change(h, h.allowUser))
 	mux.HandleFunc("POST "+wire.PathAdminUserRemove, change(h, named(a.RemoveUser)))
 	mux.HandleFunc("POST "+wire.PathAdminUserLock, change(h, named(a.LockUser)))
 	mux.HandleFunc("POST "+wire.PathAdminUserUnlock, change(h, named(a.UnlockUser)))
@@ -263,8 +264,12 @@ func credentials(made authority.Credentials, err error) (any, error) {
 
 func (h *admin) addUser(ctx context.Context, body wire.AdminPassword, origin authority.Origin) (any, error) {
 	return told(body, func(password secret.Text) (secret.Text, error) {
-		return h.authority.AddUser(ctx, body.Name, password, origin)
+		return h.authority.AddUser(ctx, body.Name, password, origin, body.Allow...)
 	})
+}
+
+func (h *admin) allowUser(ctx context.Context, body wire.AdminAllow, origin authority.Origin) (any, error) {
+	return nil, h.authority.SetAllow(ctx, body.Name, body.Allow, origin)
 }
 
 func (h *admin) setPassword(ctx context.Context, body wire.AdminPassword, origin authority.Origin) (any, error) {

@@ -39,6 +39,7 @@ func adminUser(account authority.Account) wire.AdminUser {
 		Name: account.Name, Disabled: account.Disabled,
 		Failures: account.Strikes.Failures, LockedAt: account.Strikes.LockedAt, LockedByOperator: account.Strikes.Manual,
 		PasswordChangedAt: account.PasswordChangedAt, CreatedAt: account.CreatedAt,
+		Allow: account.AllowRules(),
 	}
 }
 

@@ -16,6 +16,11 @@ func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, "forward", refusalOf(err))
 		return
 	}
+	may, err := s.authority.Permits(r.Context(), session.User, r.Method, r.URL.Path)
+	if err != nil {
+		s.refuse(w, r, "forward", refusalOf(err))
+		return
+	}
 	id := requestID(r)
 	r.Header[wire.HeaderRequestID] = []string{id}
 	w.Header()[wire.HeaderRequestID] = []string{id} // unless the upstream answers with one of its own
@@ -25,6 +30,10 @@ func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 		s.metrics.observe("forward", strconv.Itoa(answer.status), took)
 		s.trail.add(s.forwardedEvent(r, session, client, answer, took))
 	}()
+	if !may {
+		notAllowed.write(answer, notAllowed.status)
+		return
+	}
 	s.forward.ServeHTTP(answer, r)
 }
 

@@ -58,6 +58,7 @@ const (
 var (
 	noBearer         = fault(http.StatusUnauthorized, wire.FaultNoBearer, "Missing Credentials", "The request carries no access token. Send it as: Authorization: Bearer <access token>")
 	invalidBearer    = fault(http.StatusUnauthorized, wire.FaultInvalidBearer, "Invalid Credentials", "The access token is wrong, has expired or was revoked. Get another one from "+wire.PathToken)
+	notAllowed       = fault(http.StatusForbidden, wire.FaultForbidden, "Forbidden", "This user may not send this request to the upstream. An operator says which (latchkey user allow).")
 	notFound         = fault(http.StatusNotFound, wire.FaultNotFound, "Not Found", "No resource of the API has this path.")
 	methodNotAllowed = fault(http.StatusMethodNotAllowed, wire.FaultMethod, "Method Not Allowed", "The resource does not take this method; the Allow header says which it takes.")
 	tooManyHeaders   = fault(http.StatusRequestHeaderFieldsTooLarge, wire.FaultHeaders, "Request Header Fields Too Large", "The request has more than "+strconv.Itoa(maxHeaderFields)+" header fields.")

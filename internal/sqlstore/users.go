@@ -7,7 +7,7 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_keep, ending_reason, repeat_key, repeat_sealed, repeat_until`
+const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_keep, ending_reason, repeat_key, repeat_sealed, repeat_until, allow`
 
 func scanUser(r row) (authority.User, error) {
 	var (
@@ -17,7 +17,7 @@ func scanUser(r row) (authority.User, error) {
 		keep, repeat     []byte
 	)
 	err := r.Scan(&user.Name, &user.PasswordHash, &user.PasswordVersion, &changed, &user.Disabled, &created,
-		&user.Ending.Pending, &keep, &user.Ending.Reason, &repeat, &user.Repeat.Sealed, &until)
+		&user.Ending.Pending, &keep, &user.Ending.Reason, &repeat, &user.Repeat.Sealed, &until, &user.Allow)
 	user.PasswordChangedAt, user.CreatedAt = moment(changed), moment(created)
 	user.Repeat.Until = moment(until)
 	copy(user.Ending.Keep[:], keep)
@@ -29,10 +29,10 @@ func scanUser(r row) (authority.User, error) {
 func (db *DB) CreateUser(ctx context.Context, user authority.User) error {
 	key := sha256.Sum256([]byte(user.Name))
 	return db.write(ctx, func(t tx) error {
-		n, err := t.exec(`INSERT INTO users (`+userColumns+`, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		n, err := t.exec(`INSERT INTO users (`+userColumns+`, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 			user.Name, user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), user.Disabled,
 			micros(user.CreatedAt), user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason,
-			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), key[:])
+			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), user.Allow, key[:])
 		return wanted(n, err, authority.ErrExists)
 	})
 }
@@ -81,10 +81,10 @@ func (db *DB) UpdateUser(ctx context.Context, name string, change func(*authorit
 			return err
 		}
 		_, err = t.exec(`UPDATE users SET password_hash = ?, password_version = ?, password_changed_at = ?, disabled = ?,
-			ending = ?, ending_keep = ?, ending_reason = ?, repeat_key = ?, repeat_sealed = ?, repeat_until = ? WHERE name = ?`,
+			ending = ?, ending_keep = ?, ending_reason = ?, repeat_key = ?, repeat_sealed = ?, repeat_until = ?, allow = ? WHERE name = ?`,
 			user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), user.Disabled,
 			user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason,
-			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), name)
+			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), user.Allow, name)
 		return err
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ const (
 	PathAdminUser         = PathAdmin + "user"              // GET ?name= → AdminUser
 	PathAdminUserAdd      = PathAdmin + "user/add"          // AdminPassword → AdminPassword
 	PathAdminUserPassword = PathAdmin + "user/set-password" // AdminPassword → AdminPassword
+	PathAdminUserAllow    = PathAdmin + "user/allow"        // AdminAllow
 	PathAdminUserRemove   = PathAdmin + "user/remove"       // AdminName
 	PathAdminUserLock     = PathAdmin + "user/lock"         // AdminName
 	PathAdminUserUnlock   = PathAdmin + "user/unlock"       // AdminName
@@ -45,6 +46,15 @@ type AdminName struct {
 type AdminPassword struct {
 	Name     string `json:"name"`
 	Password string `json:"password,omitempty"`
+	// Allow is for adding a user; see AdminAllow.
+	Allow []string `json:"allow,omitempty"`
+}
+
+// AdminAllow says which requests a user may send on to the upstream, by rules like
+// "GET /api/m2m/v1/devices/**"; none let everything pass.
+type AdminAllow struct {
+	Name  string   `json:"name"`
+	Allow []string `json:"allow"`
 }
 
 // AdminUser is an account as an operator sees it.
@@ -56,6 +66,7 @@ type AdminUser struct {
 	LockedByOperator  bool      `json:"lockedByOperator,omitempty"`
 	PasswordChangedAt time.Time `json:"passwordChangedAt"`
 	CreatedAt         time.Time `json:"createdAt"`
+	Allow             []string  `json:"allow,omitempty"` // none: everything
 }
 
 // AdminUsers is one page of users by name. Next is what the next page's "after"

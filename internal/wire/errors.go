@@ -53,6 +53,7 @@ const (
 	FaultThrottled     = "900800"
 	FaultHeaders       = "431"
 	FaultUnavailable   = "900503"
+	FaultForbidden     = "900908"
 	FaultBadRequest    = "400"
 	FaultBadGateway    = "502"
 	FaultTimeout       = "504"

@@ -1,0 +1,137 @@
+package authority
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// maxAllow bounds the rules of a user, and maxAllowBytes each of them.
+	maxAllow      = 100
+	maxAllowBytes = 512
+	// allowStale is how long a change of the rules by another process may take to
+	// be noticed. One by this process is noticed at once.
+	allowStale = 2 * time.Second
+	// maxRemembered bounds the users whose rules are remembered.
+	maxRemembered = 10_000
+)
+
+// checkAllow answers the rules in the form in which they are kept: one to a line,
+// "METHODS PATH" with single blanks. METHODS is one method, several with commas
+// between, or * for all. In PATH, which begins with /api/, a segment * stands for
+// any one segment, and ** at the end for any number of them.
+func checkAllow(rules []string) (string, error) {
+	if len(rules) > maxAllow {
+		return "", &InvalidError{"allow", Unacceptable, "has more than 100 rules"}
+	}
+	kept := make([]string, len(rules))
+	for i, rule := range rules {
+		words := strings.Fields(rule)
+		if len(words) != 2 || len(rule) > maxAllowBytes {
+			return "", &InvalidError{"allow", Unacceptable, "is not like \"GET /api/m2m/v1/devices/**\""}
+		}
+		methods, path := strings.ToUpper(words[0]), words[1]
+		segments := strings.Split(path, "/")
+		stars := slices.Index(segments, "**")
+		switch {
+		case strings.Trim(methods, "ABCDEFGHIJKLMNOPQRSTUVWXYZ,*") != "" || methods != "*" && strings.Contains(methods, "*") ||
+			slices.Contains(strings.Split(methods, ","), ""):
+			return "", &InvalidError{"allow", Unacceptable, "has no methods like GET, GET,POST or *"}
+		case !strings.HasPrefix(path, "/api/") || strings.Contains(path, "//") || stars >= 0 && stars < len(segments)-1:
+			return "", &InvalidError{"allow", Unacceptable, "has no path that begins with /api/ and has ** at its end only"}
+		}
+		kept[i] = methods + " " + path
+	}
+	return strings.Join(kept, "\n"), nil
+}
+
+// permits reports whether rules, as they are kept, let a request pass. No rules
+// let everything pass. The path is one that has only one reading.
+func permits(rules, method, path string) bool {
+	if rules == "" {
+		return true
+	}
+	for rule := range strings.SplitSeq(rules, "\n") {
+		methods, pattern, _ := strings.Cut(rule, " ")
+		if (methods == "*" || slices.Contains(strings.Split(methods, ","), method)) && matches(pattern, path) {
+			return true
+		}
+	}
+	return false
+}
+
+func matches(pattern, path string) bool {
+	for {
+		segment, rest, more := strings.Cut(pattern, "/")
+		if segment == "**" && !more {
+			return true
+		}
+		got, left, further := strings.Cut(path, "/")
+		if segment != got && (segment != "*" || got == "") {
+			return false
+		}
+		if !more || !further {
+			// "/devices/**" lets "/devices" pass as well.
+			return more == further || more && rest == "**"
+		}
+		pattern, path = rest, left
+	}
+}
+
+// allowCache remembers the rules of users for a moment, since they are asked for
+// with every request.
+type allowCache struct{ users sync.Map } // name → allowed
+
+type allowed struct {
+	rules string
+	at    time.Time
+}
+
+func (c *allowCache) forget(name string) { c.users.Delete(name) }
+
+// Permits reports whether a user may send a request on to the upstream. A user who
+// was removed may not.
+func (a *Authority) Permits(ctx context.Context, user, method, path string) (bool, error) {
+	now := a.now()
+	if found, ok := a.allow.users.Load(user); ok {
+		if known, ok := found.(allowed); ok && now.Sub(known.at) < allowStale && !now.Before(known.at) {
+			return permits(known.rules, method, path), nil
+		}
+	}
+	account, err := a.stores.Users.User(ctx, user)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, unavailable(err)
+	}
+	if a.allowed.Add(1)%maxRemembered == 0 {
+		a.allow.users.Clear()
+	}
+	a.allow.users.Store(user, allowed{account.Allow, now})
+	return permits(account.Allow, method, path), nil
+}
+
+// SetAllow replaces what a user may send on to the upstream; no rules at all let
+// everything pass. It answers *InvalidError or ErrNotFound.
+func (a *Authority) SetAllow(ctx context.Context, name string, rules []string, origin Origin) error {
+	kept, err := checkAllow(rules)
+	if err != nil {
+		return err
+	}
+	err = a.changeUser(ctx, name, func(user *User) { user.Allow = kept }, origin, EventUserAllowed)
+	a.allow.forget(name)
+	return err
+}
+
+// AllowRules are the rules of a user, one by one.
+func (u User) AllowRules() []string {
+	if u.Allow == "" {
+		return nil
+	}
+	return strings.Split(u.Allow, "\n")
+}
