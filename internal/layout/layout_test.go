@@ -40,6 +40,7 @@ var may = map[string][]string{
 	"internal/storetest":           {"internal/authority", "internal/secret"},
 	"internal/wire":                {},
 	"keeper":                       {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire"},
+	"verify":                       {"internal/wire"},
 	"latchtest":                    append([]string{"", "internal/simulate"}, simulation...),
 }
 
@@ -49,7 +50,8 @@ var simulation = []string{"api", "internal/authority", "internal/secret", "inter
 // Only these of other people's packages may be in what a user of a public
 // package compiles.
 var publicNeeds = map[string][]string{
-	"": {},
+	"":       {},
+	"verify": {},
 	"keeper": {
 		"filippo.io/age", "filippo.io/hpke", "github.com/gofrs/flock", "github.com/zalando/go-keyring",
 		"github.com/godbus/dbus", "github.com/danieljoos/wincred", "golang.org/x/",

@@ -155,7 +155,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case tooManyFields(r.Header):
 		s.refuse(w, r, "unknown", tooManyHeaders)
-	case r.URL.Path == wire.PathVerify:
+	case r.URL.Path == wire.PathVerify, strings.HasPrefix(r.URL.Path, verifyPrefix): // Envoy appends the path it asks for
 		s.verify(w, r)
 	default:
 		s.dispatch(w, r)
@@ -187,6 +187,8 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Allow"] = route.methods
 	s.refuse(w, r, route.name, methodNotAllowed)
 }
+
+const verifyPrefix = wire.PathVerify + "/"
 
 // maxHeaderFields bounds the fields of a request's header. Their bytes are
 // bounded by the http.Server.

@@ -3,7 +3,9 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
@@ -15,7 +17,7 @@ import (
 // no other refusal.
 //
 // It is asked for every request to somebody's service, so it allocates next to
-// nothing, reads no clock beyond the authority's, and sets headers by their
+// nothing, reads no clock but the authority's, and sets headers by their
 // canonical key.
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 	session, client, err := s.check(r)
@@ -35,10 +37,12 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 	if values := r.Header[wire.HeaderRequestID]; values != nil {
 		header[wire.HeaderRequestID] = []string{requestID(r)}
 	}
-	who := &[...]string{headerValue(session.User), session.Key.ID(), headerValue(client.Key)}
+	age := max(0, int(s.authority.Now().Sub(session.CreatedAt)/time.Second))
+	who := &[...]string{headerValue(session.User), session.Key.ID(), headerValue(client.Key), strconv.Itoa(age)}
 	header[wire.HeaderUser] = who[0:1:1]
 	header[wire.HeaderSessionID] = who[1:2:2]
 	header[wire.HeaderClient] = who[2:3:3]
+	header[wire.HeaderSessionAge] = who[3:4:4]
 	header["Cache-Control"] = noStore
 	s.metrics.verified.Inc()
 	w.WriteHeader(http.StatusOK)

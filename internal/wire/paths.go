@@ -36,6 +36,7 @@ const (
 	HeaderRequestID    = "X-Request-Id"
 	HeaderUser         = "Latchkey-User"
 	HeaderSessionID    = "Latchkey-Session"
+	HeaderSessionAge   = "Latchkey-Session-Age"
 	HeaderClient       = "Latchkey-Client"
 	HeaderRetryAfter   = "Retry-After"
 )
