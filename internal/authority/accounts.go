@@ -151,6 +151,7 @@ func (a *Authority) RemoveUser(ctx context.Context, name string, origin Origin) 
 }
 
 func (a *Authority) changeUser(ctx context.Context, name string, change func(*User), origin Origin, kind EventKind) error {
+	defer a.allow.forget(name)
 	user, err := a.stores.Users.UpdateUser(ctx, name, func(user *User) error {
 		change(user)
 		return nil

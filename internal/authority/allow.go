@@ -87,19 +87,20 @@ func matches(pattern, path string) bool {
 type allowCache struct{ users sync.Map } // name → allowed
 
 type allowed struct {
-	rules string
-	at    time.Time
+	rules    string
+	disabled bool
+	at       time.Time
 }
 
 func (c *allowCache) forget(name string) { c.users.Delete(name) }
 
 // Permits reports whether a user may send a request on to the upstream. A user who
-// was removed may not.
+// was removed or disabled may not.
 func (a *Authority) Permits(ctx context.Context, user, method, path string) (bool, error) {
 	now := a.now()
 	if found, ok := a.allow.users.Load(user); ok {
 		if known, ok := found.(allowed); ok && now.Sub(known.at) < allowStale && !now.Before(known.at) {
-			return permits(known.rules, method, path), nil
+			return !known.disabled && permits(known.rules, method, path), nil
 		}
 	}
 	account, err := a.stores.Users.User(ctx, user)
@@ -112,8 +113,8 @@ func (a *Authority) Permits(ctx context.Context, user, method, path string) (boo
 	if a.allowed.Add(1)%maxRemembered == 0 {
 		a.allow.users.Clear()
 	}
-	a.allow.users.Store(user, allowed{account.Allow, now})
-	return permits(account.Allow, method, path), nil
+	a.allow.users.Store(user, allowed{account.Allow, account.Disabled, now})
+	return !account.Disabled && permits(account.Allow, method, path), nil
 }
 
 // SetAllow replaces what a user may send on to the upstream; no rules at all let
@@ -123,9 +124,7 @@ func (a *Authority) SetAllow(ctx context.Context, name string, rules []string, o
 	if err != nil {
 		return err
 	}
-	err = a.changeUser(ctx, name, func(user *User) { user.Allow = kept }, origin, EventUserAllowed)
-	a.allow.forget(name)
-	return err
+	return a.changeUser(ctx, name, func(user *User) { user.Allow = kept }, origin, EventUserAllowed)
 }
 
 // AllowRules are the rules of a user, one by one.

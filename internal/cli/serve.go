@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -50,6 +51,9 @@ type serveFlags struct {
 	hashSlots      int
 	hashQueue      int
 	maxConnections int
+	trustLocal     string
+	trustedProxies []string
+	proxies        []netip.Prefix
 	logLevel       string
 	logFormat      string
 }
@@ -112,6 +116,9 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "write the log as text or json: `FORMAT`")
 	f.upstream.addServeFlags(flags)
+	flags.StringVar(&f.trustLocal, "trust-local", "", "with --upstream, on this machine only: requests without any credentials run as the user `NAME`")
+	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "believe the X-Forwarded-For of these proxies: `ADDRESSES` or networks, with commas between")
+	settings(flags, "trust-local", "trusted-proxies")
 	settings(flags, "listen", "demo", "simulate", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
 		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format")
 	complete := func(name string, values ...string) {
@@ -167,6 +174,25 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 		wrong.add("%s %q is none of debug, info, warn and error", from("log-level"), f.logLevel)
 	}
 	f.upstream.check(cmd, wrong)
+	switch {
+	case f.trustLocal != "" && f.upstream.url == "":
+		wrong.add("%s is of no use without --upstream", from("trust-local"))
+	case f.trustLocal != "" && !isLoopback(host):
+		wrong.add("%s would let everybody in who reaches %s; listen on 127.0.0.1 with it", from("trust-local"), f.listen)
+	}
+	for _, text := range f.trustedProxies {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			var single netip.Addr
+			if single, err = netip.ParseAddr(text); err == nil {
+				prefix = netip.PrefixFrom(single.Unmap(), single.Unmap().BitLen())
+			}
+		}
+		if err != nil {
+			wrong.add("%s %q is neither an address nor a network; write it like 10.0.0.7 or 10.0.0.0/8", from("trusted-proxies"), text)
+		}
+		f.proxies = append(f.proxies, prefix)
+	}
 	if f.upstream.url != "" && f.simulate {
 		wrong.add("%s and %s exclude each other: a simulation answers for the rest of the API itself", from("upstream"), from("simulate"))
 	}
@@ -240,7 +266,7 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		serveFlags: f, url: baseURL(f, api.Addr()), throwaway: throwaway, seeded: behind.seeded, empty: behind.empty,
 		fingerprint: fingerprint, dataIsSet: isSet(cmd, "data"), log: log,
 	})
-	behind.TLS = secure
+	behind.TLS, behind.TrustLocal, behind.TrustedProxies = secure, f.trustLocal, f.proxies
 	err = server.New(behind.Config).Run(ctx, api, admin)
 	if err != nil {
 		return fail(exitFailed, "%w", err)

@@ -398,48 +398,81 @@ func (w watcher) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Many users at once, while the upstream's session and bearer end again and again:
-// no request is executed twice, none is lost, and there is one session at a time.
+// Sixty-four users at once over ten minutes of the upstream's time, in which its
+// session and its bearer end, connections are cut, and logins fail for a while: no
+// request is executed twice, each is told the truth, and nothing is a strike.
 func TestManyUsersInOneSession(t *testing.T) {
+	const users = 64
+	var over atomic.Bool
 	var mu sync.Mutex
-	executed := map[string]int{}
+	executed, answered, cuts := map[string]int{}, map[string]int{}, 0
 	r := newRig(t, func(_ http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
 		mu.Lock()
+		defer mu.Unlock()
 		executed[string(body)]++
-		mu.Unlock()
+		if cuts > 0 && req.Method == http.MethodPost {
+			cuts--
+			panic(http.ErrAbortHandler) // it was executed, and nobody is told
+		}
 	}, nil)
 	r.get("/api/first")
-	var users sync.WaitGroup
-	answered := map[string]int{}
-	for user := range 32 {
-		users.Go(func() {
-			for n := range 20 {
+	var working sync.WaitGroup
+	for user := range users {
+		working.Go(func() {
+			for n := 0; !over.Load(); n++ {
 				id := fmt.Sprintf("%d/%d", user, n)
-				p := r.do(r.request("POST", "/api/m2m/v1/sms", strings.NewReader(id)))
+				p := r.patiently("POST", "/api/m2m/v1/sms", id)
 				mu.Lock()
 				answered[id] = p.StatusCode
 				mu.Unlock()
 			}
 		})
 	}
-	for i := range 10 {
-		if i%2 == 0 {
-			r.upstream.ExpireSessions(latchtest.User)
-		} else {
-			r.upstream.RevokeBearer(latchtest.APIKey)
-		}
-		r.get("/api/between")
+	end := func() { r.upstream.ExpireSessions(latchtest.User) }
+	revoke := func() { r.upstream.RevokeBearer(latchtest.APIKey) }
+	cut := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		cuts = 5
 	}
-	users.Wait()
+	deny := func() { r.upstream.Inject(latchtest.GetToken, latchtest.Fail(http.StatusServiceUnavailable), 1) }
+	refuse := func() {
+		r.upstream.Inject(latchtest.LogIn, latchtest.Throttle(time.Second), 1)
+		end()
+	}
+	for _, trouble := range []func(){revoke, end, cut, deny, revoke, cut, refuse, deny, revoke, cut} {
+		r.upstream.Advance(time.Minute)
+		trouble()
+		if p := r.patiently(http.MethodGet, "/api/between", ""); p.StatusCode != http.StatusOK {
+			t.Errorf("after a trouble: %d %s", p.StatusCode, p.text)
+		}
+	}
+	over.Store(true)
+	working.Wait()
+	good := 0
 	for id, status := range answered {
 		n := executed[id]
-		if n > 1 || status == http.StatusOK && n != 1 || status != http.StatusOK && n != 0 {
+		switch {
+		case status == http.StatusOK && n == 1:
+			good++
+		case status == http.StatusBadGateway && n <= 1:
+		default:
 			t.Errorf("request %s was answered %d and executed %d times", id, status, n)
 		}
 	}
+	if len(answered) < 10*users || good < len(answered)*9/10 {
+		t.Errorf("%d requests were answered, %d of them with 200", len(answered), good)
+	}
 	if failures, _ := r.upstream.Strikes(latchtest.User); failures != 0 {
 		t.Errorf("%d strikes upstream", failures)
+	}
+	// Each login followed the end of a session, so there was one at a time.
+	if n := r.upstream.Count(latchtest.EventLogIn); n > 3 {
+		t.Errorf("%d logins upstream for two ended sessions", n)
+	}
+	if p := r.patiently("POST", "/api/m2m/v1/sms", "after it all"); p.StatusCode != http.StatusOK {
+		t.Errorf("afterwards a request is answered %d %s", p.StatusCode, p.text)
 	}
 }
 

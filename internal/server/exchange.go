@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -25,6 +24,8 @@ type exchange struct {
 	ctx    context.Context
 	id     string
 	client string // API key, once it is known
+	// address is where it came from.
+	address string
 }
 
 // operationTimeout bounds an operation that hashes no password; those that do
@@ -34,7 +35,7 @@ const operationTimeout = 15 * time.Second
 // operate runs an operation, sends what it answers, and counts and logs it.
 func (s *Server) operate(w http.ResponseWriter, r *http.Request, route route) {
 	start := time.Now()
-	x := &exchange{w: w, r: r, ctx: r.Context(), id: requestID(r)}
+	x := &exchange{w: w, r: r, ctx: r.Context(), id: requestID(r), address: s.address(r)}
 	w.Header()[wire.HeaderRequestID] = []string{x.id}
 	body, err := route.operation(s, x)
 	status, code := http.StatusOK, "ok"
@@ -54,7 +55,7 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request, route route) {
 	level := slog.LevelInfo
 	attributes := []slog.Attr{
 		slog.String("operation", route.name), slog.Int("status", status), slog.String("code", code),
-		slog.String("client", x.client), slog.String("address", address(r)), slog.String("request", x.id),
+		slog.String("client", x.client), slog.String("address", s.address(r)), slog.String("request", x.id),
 		slog.Float64("ms", float64(elapsed.Microseconds())/1000),
 	}
 	if status >= http.StatusInternalServerError {
@@ -71,7 +72,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, operation string
 	f.write(w, f.status)
 	s.metrics.count(operation, f.code)
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
-		s.log.Debug("request refused", "operation", operation, "status", f.status, "code", f.code, "address", address(r), "request", id)
+		s.log.Debug("request refused", "operation", operation, "status", f.status, "code", f.code, "address", s.address(r), "request", id)
 	}
 }
 
@@ -142,7 +143,7 @@ func (s *Server) identify(x *exchange) (authority.SessionToken, error) {
 }
 
 func (x *exchange) origin() authority.Origin {
-	return authority.Origin{Client: x.client, Address: address(x.r), RequestID: x.id}
+	return authority.Origin{Client: x.client, Address: x.address, RequestID: x.id}
 }
 
 // bound limits the time that the operation may take from here on.
@@ -150,15 +151,6 @@ func (x *exchange) bound() context.CancelFunc {
 	ctx, cancel := context.WithTimeout(x.ctx, operationTimeout)
 	x.ctx = ctx
 	return cancel
-}
-
-// address is where the request came from, without the port.
-func address(r *http.Request) string {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	return from.Addr().Unmap().String()
 }
 
 // requestIDCharacters are those that a caller's request ID may be made of.

@@ -16,6 +16,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,12 @@ type Config struct {
 	// Forward gets the requests under /api/ that are none of the session API's,
 	// once both of their tokens are found good. nil: there are no such resources.
 	Forward http.Handler
+	// TrustLocal, unless empty, is the user as whom requests to Forward run that
+	// carry no credentials at all, and were made by a program on this machine.
+	TrustLocal string
+	// TrustedProxies are believed what they say in X-Forwarded-For, for the audit
+	// trail and the log.
+	TrustedProxies []netip.Prefix
 	// Collectors add to the metrics.
 	Collectors     []prometheus.Collector
 	Version        string        // shown in the metrics
@@ -67,6 +74,8 @@ type Server struct {
 	drain     time.Duration
 	front     Front
 	forward   http.Handler
+	local     string
+	proxies   []netip.Prefix
 	trail     *trail
 	conns     *connections
 	metrics   *metrics
@@ -83,6 +92,8 @@ func New(config Config) *Server {
 		drain:     config.DrainTimeout,
 		front:     config.Front,
 		forward:   config.Forward,
+		local:     config.TrustLocal,
+		proxies:   config.TrustedProxies,
 	}
 	if s.ready == nil {
 		s.ready = func(context.Context) error { return nil }

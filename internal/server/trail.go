@@ -101,7 +101,15 @@ func (s *Server) forwardedEvent(
 		detail += " upstream " + id[:min(len(id), 64)]
 	}
 	return authority.Event{
-		At: s.authority.Now(), Kind: authority.EventForwarded, User: session.User, SessionID: session.Key.ID(), Client: client.Key,
-		Address: address(r), RequestID: r.Header.Get(wire.HeaderRequestID), Detail: detail,
+		At: s.authority.Now(), Kind: authority.EventForwarded, User: session.User, SessionID: sessionID(session), Client: client.Key,
+		Address: s.address(r), RequestID: r.Header.Get(wire.HeaderRequestID), Detail: detail,
 	}
+}
+
+// sessionID is the public ID of a session; a trusted program has none.
+func sessionID(session authority.Session) string {
+	if session.Key == (authority.SessionKey{}) {
+		return ""
+	}
+	return session.Key.ID()
 }

@@ -1,0 +1,101 @@
+package server_test
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// lastAddress is that of the newest event.
+func (s *service) lastAddress() string {
+	s.t.Helper()
+	events, err := s.authority.AuditEvents(s.t.Context(), authority.AuditQuery{Last: true, Limit: 1})
+	s.must(err)
+	return events[0].Address
+}
+
+func TestTheCallersAddressIsWhatTrustedProxiesSayAndNobodyElse(t *testing.T) {
+	body := `{"username":"` + user + `","password":"` + password + `"}`
+	for _, c := range []struct {
+		trusted, header, want string
+	}{
+		{"", "203.0.113.7", "127.0.0.1"},
+		{"10.0.0.0/8", "203.0.113.7", "127.0.0.1"},
+		{"127.0.0.1/32", "", "127.0.0.1"},
+		{"127.0.0.1/32", "203.0.113.7", "203.0.113.7"},
+		{"127.0.0.1/32", "198.51.100.1, 203.0.113.7", "203.0.113.7"}, // the first is the caller's own invention
+		{"127.0.0.1/32 10.0.0.0/8", "198.51.100.1, 203.0.113.7, 10.1.2.3", "203.0.113.7"},
+		{"127.0.0.1/32 10.0.0.0/8", "10.9.9.9, 10.1.2.3", "10.9.9.9"},
+		{"127.0.0.1/32", "203.0.113.7, unknown", "127.0.0.1"},
+		{"127.0.0.1/32", "203.0.113.7:80", "127.0.0.1"},
+		{"127.0.0.1/32", "2001:db8::1", "2001:db8::1"},
+		{"127.0.0.1/32", "::ffff:203.0.113.7", "203.0.113.7"},
+	} {
+		var proxies []netip.Prefix
+		for text := range strings.FieldsSeq(c.trusted) {
+			proxies = append(proxies, netip.MustParsePrefix(text))
+		}
+		s := start(t, setup{server: server.Config{TrustedProxies: proxies}})
+		headers := []string{"Authorization", s.bearer(), "Content-Type", wire.MediaTypeJSON}
+		if c.header != "" {
+			headers = append(headers, "X-Forwarded-For", c.header)
+		}
+		r := s.do(sound, "POST", wire.PathLogIn, body, headers...)
+		s.secrets = append(s.secrets, r.field("sessionToken"))
+		expect(t, "the login", r, "ok")
+		if got := s.lastAddress(); got != c.want {
+			t.Errorf("trusted %q, X-Forwarded-For %q: the address is %s, want %s", c.trusted, c.header, got, c.want)
+		}
+	}
+}
+
+func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
+	var carried int
+	forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
+	for name, c := range map[string]struct {
+		trust, host string
+		headers     []string
+		carried     bool
+	}{
+		"as said":                  {user, "", nil, true},
+		"under localhost":          {user, "localhost:8080", nil, true},
+		"under ::1":                {user, "[::1]:8080", nil, true},
+		"not switched on":          {"", "", nil, false},
+		"nobody's name":            {"nobody", "", nil, false},
+		"with a wrong bearer":      {user, "", []string{"Authorization", "Bearer x"}, false},
+		"with half of credentials": {user, "", []string{wire.HeaderSessionToken, "00000000-0000-4000-8000-000000000000"}, false},
+		"an empty bearer":          {user, "", []string{"Authorization", ""}, false},
+		"a browser's page":         {user, "", []string{"Origin", "https://evil.example"}, false},
+		"a browser":                {user, "", []string{"Sec-Fetch-Site", "cross-site"}, false},
+		"a name of their choice":   {user, "evil.example", nil, false},
+		"for somebody else":        {user, "", []string{"X-Forwarded-For", "203.0.113.7"}, false},
+	} {
+		s := start(t, setup{server: server.Config{Forward: forward, TrustLocal: c.trust}})
+		carried = 0
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.address+"/api/m2m/v1/devices", http.NoBody)
+		s.must(err)
+		req.Host = c.host
+		for i := 0; i < len(c.headers); i += 2 {
+			req.Header.Set(c.headers[i], c.headers[i+1])
+		}
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		s.must(err)
+		_ = resp.Body.Close()
+		if (carried == 1) != c.carried || (resp.StatusCode == http.StatusOK) != c.carried {
+			t.Errorf("%s: was answered %d, carried %d times", name, resp.StatusCode, carried)
+		}
+		s.must(s.post(wire.PathAdminUserDisable, wire.AdminName{Name: user}, nil))
+		carried = 0
+		resp, err = (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req.Clone(t.Context()))
+		s.must(err)
+		_ = resp.Body.Close()
+		if carried != 0 {
+			t.Errorf("%s: a disabled user was carried", name)
+		}
+	}
+}
