@@ -27,7 +27,7 @@ test: ## run every test, with the race detector
 
 .PHONY: soak
 soak: ## run the crash, stress and property tests at full length (many minutes)
-	LATCHKEY_SOAK=1 $(GO) test -race -timeout 60m -count 1 -run 'Crash|Soak|Stress|AnySchedule' -v ./...
+	LATCHKEY_SOAK=1 $(GO) test -race -timeout 60m -count 1 -run 'Crash|Soak|Stress|AnySchedule|LongBodies' -v ./...
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser, each for FUZZTIME (default 20s)
