@@ -105,7 +105,6 @@ func benchChecks(ctx context.Context, all *databases) error {
 		}
 	}
 	var rates, costs [3][]float64
-	var tails [3][]time.Duration
 	for range rounds {
 		for i, l := range targets {
 			before := servers[i].busy()
@@ -118,14 +117,9 @@ func benchChecks(ctx context.Context, all *databases) error {
 		}
 	}
 	offered := median(rates[0]) / 4
-	for range rounds {
-		for i, l := range targets {
-			r, err := l.offer(ctx, connections, offered)
-			if err != nil {
-				return err
-			}
-			tails[i] = append(tails[i], r.p99())
-		}
+	tails, err := tails(ctx, targets[:], offered)
+	if err != nil {
+		return err
 	}
 	bare, small, large := median(rates[0]), median(rates[1]), median(rates[2])
 	for i, name := range []string{"a bare handler", "session check, 1,000 sessions", "session check, 1,000,000 sessions"} {

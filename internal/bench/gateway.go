@@ -169,7 +169,7 @@ func benchGateway(ctx context.Context, all *databases) error {
 			return err
 		}
 	}
-	rates, tails := make([][]float64, len(targets)), make([][]time.Duration, len(targets))
+	rates := make([][]float64, len(targets))
 	for range rounds {
 		for i, l := range targets {
 			r, err := l.saturate(ctx, duration, connections)
@@ -180,14 +180,9 @@ func benchGateway(ctx context.Context, all *databases) error {
 		}
 	}
 	offered := median(rates[0]) / 4
-	for range rounds {
-		for i, l := range targets {
-			r, err := l.offer(ctx, connections, offered)
-			if err != nil {
-				return err
-			}
-			tails[i] = append(tails[i], r.p99())
-		}
+	tails, err := tails(ctx, targets, offered)
+	if err != nil {
+		return err
 	}
 	for i, name := range names {
 		line(fmt.Sprintf("%s, p99 at %.0f/s: %v", name, offered, median(tails[i]).Round(time.Microsecond)), fmt.Sprintf("%.0f/s", median(rates[i])), "")

@@ -51,6 +51,21 @@ func (r result) p99() time.Duration {
 	return r.latencies[min(len(r.latencies)-1, len(r.latencies)*99/100)]
 }
 
+// tails answers the p99 of each load at a fixed rate, round by round.
+func tails(ctx context.Context, loads []load, perSecond float64) ([][]time.Duration, error) {
+	found := make([][]time.Duration, len(loads))
+	for range rounds {
+		for i, l := range loads {
+			r, err := l.offer(ctx, connections, perSecond)
+			if err != nil {
+				return nil, err
+			}
+			found[i] = append(found[i], r.p99())
+		}
+	}
+	return found, nil
+}
+
 // saturate sends as fast as the server answers, over every connection.
 func (l load) saturate(ctx context.Context, lasting time.Duration, conns int) (result, error) {
 	return l.run(ctx, lasting, conns, 0)

@@ -47,15 +47,23 @@ at the login, or from you at the terminal.
 func (e *endpoint) addFlags(a *app, command *cobra.Command) {
 	flags := command.Flags()
 	flags.SortFlags = false
+	flags.StringVar(&e.user, "user", "", "the user's `NAME`")
+	settings(flags, "user")
+	e.addServiceFlags(a, command)
+	command.Long = command.Short + ".\n" + command.Long + endpointHelp
+}
+
+// addServiceFlags registers the flags that say which service it is, and as which
+// program it is spoken to.
+func (e *endpoint) addServiceFlags(a *app, command *cobra.Command) {
+	flags := command.Flags()
 	flags.StringVar(&e.url, "url", "", "base `URL` of the service (default: "+wire.ProductionBaseURL+")")
 	flags.StringVar(&e.apiKey, "api-key", "", "the API `KEY`")
 	flags.StringVar(&e.secretFile, "api-secret-file", "", "the `FILE` with the API secret; LATCHKEY_API_SECRET may hold it instead")
-	flags.StringVar(&e.user, "user", "", "the user's `NAME`")
 	flags.StringVar(&e.caFile, "ca-file", "", "trust the certificates in this PEM `FILE`, besides the system's")
 	flags.BoolVar(&e.skipVerify, "tls-skip-verify", false, "do not check the certificate; for services on this machine only")
 	flags.BoolVar(&e.plaintext, "allow-plaintext", false, "permit http:// to other machines: passwords and tokens travel in the clear")
-	settings(flags, "url", "api-key", "api-secret-file", "user", "ca-file", "tls-skip-verify", "allow-plaintext")
-	command.Long = command.Short + ".\n" + command.Long + endpointHelp
+	settings(flags, "url", "api-key", "api-secret-file", "ca-file", "tls-skip-verify", "allow-plaintext")
 	a.conf.check(command, func(wrong *faults) { e.normalize(command, wrong) })
 }
 

@@ -36,16 +36,10 @@ func (u *upstream) addFlags(a *app, command *cobra.Command) {
 	flags := command.Flags()
 	flags.SortFlags = false
 	u.addPlaceFlags(command)
-	flags.StringVar(&u.url, "url", "", "base `URL` of the upstream (default: "+wire.ProductionBaseURL+")")
-	flags.StringVar(&u.apiKey, "api-key", "", "the API `KEY`")
-	flags.StringVar(&u.secretFile, "api-secret-file", "", "the `FILE` with the API secret; LATCHKEY_API_SECRET may hold it instead")
 	flags.StringVar(&u.stateFile, "state-file", "", "the `FILE` with the shared state (default: that of the credential, with .state behind the name)")
-	flags.StringVar(&u.caFile, "ca-file", "", "trust the certificates in this PEM `FILE`, besides the system's")
-	flags.BoolVar(&u.skipVerify, "tls-skip-verify", false, "do not check the certificate; for services on this machine only")
-	flags.BoolVar(&u.plaintext, "allow-plaintext", false, "permit http:// to other machines: passwords and tokens travel in the clear")
-	settings(flags, "url", "api-key", "api-secret-file", "state-file", "ca-file", "tls-skip-verify", "allow-plaintext")
+	settings(flags, "state-file")
+	u.addServiceFlags(a, command)
 	command.Long = command.Short + ".\n" + command.Long + upstreamHelp
-	a.conf.check(command, func(wrong *faults) { u.normalize(command, wrong) })
 }
 
 // addPlaceFlags registers the flags that say where the credential is.

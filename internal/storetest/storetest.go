@@ -84,58 +84,6 @@ func NewSession(i int, user string, at time.Time) authority.Session {
 	return authority.Session{Key: Key(i), User: user, PasswordVersion: 1, Client: "key", CreatedAt: at, LastUsedAt: at}
 }
 
-func users(t *testing.T, s authority.Stores) {
-	ctx := t.Context()
-	zoe := authority.User{Name: "zoë ☃", PasswordHash: "$h$", PasswordVersion: 7, PasswordChangedAt: start, CreatedAt: start.Add(time.Microsecond),
-		Disabled: true, Ending: authority.Ending{Pending: true, Keep: Key(1), Reason: authority.ReasonReset},
-		Repeat: authority.Repeat{Key: Key(2), Sealed: "$sealed$", Until: start.Add(time.Hour)}, Allow: "GET /api/a\n* /api/b/**"}
-	must(t, s.Users.CreateUser(ctx, zoe))
-	wantError(t, s.Users.CreateUser(ctx, zoe), authority.ErrExists)
-	got, err := s.Users.User(ctx, zoe.Name)
-	must(t, err)
-	equal(t, "a user", got, zoe)
-	_, err = s.Users.User(ctx, "ZOË ☃")
-	wantError(t, err, authority.ErrNotFound)
-
-	stop := errors.New("stop")
-	_, err = s.Users.UpdateUser(ctx, zoe.Name, func(u *authority.User) error { u.PasswordHash = "other"; return stop })
-	wantError(t, err, stop)
-	got, err = s.Users.User(ctx, zoe.Name)
-	must(t, err)
-	equal(t, "a user whose update failed", got, zoe)
-	_, err = s.Users.UpdateUser(ctx, "nobody", func(*authority.User) error { return nil })
-	wantError(t, err, authority.ErrNotFound)
-
-	for i := range 5 {
-		must(t, s.Users.CreateUser(ctx, authority.User{Name: fmt.Sprintf("user %d", i), CreatedAt: start}))
-	}
-	var names []string
-	for after := ""; ; {
-		page, err := s.Users.Users(ctx, authority.UserQuery{After: after, Limit: 2})
-		must(t, err)
-		if len(page) == 0 {
-			break
-		}
-		for _, u := range page {
-			names = append(names, u.Name)
-		}
-		after = page[len(page)-1].Name
-	}
-	equal(t, "the listing", fmt.Sprint(names), "[user 0 user 1 user 2 user 3 user 4 zoë ☃]")
-	ending, err := s.Users.Users(ctx, authority.UserQuery{Ending: true})
-	must(t, err)
-	equal(t, "users with sessions to end", len(ending), 1)
-	for until, want := range map[time.Duration]int{time.Hour - time.Microsecond: 0, time.Hour: 1, 2 * time.Hour: 1} {
-		repeats, err := s.Users.Users(ctx, authority.UserQuery{RepeatBefore: start.Add(until)})
-		must(t, err)
-		equal(t, "users whose reset can be repeated no more", len(repeats), want)
-	}
-	must(t, s.Users.RemoveUser(ctx, zoe.Name))
-	wantError(t, s.Users.RemoveUser(ctx, zoe.Name), authority.ErrNotFound)
-	_, err = s.Users.User(ctx, zoe.Name)
-	wantError(t, err, authority.ErrNotFound)
-}
-
 func userUpdates(t *testing.T, s authority.Stores) {
 	ctx := t.Context()
 	must(t, s.Users.CreateUser(ctx, authority.User{Name: "u", CreatedAt: start}))
@@ -544,75 +492,6 @@ func sessionPages(t *testing.T, s authority.Stores) {
 	none, err := s.SessionLog.Sessions(ctx, authority.SessionQuery{ID: "no such id"})
 	must(t, err)
 	equal(t, "sessions with an ID that is none", len(none), 0)
-}
-
-func audit(t *testing.T, s authority.Stores) {
-	ctx := t.Context()
-	for i := range 10 {
-		must(t, s.Audit.AppendAudit(ctx, authority.Event{At: start.Add(time.Duration(i) * time.Second), Kind: authority.EventLogIn,
-			User: fmt.Sprintf("u%d", i%2), SessionID: "s", Client: "c", Address: "a", RequestID: "r", Detail: strconv.Itoa(i)}))
-	}
-	details := func(query authority.AuditQuery) string {
-		events, err := s.Audit.AuditEvents(ctx, query)
-		must(t, err)
-		text, seq := "", int64(0)
-		for _, e := range events {
-			if e.Seq <= seq {
-				t.Fatal("events are not in order")
-			}
-			seq = e.Seq
-			text += e.Detail
-		}
-		return text
-	}
-	equal(t, "all", details(authority.AuditQuery{}), "0123456789")
-	equal(t, "limited", details(authority.AuditQuery{Limit: 3}), "012")
-	equal(t, "the last", details(authority.AuditQuery{Limit: 3, Last: true}), "789")
-	equal(t, "of a user", details(authority.AuditQuery{User: "u1"}), "13579")
-	equal(t, "since", details(authority.AuditQuery{Since: start.Add(7 * time.Second)}), "789")
-	first, err := s.Audit.AuditEvents(ctx, authority.AuditQuery{Limit: 1})
-	must(t, err)
-	equal(t, "after", details(authority.AuditQuery{After: first[0].Seq}), "123456789")
-	want := authority.Event{Seq: first[0].Seq, At: start, Kind: authority.EventLogIn, User: "u0", SessionID: "s", Client: "c", Address: "a", RequestID: "r", Detail: "0"}
-	want.Chain = want.After(authority.Chain{})
-	equal(t, "an event", first[0], want)
-}
-
-// auditChain holds that each event is tied to the one before, over restarts of the
-// sequence by trimming, too.
-func auditChain(t *testing.T, s authority.Stores) {
-	ctx := t.Context()
-	many(20, func(i int) {
-		must(t, s.Audit.AppendAudit(ctx,
-			authority.Event{At: start.Add(time.Duration(i)), Kind: authority.EventLogIn, Detail: strconv.Itoa(i)},
-			authority.Event{At: start.Add(time.Duration(i)), Kind: authority.EventLogOut, Detail: strconv.Itoa(i)}))
-	})
-	must(t, s.Audit.AppendAudit(ctx, authority.Event{At: start.Add(time.Hour), Kind: authority.EventLogIn}))
-	var batch []authority.Event
-	for i := range 123 { // more than a store might write at once
-		batch = append(batch, authority.Event{At: start.Add(time.Hour), Kind: authority.EventForwarded, Detail: strconv.Itoa(i)})
-	}
-	must(t, s.Audit.AppendAudit(ctx, batch...))
-	events, err := s.Audit.AuditEvents(ctx, authority.AuditQuery{Limit: 1000})
-	must(t, err)
-	equal(t, "events", len(events), 41+len(batch))
-	var head authority.Chain
-	for _, e := range events {
-		head = e.After(head)
-		equal(t, "the chain", e.Chain, head)
-	}
-	for _, step := range []struct{ limit, want int }{{30, 30}, {30, 10}, {30, 0}} {
-		n, err := s.Audit.TrimAudit(ctx, start.Add(time.Hour), start.Add(2*time.Hour), step.limit)
-		must(t, err)
-		equal(t, "trimmed events", n, step.want)
-	}
-	left, err := s.Audit.AuditEvents(ctx, authority.AuditQuery{Limit: 1000})
-	must(t, err)
-	equal(t, "what is left", len(left), len(batch)+3)
-	equal(t, "the first that is left", left[0], events[40])
-	notes := left[len(left)-2:]
-	equal(t, "the chain of the first note", notes[0].Chain, notes[0].After(left[len(left)-3].Chain))
-	equal(t, "the second note", notes[1].Detail, authority.TrimmedDetail(10, events[39].Seq, events[39].Chain))
 }
 
 func contexts(t *testing.T, s authority.Stores) {
