@@ -129,7 +129,7 @@ func (a *app) openAdmin(ctx context.Context, store *storeFlags) (adminAPI, func(
 		return nil, nil, errors.Join(err, opened.close())
 	}
 	path := filepath.Join(directory, socketFile)
-	listener, err := server.ListenAdmin(path)
+	listener, err := server.ListenUnix(path)
 	if err != nil {
 		return nil, nil, errors.Join(err, opened.close(), os.RemoveAll(directory))
 	}

@@ -52,6 +52,7 @@ type serveFlags struct {
 	hashQueue      int
 	maxConnections int
 	trustLocal     string
+	localSocket    string
 	trustedProxies []string
 	proxies        []netip.Prefix
 	logLevel       string
@@ -118,7 +119,8 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	f.upstream.addServeFlags(flags)
 	flags.StringVar(&f.trustLocal, "trust-local", "", "with --upstream, on this machine only: requests without any credentials run as the user `NAME`")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "believe the X-Forwarded-For of these proxies: `ADDRESSES` or networks, with commas between")
-	settings(flags, "trust-local", "trusted-proxies")
+	flags.StringVar(&f.localSocket, "local-socket", "", "serve the API on this Unix `SOCKET`, too, to programs of the same user")
+	settings(flags, "trust-local", "trusted-proxies", "local-socket")
 	settings(flags, "listen", "demo", "simulate", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
 		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format")
 	complete := func(name string, values ...string) {
@@ -178,7 +180,7 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	case f.trustLocal != "" && f.upstream.url == "":
 		wrong.add("%s is of no use without --upstream", from("trust-local"))
 	case f.trustLocal != "" && !isLoopback(host):
-		wrong.add("%s would let everybody in who reaches %s; listen on 127.0.0.1 with it", from("trust-local"), f.listen)
+		wrong.add("%s would let everybody in who reaches %s; listen on 127.0.0.1 with it, and on --local-socket if you like", from("trust-local"), f.listen)
 	}
 	for _, text := range f.trustedProxies {
 		prefix, err := netip.ParsePrefix(text)
@@ -267,7 +269,15 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		fingerprint: fingerprint, dataIsSet: isSet(cmd, "data"), log: log,
 	})
 	behind.TLS, behind.TrustLocal, behind.TrustedProxies = secure, f.trustLocal, f.proxies
-	err = server.New(behind.Config).Run(ctx, api, admin)
+	var further []net.Listener
+	if f.localSocket != "" {
+		socket, err := server.ListenUnix(f.localSocket)
+		if err != nil {
+			return fail(exitFailed, "%w; nothing was started", err)
+		}
+		further = append(further, socket)
+	}
+	err = server.New(behind.Config).Run(ctx, api, admin, further...)
 	if err != nil {
 		return fail(exitFailed, "%w", err)
 	}
@@ -319,7 +329,7 @@ func (f *serveFlags) listenAdmin() (listener net.Listener, done func(), err erro
 	if err != nil {
 		return nil, nil, err
 	}
-	if listener, err = server.ListenAdmin(path); err != nil {
+	if listener, err = server.ListenUnix(path); err != nil {
 		done()
 		return nil, nil, fail(exitFailed, "%w; nothing was started", err)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -13,6 +14,9 @@ import (
 func (s *Server) address(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
+		if isUnix(r) {
+			return "local socket"
+		}
 		return ""
 	}
 	address := peer.Addr().Unmap()
@@ -40,6 +44,9 @@ func (s *Server) isProxy(address netip.Addr) bool {
 // proxy for somebody else, and not by a browser for a page from elsewhere, which can
 // reach this machine as well, be it under a name of its own choice.
 func isOwn(r *http.Request) bool {
+	if isUnix(r) { // the file's mode says who may
+		return true
+	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !peer.Addr().Unmap().IsLoopback() || !isLoopbackHost(r.Host) {
 		return false
@@ -50,6 +57,12 @@ func isOwn(r *http.Request) bool {
 		}
 	}
 	return true
+}
+
+// isUnix reports whether a request came over a Unix socket.
+func isUnix(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && local.Network() == "unix"
 }
 
 func isLoopbackHost(host string) bool {

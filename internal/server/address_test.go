@@ -1,8 +1,12 @@
 package server_test
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -97,5 +101,46 @@ func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
 		if carried != 0 {
 			t.Errorf("%s: a disabled user was carried", name)
 		}
+	}
+}
+
+func TestProgramsOverAUnixSocketAreTrustedAsSaid(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "local.sock")
+	socket, err := server.ListenUnix(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	carried := 0
+	forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
+	s := start(t, setup{server: server.Config{Forward: forward, TrustLocal: user}, further: []net.Listener{socket}})
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		},
+	}}
+	ask := func(target string, headers ...string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://any.name"+target, http.NoBody)
+		s.must(err)
+		for i := 0; i < len(headers); i += 2 {
+			req.Header.Set(headers[i], headers[i+1])
+		}
+		resp, err := client.Do(req)
+		s.must(err)
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := ask("/api/m2m/v1/devices"); got != http.StatusOK || carried != 1 {
+		t.Errorf("was answered %d, carried %d times", got, carried)
+	}
+	if got := ask("/api/m2m/v1/devices", "Authorization", "Bearer wrong"); got != http.StatusUnauthorized || carried != 1 {
+		t.Errorf("with a wrong bearer: %d, carried %d times", got, carried)
+	}
+	if got := ask("/latchkey/v1/session"); got != http.StatusUnauthorized {
+		t.Errorf("what is not forwarded needs tokens there, too, and was answered %d", got)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("the socket: %v, error %v", info.Mode(), err)
 	}
 }

@@ -30,7 +30,7 @@ const adminTimeout = 60 * time.Second
 
 // AdminHandler returns the admin API, as wire/admin.go says it. Whoever reaches
 // it may do everything, so it must be served only where the file system decides
-// who that is: Run serves it on the socket that ListenAdmin makes.
+// who that is: Run serves it on the socket that ListenUnix makes.
 func AdminHandler(a *authority.Authority, log *slog.Logger) http.Handler {
 	h := &admin{authority: a, log: log}
 	if h.log == nil {

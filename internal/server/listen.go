@@ -11,36 +11,36 @@ import (
 	"time"
 )
 
-// ListenAdmin makes the socket of the admin API at path, for its owner only. A
+// ListenUnix makes a socket at path, as that of the admin API, for its owner only. A
 // socket that a dead server left behind is replaced; one that a living server
 // answers on is an error.
 //
 // Between making the socket and setting its mode there is a moment, so the
 // directory has to be its owner's alone, too.
-func ListenAdmin(path string) (net.Listener, error) {
+func ListenUnix(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode()&fs.ModeSocket == 0 {
-			return nil, fmt.Errorf("%s is in the way of the admin socket and is not a socket; move it elsewhere", path)
+			return nil, fmt.Errorf("%s is in the way of the socket and is not a socket; move it elsewhere", path)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
 			_ = conn.Close() // it served its purpose
-			return nil, fmt.Errorf("another server is answering on %s; stop it, or use another data directory", path)
+			return nil, fmt.Errorf("another server is answering on %s; stop it, or use another path (that of the admin socket is in the data directory)", path)
 		}
 		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("remove the admin socket that a dead server left: %w", err)
+			return nil, fmt.Errorf("remove the socket that a dead server left: %w", err)
 		}
 	}
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
 	switch {
 	case errors.Is(err, syscall.EINVAL):
-		return nil, fmt.Errorf("the path of the admin socket has %d characters, more than a socket may have; use a data directory with a shorter path", len(path))
+		return nil, fmt.Errorf("the path of the socket has %d characters, more than a socket may have; use a data directory with a shorter path", len(path))
 	case err != nil:
-		return nil, fmt.Errorf("make the admin socket: %w", err)
+		return nil, fmt.Errorf("make the socket: %w", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("close the admin socket to others: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("close the socket to others: %w", err), listener.Close())
 	}
 	return listener, nil
 }

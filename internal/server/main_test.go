@@ -83,6 +83,7 @@ type setup struct {
 	stores    func(*sqlstore.DB) authority.Stores
 	server    server.Config
 	listener  net.Listener
+	further   []net.Listener
 	level     slog.Level
 }
 
@@ -142,7 +143,7 @@ func start(t testing.TB, with setup) *service {
 	}
 	s.address = with.listener.Addr().String()
 	socket := filepath.Join(t.TempDir(), "admin.sock")
-	admin, err := server.ListenAdmin(socket)
+	admin, err := server.ListenUnix(socket)
 	s.must(err)
 	s.admin = server.NewAdminClient(socket)
 	transport := &http.Transport{}
@@ -150,7 +151,7 @@ func start(t testing.TB, with setup) *service {
 
 	running, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- s.server.Run(running, with.listener, admin) }()
+	go func() { done <- s.server.Run(running, with.listener, admin, with.further...) }()
 	s.stop = sync.OnceValue(func() error {
 		transport.CloseIdleConnections()
 		cancel()

@@ -28,14 +28,15 @@ const (
 )
 
 // Run serves the API on api and, unless it is nil, the admin API on admin, which
-// has to be a Unix socket (ListenAdmin makes one), and sweeps expired sessions.
-// It closes both listeners.
+// has to be a Unix socket (ListenUnix makes one), and sweeps expired sessions.
+// It closes both listeners. further ones, of Unix sockets, serve the API as well,
+// without TLS.
 //
 // When ctx ends, the readiness probe turns negative, the listeners close, and
 // requests under way are given Config.DrainTimeout; what is left then is cut off
 // and logged. Run then returns nil; it returns an error if a listener fails
 // before. Call it once.
-func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
+func (s *Server) Run(ctx context.Context, api, admin net.Listener, further ...net.Listener) error {
 	if admin != nil && admin.Addr().Network() != "unix" {
 		return errors.Join(fmt.Errorf("the admin API is served on a Unix socket only, not on %s", admin.Addr()), api.Close(), admin.Close())
 	}
@@ -43,7 +44,7 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
 	defer stop()
 	public := s.httpServer(s.front.API)
 	servers := []*http.Server{public}
-	failed := make(chan error, 2)
+	failed := make(chan error, 2+len(further))
 	var running, watching sync.WaitGroup
 	watch, rest := context.WithCancel(context.WithoutCancel(ctx)) // until the last connection is closed
 	defer func() { rest(); watching.Wait() }()
@@ -62,6 +63,9 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener) error {
 		}
 		failed <- public.Serve(listener)
 	})
+	for _, listener := range further {
+		running.Go(func() { failed <- public.Serve(s.conns.listen(listener)) })
+	}
 	if admin != nil {
 		server, conns := s.httpServer(s.front.Admin), newConnections(adminConnections)
 		servers = append(servers, server)

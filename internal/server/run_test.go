@@ -241,14 +241,14 @@ func TestTheLogHasOneLineForEachOperation(t *testing.T) {
 
 func TestTheAdminSocketIsItsOwnersAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.sock")
-	listener, err := server.ListenAdmin(path)
+	listener, err := server.ListenUnix(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket is %v, %v; want mode 0600", info.Mode(), err)
 	}
-	if _, err := server.ListenAdmin(path); err == nil || !strings.Contains(err.Error(), "another server") {
+	if _, err := server.ListenUnix(path); err == nil || !strings.Contains(err.Error(), "another server") {
 		t.Errorf("a second server on the socket: %v", err)
 	}
 	// A server that died leaves the socket behind.
@@ -256,7 +256,7 @@ func TestTheAdminSocketIsItsOwnersAlone(t *testing.T) {
 		unix.SetUnlinkOnClose(false)
 	}
 	_ = listener.Close()
-	again, err := server.ListenAdmin(path)
+	again, err := server.ListenUnix(path)
 	if err != nil {
 		t.Fatalf("on a dead server's socket: %v", err)
 	}
@@ -266,13 +266,13 @@ func TestTheAdminSocketIsItsOwnersAlone(t *testing.T) {
 	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := server.ListenAdmin(file); err == nil {
+	if _, err := server.ListenUnix(file); err == nil {
 		t.Error("a file was taken for a dead server's socket")
 	}
 	if content, err := os.ReadFile(file); err != nil || string(content) != "mine" {
 		t.Errorf("the file holds %q now, %v", content, err)
 	}
-	if _, err := server.ListenAdmin(filepath.Join(t.TempDir(), strings.Repeat("x", 200))); err == nil || !strings.Contains(err.Error(), "shorter") {
+	if _, err := server.ListenUnix(filepath.Join(t.TempDir(), strings.Repeat("x", 200))); err == nil || !strings.Contains(err.Error(), "shorter") {
 		t.Errorf("a path that is too long: %v", err)
 	}
 }
