@@ -11,18 +11,23 @@ import (
 )
 
 // AppendAudit implements authority.AuditStore.
-func (db *DB) AppendAudit(ctx context.Context, events ...authority.Event) error {
+func (db *tables) AppendAudit(ctx context.Context, events ...authority.Event) error {
 	return db.write(ctx, func(t tx) error { return appendAudit(t, events...) })
 }
 
-func appendAudit(t tx, events ...authority.Event) error {
-	var head authority.Chain
-	err := t.query(func(r row) error {
+// auditHead locks the end of the trail and answers it.
+func auditHead(t tx) (seq int64, head authority.Chain, err error) {
+	err = t.locked(func(r row) error {
 		var chain []byte
-		err := r.Scan(&chain)
+		err := r.Scan(&seq, &chain)
 		copy(head[:], chain)
 		return err
-	}, `SELECT chain FROM audit ORDER BY seq DESC LIMIT 1`)
+	}, `SELECT seq, chain FROM audit_head WHERE id = 1`)
+	return seq, head, err
+}
+
+func appendAudit(t tx, events ...authority.Event) error {
+	seq, head, err := auditHead(t)
 	if err != nil {
 		return err
 	}
@@ -34,33 +39,38 @@ func appendAudit(t tx, events ...authority.Event) error {
 		arguments := make([]any, 0, len(rows)*auditColumns)
 		for _, e := range rows {
 			head = e.After(head)
-			arguments = append(arguments, micros(e.At), string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail, bytes.Clone(head[:]))
+			seq++
+			arguments = append(arguments, seq, micros(e.At), string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail, bytes.Clone(head[:]))
 		}
 		if _, err := t.exec(query, arguments...); err != nil {
 			return err
 		}
 		events = events[len(rows):]
 	}
-	return nil
+	_, err = t.exec(`UPDATE audit_head SET seq = ?, chain = ? WHERE id = 1`, seq, head[:])
+	return err
 }
 
 // Many events are written by few statements, since each costs as much as several
 // rows.
 const (
-	auditColumns = 9
+	auditColumns = 10
 	auditRows    = 50
 )
 
 var insertManyAudit = insertAudit(auditRows)
 
 func insertAudit(rows int) string {
-	return `INSERT INTO audit (at, kind, user_name, session_id, api_key, address, request_id, detail, chain) VALUES ` +
-		strings.TrimSuffix(strings.Repeat(`(?, ?, ?, ?, ?, ?, ?, ?, ?), `, rows), ", ")
+	return `INSERT INTO audit (seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain) VALUES ` +
+		strings.TrimSuffix(strings.Repeat(`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?), `, rows), ", ")
 }
 
 // TrimAudit implements authority.AuditStore.
-func (db *DB) TrimAudit(ctx context.Context, before, now time.Time, limit int) (removed int, err error) {
+func (db *tables) TrimAudit(ctx context.Context, before, now time.Time, limit int) (removed int, err error) {
 	err = db.write(ctx, func(t tx) error {
+		if _, _, err := auditHead(t); err != nil {
+			return err
+		}
 		removed = 0
 		var last int64
 		var chain authority.Chain
@@ -97,7 +107,7 @@ func (db *DB) TrimAudit(ctx context.Context, before, now time.Time, limit int) (
 }
 
 // AuditEvents implements authority.AuditStore.
-func (db *DB) AuditEvents(ctx context.Context, query authority.AuditQuery) ([]authority.Event, error) {
+func (db *tables) AuditEvents(ctx context.Context, query authority.AuditQuery) ([]authority.Event, error) {
 	where, arguments := `seq > ? AND at >= ?`, []any{query.After, micros(query.Since)}
 	if query.User != "" {
 		where += ` AND user_name = ?`
@@ -112,8 +122,9 @@ func (db *DB) AuditEvents(ctx context.Context, query authority.AuditQuery) ([]au
 		var e authority.Event
 		var at int64
 		var chain []byte
-		err := r.Scan(&e.Seq, &at, &e.Kind, &e.User, &e.SessionID, &e.Client, &e.Address, &e.RequestID, &e.Detail, &chain)
-		e.At = moment(at)
+		var kind string
+		err := r.Scan(&e.Seq, &at, &kind, &e.User, &e.SessionID, &e.Client, &e.Address, &e.RequestID, &e.Detail, &chain)
+		e.At, e.Kind = moment(at), authority.EventKind(kind)
 		copy(e.Chain[:], chain)
 		events = append(events, e)
 		return err

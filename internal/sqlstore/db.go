@@ -50,6 +50,8 @@ type Options struct {
 
 // DB is an open database. It is safe for concurrent use.
 type DB struct {
+	tables
+
 	path     string
 	lock     *flock.Flock // nil in memory
 	writes   *sql.DB
@@ -61,13 +63,12 @@ type DB struct {
 	log      *slog.Logger
 	stop     context.CancelFunc
 	tasks    sync.WaitGroup
-	strikes  int // strikes added since they were last trimmed; the writer's own
 }
 
 // maxReaders bounds the connections that read.
 const maxReaders = 4
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
 // Open opens or creates a database, brings its schema up to date, and takes it
@@ -75,6 +76,7 @@ var migrations embed.FS
 // once; the index of sessions fills up in the background.
 func Open(ctx context.Context, options Options) (*DB, error) {
 	db := &DB{path: options.Path, ahead: options.SlideAhead, log: options.Log, sessions: newResident()}
+	db.engine = db
 	if db.ahead <= 0 {
 		db.ahead = 5 * time.Minute
 	}
@@ -159,7 +161,7 @@ func (db *DB) source() (string, error) {
 }
 
 func (db *DB) migrate(ctx context.Context) error {
-	files, err := fs.Sub(migrations, "migrations")
+	files, err := fs.Sub(migrations, "migrations/sqlite")
 	if err != nil {
 		return err
 	}
@@ -243,27 +245,4 @@ func (db *DB) query(ctx context.Context, scan func(row) error, query string, arg
 		return err
 	}
 	return each(rows, scan)
-}
-
-// micros and moment turn times into what the tables hold, and back.
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-func moment(us int64) time.Time {
-	if us == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(us).UTC()
-}
-
-// limitOr100 resolves the default of a query's limit.
-func limitOr100(limit int) int {
-	if limit <= 0 {
-		return 100
-	}
-	return limit
 }

@@ -15,10 +15,12 @@ func scanSession(r row, before ...any) (authority.Session, error) {
 		session                       authority.Session
 		key                           []byte
 		created, used, expires, ended int64
+		reason                        string
 	)
 	err := r.Scan(append(before, &key, &session.User, &session.PasswordVersion, &session.Client, &session.Address,
-		&created, &used, &expires, &ended, &session.End.Reason, &session.End.By)...)
+		&created, &used, &expires, &ended, &reason, &session.End.By)...)
 	copy(session.Key[:], key)
+	session.End.Reason = authority.Reason(reason)
 	session.CreatedAt, session.LastUsedAt, session.ExpiresAt = moment(created), moment(used), moment(expires)
 	session.End.At = moment(ended)
 	return session, err
@@ -172,7 +174,7 @@ func (db *DB) EndSession(ctx context.Context, key authority.SessionKey, end auth
 
 func markEnded(t tx, key authority.SessionKey, end authority.End) error {
 	_, err := t.exec(`UPDATE sessions SET ended_at = ?, ended_reason = ?, ended_by = ? WHERE session_key = ? AND ended_at = 0`,
-		micros(end.At), end.Reason, end.By, key[:])
+		micros(end.At), string(end.Reason), end.By, key[:])
 	return err
 }
 
@@ -206,6 +208,17 @@ func (db *DB) EndUserSessions(ctx context.Context, user string, version int64, k
 
 // Sessions implements authority.SessionLog.
 func (db *DB) Sessions(ctx context.Context, query authority.SessionQuery) ([]authority.Session, error) {
+	sessions, err := db.listSessions(ctx, query)
+	for i, session := range sessions {
+		if last, known := db.sessions.lastUsed(session.Key); known && session.End.At.IsZero() {
+			sessions[i].LastUsedAt = moment(last)
+		}
+	}
+	return sessions, err
+}
+
+// listSessions is SessionLog.Sessions with the last uses as the table has them.
+func (db *tables) listSessions(ctx context.Context, query authority.SessionQuery) ([]authority.Session, error) {
 	where, arguments := `1 = 1`, []any{}
 	if !query.Ended {
 		where += ` AND ended_at = 0`
@@ -234,11 +247,6 @@ func (db *DB) Sessions(ctx context.Context, query authority.SessionQuery) ([]aut
 	var sessions []authority.Session
 	err := db.query(ctx, func(r row) error {
 		session, err := scanSession(r)
-		if session.End.At.IsZero() {
-			if last, known := db.sessions.lastUsed(session.Key); known {
-				session.LastUsedAt = moment(last)
-			}
-		}
 		sessions = append(sessions, session)
 		return err
 	}, `SELECT `+sessionColumns+` FROM sessions WHERE `+where+` ORDER BY created_at DESC, session_key DESC LIMIT ?`,

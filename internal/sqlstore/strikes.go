@@ -10,55 +10,73 @@ import (
 
 // Strikes of names that nobody has are kept for the newest so many, so that
 // guessing at names cannot fill the disk. They are trimmed every trimStrikes
-// additions.
+// additions, so many at once.
 const (
 	maxUnknownStrikes = 100_000
 	trimStrikes       = 1000
 )
 
-// strikesOf reads within the writer's transaction.
-func strikesOf(t tx, key authority.StrikeKey) (strikes authority.Strikes, found bool, err error) {
-	err = t.query(func(r row) (err error) {
+// lockStrikes reads the strikes of a key in a transaction, and has their row
+// locked. There is none to lock until the first attempt, so that makes one.
+func lockStrikes(t tx, key authority.StrikeKey) (strikes authority.Strikes, err error) {
+	_, err = t.exec(`INSERT INTO strikes (strike_key, failures, locked_at, manual, updated_at) VALUES (?, 0, 0, 0, 0) ON CONFLICT DO NOTHING`, key[:])
+	if err != nil {
+		return strikes, err
+	}
+	found := false
+	err = t.locked(func(r row) (err error) {
 		strikes, err = scanStrikes(r)
 		found = true
 		return err
 	}, selectStrikes, key[:])
-	return strikes, found, err
+	if err == nil && !found { // trimmed in between
+		err = errAgain
+	}
+	return strikes, err
 }
 
 const selectStrikes = `SELECT failures, locked_at, manual FROM strikes WHERE strike_key = ?`
 
 func scanStrikes(r row) (authority.Strikes, error) {
 	var strikes authority.Strikes
-	var locked int64
-	err := r.Scan(&strikes.Failures, &locked, &strikes.Manual)
-	strikes.LockedAt = moment(locked)
+	var failures, locked, manual int64
+	err := r.Scan(&failures, &locked, &manual)
+	strikes.Failures, strikes.LockedAt, strikes.Manual = int(failures), moment(locked), manual != 0
 	return strikes, err
 }
 
-func (db *DB) putStrikes(t tx, key authority.StrikeKey, strikes authority.Strikes, now time.Time) error {
-	_, err := t.exec(`INSERT INTO strikes (strike_key, failures, locked_at, manual, updated_at) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (strike_key) DO UPDATE SET failures = excluded.failures, locked_at = excluded.locked_at,
-		manual = excluded.manual, updated_at = excluded.updated_at`,
-		key[:], strikes.Failures, micros(strikes.LockedAt), strikes.Manual, micros(now))
-	if err != nil {
-		return err
-	}
-	if db.strikes++; db.strikes < trimStrikes {
-		return nil
-	}
-	db.strikes = 0
-	_, err = t.exec(`DELETE FROM strikes WHERE strike_key IN (SELECT strike_key FROM strikes
-		WHERE strike_key NOT IN (SELECT strike_key FROM users) ORDER BY updated_at DESC LIMIT -1 OFFSET ?)`, maxUnknownStrikes)
+func putStrikes(t tx, key authority.StrikeKey, strikes authority.Strikes, now time.Time) error {
+	_, err := t.exec(`UPDATE strikes SET failures = ?, locked_at = ?, manual = ?, updated_at = ? WHERE strike_key = ?`,
+		strikes.Failures, micros(strikes.LockedAt), number(strikes.Manual), micros(now), key[:])
 	return err
 }
 
+// trim forgets the strikes of names that nobody has, past the newest.
+func (db *tables) trim(ctx context.Context) error {
+	if db.strikes.Add(1)%trimStrikes != 0 {
+		return nil
+	}
+	var before int64
+	err := db.query(ctx, func(r row) error { return r.Scan(&before) },
+		`SELECT updated_at FROM strikes ORDER BY updated_at DESC LIMIT 1 OFFSET ?`, maxUnknownStrikes)
+	if err != nil || before == 0 {
+		return err
+	}
+	return db.write(ctx, func(t tx) error {
+		// The time is asked for once more, since a row may be used meanwhile.
+		_, err := t.exec(`DELETE FROM strikes WHERE updated_at <= ? AND strike_key IN (SELECT strike_key FROM strikes s
+			WHERE s.updated_at <= ? AND NOT EXISTS (SELECT 1 FROM users u WHERE u.strike_key = s.strike_key) ORDER BY s.strike_key LIMIT ?)`,
+			before, before, 2*trimStrikes)
+		return err
+	})
+}
+
 // ReserveStrike implements authority.StrikeStore.
-func (db *DB) ReserveStrike(ctx context.Context, key authority.StrikeKey, limit authority.StrikeLimit) (authority.Reservation, error) {
+func (db *tables) ReserveStrike(ctx context.Context, key authority.StrikeKey, limit authority.StrikeLimit) (authority.Reservation, error) {
 	reservation := authority.Reservation{Key: key, Max: limit.Max, ExpiresAt: limit.Now.Add(limit.Hold)}
 	_, _ = rand.Read(reservation.ID[:])
 	err := db.write(ctx, func(t tx) error {
-		strikes, found, err := strikesOf(t, key)
+		strikes, err := lockStrikes(t, key)
 		if err != nil {
 			return err
 		}
@@ -83,10 +101,8 @@ func (db *DB) ReserveStrike(ctx context.Context, key authority.StrikeKey, limit 
 		if strikes.Failures+reserved >= limit.Max {
 			return authority.ErrBusy
 		}
-		if found {
-			if err := db.putStrikes(t, key, strikes, limit.Now); err != nil {
-				return err
-			}
+		if err := putStrikes(t, key, strikes, limit.Now); err != nil {
+			return err
 		}
 		_, err = t.exec(`INSERT INTO reservations (id, strike_key, expires_at) VALUES (?, ?, ?)`,
 			reservation.ID[:], key[:], micros(reservation.ExpiresAt))
@@ -99,38 +115,39 @@ func (db *DB) ReserveStrike(ctx context.Context, key authority.StrikeKey, limit 
 }
 
 // SettleStrike implements authority.StrikeStore.
-func (db *DB) SettleStrike(ctx context.Context, reservation authority.Reservation, outcome authority.Outcome, now time.Time) (authority.Strikes, error) {
+func (db *tables) SettleStrike(ctx context.Context, reservation authority.Reservation, outcome authority.Outcome, now time.Time) (authority.Strikes, error) {
 	var strikes authority.Strikes
-	err := db.write(ctx, func(t tx) error {
+	err := db.write(ctx, func(t tx) (err error) {
+		if strikes, err = lockStrikes(t, reservation.Key); err != nil {
+			return err
+		}
 		n, err := t.exec(`DELETE FROM reservations WHERE id = ? AND expires_at > ?`, reservation.ID[:], micros(now))
 		if err := wanted(n, err, authority.ErrReservationLost); err != nil {
 			return err
 		}
-		found := false
-		if strikes, found, err = strikesOf(t, reservation.Key); err != nil {
-			return err
-		}
-		switch {
-		case outcome == authority.Failed:
+		switch outcome {
+		case authority.Failed:
 			strikes.Failures++
 			if strikes.Failures >= reservation.Max && strikes.LockedAt.IsZero() {
 				strikes.LockedAt = now
 			}
-		case outcome == authority.Succeeded && found:
+		case authority.Succeeded:
 			strikes.Failures = 0
 		default:
 			return nil
 		}
-		return db.putStrikes(t, reservation.Key, strikes, now)
+		return putStrikes(t, reservation.Key, strikes, now)
 	})
 	if err != nil {
 		return authority.Strikes{}, err
 	}
+	// What was settled is settled; the next one tries again to make room.
+	_ = db.trim(ctx)
 	return strikes, nil
 }
 
 // Strikes implements authority.StrikeStore.
-func (db *DB) Strikes(ctx context.Context, key authority.StrikeKey) (strikes authority.Strikes, err error) {
+func (db *tables) Strikes(ctx context.Context, key authority.StrikeKey) (strikes authority.Strikes, err error) {
 	err = db.query(ctx, func(r row) (err error) {
 		strikes, err = scanStrikes(r)
 		return err
@@ -139,12 +156,11 @@ func (db *DB) Strikes(ctx context.Context, key authority.StrikeKey) (strikes aut
 }
 
 // SetStrikes implements authority.StrikeStore.
-func (db *DB) SetStrikes(ctx context.Context, key authority.StrikeKey, strikes authority.Strikes) error {
+func (db *tables) SetStrikes(ctx context.Context, key authority.StrikeKey, strikes authority.Strikes) error {
 	return db.write(ctx, func(t tx) error {
-		if strikes == (authority.Strikes{}) {
-			_, err := t.exec(`DELETE FROM strikes WHERE strike_key = ?`, key[:])
+		if _, err := lockStrikes(t, key); err != nil {
 			return err
 		}
-		return db.putStrikes(t, key, strikes, strikes.LockedAt)
+		return putStrikes(t, key, strikes, strikes.LockedAt)
 	})
 }

@@ -14,41 +14,35 @@ func scanUser(r row) (authority.User, error) {
 		user             authority.User
 		changed, created int64
 		until            int64
+		disabled, ending int64
 		keep, repeat     []byte
 	)
-	err := r.Scan(&user.Name, &user.PasswordHash, &user.PasswordVersion, &changed, &user.Disabled, &created,
-		&user.Ending.Pending, &keep, &user.Ending.Reason, &repeat, &user.Repeat.Sealed, &until, &user.Allow)
+	err := r.Scan(&user.Name, &user.PasswordHash, &user.PasswordVersion, &changed, &disabled, &created,
+		&ending, &keep, &user.Ending.Reason, &repeat, &user.Repeat.Sealed, &until, &user.Allow)
 	user.PasswordChangedAt, user.CreatedAt = moment(changed), moment(created)
 	user.Repeat.Until = moment(until)
+	user.Disabled, user.Ending.Pending = disabled != 0, ending != 0
 	copy(user.Ending.Keep[:], keep)
 	copy(user.Repeat.Key[:], repeat)
 	return user, err
 }
 
 // CreateUser implements authority.UserStore.
-func (db *DB) CreateUser(ctx context.Context, user authority.User) error {
+func (db *tables) CreateUser(ctx context.Context, user authority.User) error {
 	key := sha256.Sum256([]byte(user.Name))
 	return db.write(ctx, func(t tx) error {
-		n, err := t.exec(`INSERT INTO users (`+userColumns+`, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			user.Name, user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), user.Disabled,
-			micros(user.CreatedAt), user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason,
-			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), user.Allow, key[:])
+		n, err := t.exec(`INSERT INTO users (`+userColumns+`, name_key, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			user.Name, user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), number(user.Disabled),
+			micros(user.CreatedAt), number(user.Ending.Pending), user.Ending.Keep[:], string(user.Ending.Reason),
+			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), user.Allow, []byte(user.Name), key[:])
 		return wanted(n, err, authority.ErrExists)
 	})
-}
-
-// wanted answers missing where no row changed.
-func wanted(n int64, err, missing error) error {
-	if err == nil && n == 0 {
-		return missing
-	}
-	return err
 }
 
 const selectUser = `SELECT ` + userColumns + ` FROM users WHERE name = ?`
 
 // User implements authority.UserStore.
-func (db *DB) User(ctx context.Context, name string) (authority.User, error) {
+func (db *tables) User(ctx context.Context, name string) (authority.User, error) {
 	user, found := authority.User{}, false
 	err := db.query(ctx, func(r row) (err error) {
 		user, err = scanUser(r)
@@ -62,11 +56,11 @@ func (db *DB) User(ctx context.Context, name string) (authority.User, error) {
 }
 
 // UpdateUser implements authority.UserStore.
-func (db *DB) UpdateUser(ctx context.Context, name string, change func(*authority.User) error) (authority.User, error) {
+func (db *tables) UpdateUser(ctx context.Context, name string, change func(*authority.User) error) (authority.User, error) {
 	var user authority.User
 	err := db.write(ctx, func(t tx) error {
 		found := false
-		err := t.query(func(r row) (err error) {
+		err := t.locked(func(r row) (err error) {
 			user, err = scanUser(r)
 			found = true
 			return err
@@ -82,8 +76,8 @@ func (db *DB) UpdateUser(ctx context.Context, name string, change func(*authorit
 		}
 		_, err = t.exec(`UPDATE users SET password_hash = ?, password_version = ?, password_changed_at = ?, disabled = ?,
 			ending = ?, ending_keep = ?, ending_reason = ?, repeat_key = ?, repeat_sealed = ?, repeat_until = ?, allow = ? WHERE name = ?`,
-			user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), user.Disabled,
-			user.Ending.Pending, user.Ending.Keep[:], user.Ending.Reason,
+			user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), number(user.Disabled),
+			number(user.Ending.Pending), user.Ending.Keep[:], string(user.Ending.Reason),
 			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), user.Allow, name)
 		return err
 	})
@@ -94,7 +88,7 @@ func (db *DB) UpdateUser(ctx context.Context, name string, change func(*authorit
 }
 
 // RemoveUser implements authority.UserStore.
-func (db *DB) RemoveUser(ctx context.Context, name string) error {
+func (db *tables) RemoveUser(ctx context.Context, name string) error {
 	return db.write(ctx, func(t tx) error {
 		n, err := t.exec(`DELETE FROM users WHERE name = ?`, name)
 		return wanted(n, err, authority.ErrNotFound)
@@ -102,8 +96,8 @@ func (db *DB) RemoveUser(ctx context.Context, name string) error {
 }
 
 // Users implements authority.UserStore.
-func (db *DB) Users(ctx context.Context, query authority.UserQuery) ([]authority.User, error) {
-	where, arguments := "", []any{query.After}
+func (db *tables) Users(ctx context.Context, query authority.UserQuery) ([]authority.User, error) {
+	where, arguments := "", []any{[]byte(query.After)}
 	if query.Ending {
 		where += " AND ending = 1"
 	}
@@ -116,6 +110,6 @@ func (db *DB) Users(ctx context.Context, query authority.UserQuery) ([]authority
 		user, err := scanUser(r)
 		users = append(users, user)
 		return err
-	}, `SELECT `+userColumns+` FROM users WHERE name > ?`+where+` ORDER BY name LIMIT ?`, append(arguments, limitOr100(query.Limit))...)
+	}, `SELECT `+userColumns+` FROM users WHERE name_key > ?`+where+` ORDER BY name_key LIMIT ?`, append(arguments, limitOr100(query.Limit))...)
 	return users, err
 }

@@ -37,8 +37,10 @@ type change struct {
 	result chan error
 }
 
-// tx is the open transaction.
-type tx struct{ w *writer }
+// sqliteTx is the open transaction.
+type sqliteTx struct{ w *writer }
+
+var _ tx = sqliteTx{}
 
 func startWriter(conn *sql.Conn) *writer {
 	w := &writer{
@@ -153,7 +155,7 @@ func (w *writer) step(c *change) error {
 	if err := w.exec("SAVEPOINT step"); err != nil {
 		return err
 	}
-	err := c.do(tx{w})
+	err := c.do(sqliteTx{w})
 	if err != nil {
 		err = errors.Join(err, w.exec("ROLLBACK TO step"))
 	}
@@ -161,12 +163,12 @@ func (w *writer) step(c *change) error {
 }
 
 func (w *writer) exec(query string) error {
-	_, err := tx{w}.exec(query)
+	_, err := sqliteTx{w}.exec(query)
 	return err
 }
 
 // stmt prepares each query once.
-func (t tx) stmt(query string) (*sql.Stmt, error) {
+func (t sqliteTx) stmt(query string) (*sql.Stmt, error) {
 	if s := t.w.stmts[query]; s != nil {
 		return s, nil
 	}
@@ -178,7 +180,7 @@ func (t tx) stmt(query string) (*sql.Stmt, error) {
 }
 
 // exec answers how many rows changed.
-func (t tx) exec(query string, arguments ...any) (int64, error) {
+func (t sqliteTx) exec(query string, arguments ...any) (int64, error) {
 	s, err := t.stmt(query)
 	if err != nil {
 		return 0, err
@@ -191,7 +193,7 @@ func (t tx) exec(query string, arguments ...any) (int64, error) {
 }
 
 // query calls scan for each row.
-func (t tx) query(scan func(row) error, query string, arguments ...any) error {
+func (t sqliteTx) query(scan func(row) error, query string, arguments ...any) error {
 	s, err := t.stmt(query)
 	if err != nil {
 		return err
@@ -203,8 +205,10 @@ func (t tx) query(scan func(row) error, query string, arguments ...any) error {
 	return each(rows, scan)
 }
 
-// row is what sql.Row and sql.Rows have in common.
-type row interface{ Scan(into ...any) error }
+// locked implements tx. The writer is alone.
+func (t sqliteTx) locked(scan func(row) error, query string, arguments ...any) error {
+	return t.query(scan, query, arguments...)
+}
 
 func each(rows *sql.Rows, scan func(row) error) error {
 	defer rows.Close() // Err tells
