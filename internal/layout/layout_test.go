@@ -31,6 +31,7 @@ var may = map[string][]string{
 	"internal/authority":           {"internal/secret"},
 	"internal/bench":               {"*"},
 	"internal/cli":                 {"*"},
+	"internal/enginetest":          {},
 	"internal/gateway":             {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire", "keeper"},
 	"internal/layout":              {},
 	"internal/secret":              {},

@@ -1,0 +1,80 @@
+// Package enginetest starts real database servers for tests: PostgreSQL, Redis (alone,
+// as a cluster, behind sentinels), PgBouncer, and a proxy in front of any of them that
+// delays and cuts.
+//
+// The servers are those of the system's packages. Each has a port of 127.0.0.1 and a
+// directory of its own, and none outlives the test binary, however that ends. A test
+// whose server is not installed is skipped, or fails if LATCHKEY_TEST_ENGINES is
+// "required".
+//
+// A package that looks for leaked goroutines tells goleak which of them stay until the
+// process ends:
+//
+//	func TestMain(m *testing.M) { goleak.VerifyTestMain(m, enginetest.Leaks()...) }
+package enginetest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// Leaks has goleak pass over the goroutines that stay: the one that starts servers, the
+// one that waits for the shared server to end, those that the proxy leaves behind when
+// a connection breaks while data is under way, and those in which rueidis waits a few
+// seconds before it closes its connections to a member that has left a cluster.
+func Leaks() []goleak.Option {
+	const (
+		here      = "github.com/latchkey/latchkey/internal/enginetest."
+		toxiproxy = "github.com/Shopify/toxiproxy/v2"
+		rueidis   = "github.com/redis/rueidis"
+	)
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction(here + "startForEver"),
+		goleak.IgnoreAnyFunction(here + "(*process).wait"),
+		goleak.IgnoreAnyFunction(toxiproxy + "/toxics.(*ToxicStub).Run"),
+		goleak.IgnoreAnyFunction(toxiproxy + ".(*ToxicLink).read"),
+		goleak.IgnoreAnyFunction(toxiproxy + ".(*ToxicLink).write"),
+		goleak.IgnoreAnyFunction(rueidis + ".(*clusterClient)._refresh.func2"),
+	}
+}
+
+// errMissing says that a server is not installed.
+var errMissing = errors.New("not installed")
+
+// check ends the test if there is an error: it is skipped if all that is wrong is that
+// the server is not installed, and may be missing.
+func check(t testing.TB, name string, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case !errors.Is(err, errMissing):
+		t.Fatalf("%s: %v", name, err)
+	case os.Getenv("LATCHKEY_TEST_ENGINES") == "required":
+		t.Fatalf("%s is %v, and LATCHKEY_TEST_ENGINES requires it: sh scripts/packages.sh", name, err)
+	default:
+		t.Skipf("%s is %v: sh scripts/packages.sh", name, err)
+	}
+}
+
+// find is the path of an executable: on the PATH, or where Debian keeps it.
+func find(name string, elsewhere ...string) (string, error) {
+	if !supported {
+		return "", fmt.Errorf("%w (Linux only)", errMissing)
+	}
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	for _, pattern := range elsewhere {
+		paths, _ := filepath.Glob(filepath.Join(pattern, name))
+		if len(paths) > 0 {
+			return paths[len(paths)-1], nil // the newest version
+		}
+	}
+	return "", errMissing
+}

@@ -1,0 +1,22 @@
+//go:build !linux
+
+package enginetest
+
+import (
+	"os/user"
+	"syscall"
+)
+
+// supported says whether servers can be had that do not outlive us.
+const supported = false
+
+func attributes(*user.User, syscall.Signal) (*syscall.SysProcAttr, error) { return nil, errMissing }
+
+func alive(int) bool { return true }
+
+func (p *process) kill() {
+	_ = p.command.Process.Kill()
+	<-p.ended
+}
+
+func (p *process) interrupt(syscall.Signal) { p.kill() }
