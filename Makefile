@@ -21,7 +21,8 @@ build: ## build bin/latchkey, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/latchkey ./cmd/latchkey
 
 .PHONY: test
-test: ## run every test, with the race detector
+test: ## install what tests need if that may be, and run them all, with the race detector
+	@sh scripts/packages.sh
 	$(GO) vet ./...
 	$(GO) test -race -timeout 10m ./...
 

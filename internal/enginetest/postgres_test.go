@@ -32,6 +32,7 @@ func TestPostgresIsEmptyForEachTest(t *testing.T) {
 }
 
 func TestPostgresKeepsWhatItHasCommitted(t *testing.T) {
+	t.Parallel()
 	s := enginetest.StartPostgres(t)
 	address, before := s.Addr(), s.URL()
 	conn := connect(t, s.URL())
@@ -62,6 +63,7 @@ func TestPostgresKeepsWhatItHasCommitted(t *testing.T) {
 }
 
 func TestPgBouncerCarriesTransactions(t *testing.T) {
+	t.Parallel()
 	through := enginetest.StartPgBouncer(t, enginetest.Postgres(t))
 	parsed, err := url.Parse(through)
 	must(t, err)
@@ -91,6 +93,7 @@ func TestPgBouncerCarriesTransactions(t *testing.T) {
 }
 
 func TestPgBouncerComesBackWithItsUpstream(t *testing.T) {
+	t.Parallel()
 	s := enginetest.StartPostgres(t)
 	through := enginetest.StartPgBouncer(t, s.URL())
 	s.Kill()

@@ -64,6 +64,16 @@ func (p *process) wait() {
 	close(p.ended)
 }
 
+// over says whether the process has ended by itself; its number may be another's now.
+func (p *process) over() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 func (p *process) pid() int { return p.command.Process.Pid }
 
 // starter starts every program, from one thread that lives as long as we do: the

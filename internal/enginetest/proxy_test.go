@@ -42,6 +42,7 @@ func line(conn net.Conn, within time.Duration) (time.Duration, error) {
 }
 
 func TestProxyDelaysCutsAndHeals(t *testing.T) {
+	t.Parallel()
 	p := enginetest.StartProxy(t, echo(t))
 	dial := func() net.Conn {
 		t.Helper()

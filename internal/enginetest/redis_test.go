@@ -42,6 +42,7 @@ func TestRedisIsEmptyForEachTest(t *testing.T) {
 }
 
 func TestRedisKeepsWhatItIsToldTo(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		arguments []string
 		kept      string
@@ -72,6 +73,7 @@ func TestRedisKeepsWhatItIsToldTo(t *testing.T) {
 }
 
 func TestRedisClusterFailsOver(t *testing.T) {
+	t.Parallel()
 	cluster := enginetest.StartRedisCluster(t, 1)
 	equal(t, "number of masters", len(cluster.Masters()), 3)
 	equal(t, "number of replicas", len(cluster.Replicas()), 3)
@@ -107,6 +109,7 @@ func TestRedisClusterFailsOver(t *testing.T) {
 }
 
 func TestRedisClusterWithoutReplicas(t *testing.T) {
+	t.Parallel()
 	cluster := enginetest.StartRedisCluster(t, 0)
 	c := client(t, rueidis.ClientOption{InitAddress: cluster.Addrs()})
 	for i := range 10 {
@@ -115,6 +118,7 @@ func TestRedisClusterWithoutReplicas(t *testing.T) {
 }
 
 func TestRedisSentinelsPromoteTheReplica(t *testing.T) {
+	t.Parallel()
 	group := enginetest.StartRedisSentinel(t)
 	c := client(t, rueidis.ClientOption{InitAddress: group.Addrs(),
 		Sentinel: rueidis.SentinelOption{MasterSet: enginetest.RedisMasterName}})

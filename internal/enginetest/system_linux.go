@@ -34,6 +34,9 @@ func alive(pid int) bool {
 // kill ends the process and all that it has started, at once, and waits until they are
 // no more. PostgreSQL's have sessions of their own, so that the group is not enough.
 func (p *process) kill() {
+	if p.over() {
+		return
+	}
 	_ = syscall.Kill(p.pid(), syscall.SIGSTOP) // from here on it starts nothing
 	children := descendants(p.pid())
 	for _, pid := range append(children, p.pid(), -p.pid()) {
@@ -49,6 +52,9 @@ func (p *process) kill() {
 
 // interrupt asks the process to end now, and kills it if it has not in a while.
 func (p *process) interrupt(signal syscall.Signal) {
+	if p.over() {
+		return
+	}
 	_ = syscall.Kill(p.pid(), signal)
 	select {
 	case <-p.ended:
