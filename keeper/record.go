@@ -42,8 +42,6 @@ type passwordAge struct {
 	// Since is when it was made, or else when it was seen first.
 	Since time.Time `json:"since"`
 	Made  bool      `json:"made,omitempty"` // by a rotation, at Since
-	// AcceptedAt is when a login proved it first.
-	AcceptedAt time.Time `json:"acceptedAt"`
 }
 
 // age answers that of the account's password; nil if none was accepted yet.
@@ -54,10 +52,15 @@ func (r *record) age(account string) *passwordAge {
 	return r.Password
 }
 
+// same reports whether two ages are of the same password.
+func (p *passwordAge) same(other *passwordAge) bool {
+	return other != nil && p.Account == other.Account && p.Credential == other.Credential
+}
+
 // accepted notes that the upstream accepted a credential.
 func (r *record) accepted(id identity, now time.Time) {
 	if age := r.age(id.account); age == nil || age.Credential != id.credential {
-		r.Password = &passwordAge{Account: id.account, Credential: id.credential, Since: now, AcceptedAt: now}
+		r.Password = &passwordAge{Account: id.account, Credential: id.credential, Since: now}
 		if pending := r.rotationOf(id.account); pending != nil && id.credential != pending.Old {
 			r.Password.Since, r.Password.Made = pending.Begun, true
 		}

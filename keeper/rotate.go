@@ -55,10 +55,15 @@ var _ PasswordResetter = (*latchkey.Client)(nil)
 // Errors are *[RotationError], which says what holds and what to do, and those of
 // Tokens; then nothing was begun.
 func (k *Keeper) Rotate(ctx context.Context) error {
-	asked := time.Now()
+	// What was there when it was asked for tells whether somebody was faster. Times
+	// would not: they may be those of hosts whose clocks differ.
+	before, _, err := k.load(ctx)
+	if err != nil {
+		return err
+	}
 	return k.inTurn(ctx, func() error {
 		return k.rotateWhen(ctx, func(age *passwordAge) bool {
-			return age == nil || !age.Made || age.AcceptedAt.Before(asked) // or else somebody was faster
+			return age == nil || !age.Made || age.same(before.Password)
 		})
 	})
 }
