@@ -65,6 +65,9 @@ func (m *MemoryState) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "ke
 // memoryLease cannot be lost: its holder lives as long as the state.
 type memoryLease struct{ state *MemoryState }
 
+// Format implements fmt.Formatter, since %s would otherwise follow the pointer.
+func (l memoryLease) Format(f fmt.State, verb rune) { l.state.Format(f, verb) }
+
 func (l memoryLease) Save(_ context.Context, data latchkey.Secret) error {
 	l.state.mu.Lock()
 	defer l.state.mu.Unlock()

@@ -41,6 +41,7 @@ var may = map[string][]string{
 	"internal/storetest":           {"internal/authority", "internal/secret"},
 	"internal/wire":                {},
 	"keeper":                       {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire"},
+	"keeper/statetest":             {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire", "keeper"},
 	"verify":                       {"internal/wire"},
 	"latchtest":                    append([]string{"", "internal/simulate"}, simulation...),
 }
