@@ -41,6 +41,10 @@ var may = map[string][]string{
 	"internal/storetest":           {"internal/authority", "internal/secret"},
 	"internal/wire":                {},
 	"keeper":                       {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire"},
+	"keeper/internal/replicatest":  {"*"},
+	"keeper/internal/sharedstate":  {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire", "keeper"},
+	"keeper/pgstate":               {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire", "keeper", "keeper/internal/sharedstate"},
+	"keeper/redisstate":            {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire", "keeper", "keeper/internal/sharedstate"},
 	"keeper/statetest":             {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire", "keeper"},
 	"verify":                       {"internal/wire"},
 	"latchtest":                    append([]string{"", "internal/simulate"}, simulation...),
@@ -52,12 +56,16 @@ var simulation = []string{"api", "internal/authority", "internal/secret", "inter
 // Only these of other people's packages may be in what a user of a public
 // package compiles.
 var publicNeeds = map[string][]string{
-	"":       {},
-	"verify": {},
-	"keeper": {
-		"filippo.io/age", "filippo.io/hpke", "github.com/gofrs/flock", "github.com/zalando/go-keyring",
-		"github.com/godbus/dbus", "github.com/danieljoos/wincred", "golang.org/x/",
-	},
+	"":                  {},
+	"verify":            {},
+	"keeper":            keeperNeeds,
+	"keeper/pgstate":    append([]string{"github.com/jackc/"}, keeperNeeds...),
+	"keeper/redisstate": append([]string{"github.com/redis/rueidis"}, keeperNeeds...),
+}
+
+var keeperNeeds = []string{
+	"filippo.io/age", "filippo.io/hpke", "github.com/gofrs/flock", "github.com/zalando/go-keyring",
+	"github.com/godbus/dbus", "github.com/danieljoos/wincred", "golang.org/x/",
 }
 
 type goPackage struct {

@@ -1,0 +1,129 @@
+package pgstate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/latchkey/latchkey/keeper/internal/sharedstate"
+)
+
+const tableName = "latchkey_keeper_state"
+
+// Table makes the table that New makes if it is missing, for databases in which
+// programs may not do that. A program that finds it needs no right to make it.
+const Table = `CREATE TABLE IF NOT EXISTS latchkey_keeper_state (
+	name text PRIMARY KEY,
+	epoch bigint NOT NULL,
+	holder text NOT NULL,
+	held_until timestamptz NOT NULL,
+	sealed bytea,
+	last_use timestamptz
+)`
+
+// Times are read from the database's clock within the statement that compares
+// them: now() would be that of the transaction, which may have waited for a lock.
+const (
+	loadSQL  = `SELECT sealed, last_use FROM latchkey_keeper_state WHERE name = $1`
+	touchSQL = `INSERT INTO latchkey_keeper_state AS s (name, epoch, holder, held_until, last_use)
+		VALUES ($1, 0, '', clock_timestamp(), $2)
+		ON CONFLICT (name) DO UPDATE SET last_use = excluded.last_use
+		WHERE s.last_use IS NULL OR s.last_use < excluded.last_use`
+	takeSQL = `UPDATE latchkey_keeper_state
+		SET epoch = CASE WHEN holder = $2 THEN epoch ELSE epoch + 1 END, holder = $2,
+			held_until = clock_timestamp() + $3 * interval '1 millisecond'
+		WHERE name = $1 AND (holder = '' OR holder = $2 OR held_until <= clock_timestamp())
+		RETURNING epoch`
+	beginSQL = `INSERT INTO latchkey_keeper_state (name, epoch, holder, held_until)
+		VALUES ($1, 1, $2, clock_timestamp() + $3 * interval '1 millisecond')
+		ON CONFLICT (name) DO NOTHING RETURNING epoch`
+	saveSQL = `UPDATE latchkey_keeper_state
+		SET sealed = $4, epoch = $3, held_until = clock_timestamp() + $5 * interval '1 millisecond'
+		WHERE name = $1 AND holder = $2 AND epoch <= $3`
+	extendSQL = `UPDATE latchkey_keeper_state
+		SET held_until = clock_timestamp() + $3 * interval '1 millisecond'
+		WHERE name = $1 AND holder = $2`
+	releaseSQL = `UPDATE latchkey_keeper_state SET holder = '' WHERE name = $1 AND holder = $2`
+)
+
+// unprepared has pgx send each statement with its arguments at once, so that
+// nothing of it stays in a connection that the next statement may not get.
+const unprepared = pgx.QueryExecModeExec
+
+// makeTable makes the table if it is missing. It asks first, because that needs no
+// right to make one. Two that make it at once can fail, though it is there then.
+func makeTable(ctx context.Context, pool *pgxpool.Pool) error {
+	var err error
+	for range 3 {
+		if _, err = pool.Exec(ctx, `SELECT 1 FROM latchkey_keeper_state WHERE false`, unprepared); !is(err, "42P01") {
+			return err
+		}
+		if _, err = pool.Exec(ctx, Table, unprepared); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// is reports whether the database answered one of these codes.
+func is(err error, codes ...string) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && slices.Contains(codes, answer.Code)
+}
+
+// row is a sharedstate.Store.
+type row struct {
+	pool *pgxpool.Pool
+	name string
+}
+
+func (r row) Load(ctx context.Context) (found sharedstate.Row, err error) {
+	var used *time.Time
+	err = r.pool.QueryRow(ctx, loadSQL, unprepared, r.name).Scan(&found.Sealed, &used)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return sharedstate.Row{}, nil
+	}
+	if used != nil {
+		found.LastUse = *used
+	}
+	return found, err
+}
+
+func (r row) Touch(ctx context.Context, at time.Time) error {
+	_, err := r.pool.Exec(ctx, touchSQL, unprepared, r.name, at)
+	return err
+}
+
+// Take looks without writing as long as the lease is held.
+func (r row) Take(ctx context.Context, holder string, ttl time.Duration) (epoch int64, err error) {
+	for _, sql := range []string{takeSQL, beginSQL} {
+		err = r.pool.QueryRow(ctx, sql, unprepared, r.name, holder, ttl.Milliseconds()).Scan(&epoch)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			break
+		}
+		err = nil
+	}
+	if is(err, "40001", "40P01") { // another was faster, says a database that is serializable by default
+		return 0, nil
+	}
+	return epoch, err
+}
+
+func (r row) Save(ctx context.Context, claim sharedstate.Claim, sealed []byte, ttl time.Duration) (bool, error) {
+	tag, err := r.pool.Exec(ctx, saveSQL, unprepared, r.name, claim.Holder, claim.Epoch, sealed, ttl.Milliseconds())
+	return tag.RowsAffected() == 1, err
+}
+
+func (r row) Extend(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
+	if ttl == 0 {
+		tag, err := r.pool.Exec(ctx, releaseSQL, unprepared, r.name, holder)
+		return tag.RowsAffected() == 1, err
+	}
+	tag, err := r.pool.Exec(ctx, extendSQL, unprepared, r.name, holder, ttl.Milliseconds())
+	return tag.RowsAffected() == 1, err
+}
