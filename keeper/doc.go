@@ -72,6 +72,13 @@
 // [MemoryState] all of that ends with the program: something that restarts it
 // again and again can lock the account.
 //
+// The programs of many hosts share theirs in a database: packages keeper/pgstate
+// (PostgreSQL) and keeper/redisstate. One that dies at its login is outlived in 15
+// seconds. The credential may come from a store of each host's own that lags behind
+// the others', for a password that a rotation has replaced is never tried; but where
+// passwords are rotated, one store should be the source of them all. Package
+// keeper/statetest proves a State of your own.
+//
 // # Watching
 //
 // [Keeper.Status] is for people, [Keeper.Stats] for a Prometheus counter, and

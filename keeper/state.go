@@ -10,8 +10,9 @@ import (
 
 // State is where keepers that log in as one upstream user share one session and
 // one guard: the goroutines of a program through a [MemoryState], the processes
-// of a host and their restarts through a [FileState]. What is saved is opaque to
-// it.
+// of a host and their restarts through a [FileState], the programs of many hosts
+// through packages keeper/pgstate and keeper/redisstate. What is saved is opaque
+// to it.
 //
 // All methods are safe for concurrent use. An error means that nothing is known
 // to have happened; a keeper then does not log in.
