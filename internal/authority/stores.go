@@ -19,6 +19,18 @@ type Stores struct {
 	Sessions   SessionStore
 	SessionLog SessionLog
 	Audit      AuditStore
+	// Turns is set where several Authorities share the stores; nil: this one is
+	// alone.
+	Turns Turns
+}
+
+// Turns has one of the Authorities that share stores do what need be done only
+// once.
+type Turns interface {
+	// TakeTurn answers whether it is the caller's turn to do what name says, and
+	// for how long it stays so: nobody else is told yes within hold. Who has it may
+	// take it again. It passes on when hold is over.
+	TakeTurn(ctx context.Context, name string, hold time.Duration) (bool, error)
 }
 
 // UserStore keeps users under their names, compared byte by byte.

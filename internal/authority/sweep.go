@@ -3,18 +3,38 @@ package authority
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // sweepBatch is how many sessions one step of a sweep takes, so that a sweep
 // never holds up the store for long.
 const sweepBatch = 500
 
+// sweepHold is how long a sweep stays with the replica that has begun with it,
+// after its last sign of life: longer than a batch takes, and not much longer than
+// the time between two sweeps.
+const sweepHold = 15 * time.Second
+
+// mySweep reports whether this Authority is the one that sweeps. It is asked
+// before each batch.
+func (a *Authority) mySweep(ctx context.Context) (bool, error) {
+	if a.stores.Turns == nil {
+		return true, nil
+	}
+	mine, err := a.stores.Turns.TakeTurn(ctx, "sweep", sweepHold)
+	return mine, unavailable(err)
+}
+
 // Sweep does what is due: it ends sessions of password changes that were
 // interrupted, marks expired sessions as ended, forgets those that ended longer
 // ago than Policy.KeepEnded, and forgets the answers of resets that can no longer
 // be repeated. Call it every few seconds; nothing is wrong while it has not run,
-// for expired means gone at the moment of reading.
+// for expired means gone at the moment of reading. Of several Authorities with the
+// same stores one does it at a time.
 func (a *Authority) Sweep(ctx context.Context) error {
+	if mine, err := a.mySweep(ctx); !mine || err != nil {
+		return err
+	}
 	return errors.Join(a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx), a.trimAudit(ctx))
 }
 
@@ -65,8 +85,8 @@ func (a *Authority) sweepExpired(ctx context.Context) error {
 			events[i] = Event{At: a.now(), Kind: EventExpired, User: session.User, SessionID: session.Key.ID(), Client: session.Client}
 		}
 		a.recordEvents(ctx, events...)
-		if len(swept) < sweepBatch {
-			return nil
+		if mine, err := a.mySweep(ctx); len(swept) < sweepBatch || !mine || err != nil {
+			return err
 		}
 	}
 	return nil
@@ -78,8 +98,8 @@ func (a *Authority) purgeEnded(ctx context.Context) error {
 		if err != nil {
 			return unavailable(err)
 		}
-		if n < sweepBatch {
-			return nil
+		if mine, err := a.mySweep(ctx); n < sweepBatch || !mine || err != nil {
+			return err
 		}
 	}
 	return nil

@@ -16,11 +16,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/enginetest"
 	"github.com/latchkey/latchkey/internal/sqlstore"
 	"github.com/latchkey/latchkey/internal/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, enginetest.Leaks()...) }
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 

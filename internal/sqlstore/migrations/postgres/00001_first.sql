@@ -105,15 +105,16 @@ CREATE TABLE revisions (
     name  TEXT   NOT NULL PRIMARY KEY,
     value BIGINT NOT NULL
 );
-INSERT INTO revisions (name, value) VALUES ('clients', 0), ('cache', 0);
+INSERT INTO revisions (name, value) VALUES ('clients', 0);
 
--- The histories of caches that were known when the cache's revision was last
--- raised: see postgrescache.go.
-CREATE TABLE cache_histories (
-    history  TEXT   NOT NULL PRIMARY KEY,
+-- The cache that replicas share: only what was written to it under this revision
+-- counts, as long as it is the cache with this history. See postgrescache.go.
+CREATE TABLE caches (
+    name     TEXT   NOT NULL PRIMARY KEY,
     revision BIGINT NOT NULL,
-    seen_at  BIGINT NOT NULL
+    history  TEXT   NOT NULL
 );
+INSERT INTO caches (name, revision, history) VALUES ('sessions', 1, '');
 
 -- What one replica does at a time.
 CREATE TABLE turns (

@@ -1,0 +1,261 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/latchkey/latchkey/internal/authority"
+)
+
+// PostgresOptions say which database to open.
+type PostgresOptions struct {
+	// URL is postgres://user:password@host:port/database, with the parameters of
+	// libpq and of pgxpool. pool_max_conns is 20 unless it says otherwise.
+	URL string
+	// IdleTimeout is that of sessions. A twentieth of it, and a minute at most, is
+	// how far ahead of a session's last use the table is written, and so how much
+	// longer than the idle timeout a session may live that is used more often.
+	IdleTimeout time.Duration
+	// Now is this machine's clock; nil: time.Now. It only has to run steadily: what
+	// time it is says the database.
+	Now func() time.Time
+	Log *slog.Logger // nil: slog.Default()
+}
+
+// Postgres is an open database that any number of processes share, each of which
+// may end at any moment. Nothing that decides is kept in memory, but for API
+// clients (postgresclients.go). It works behind a connection pooler that gives
+// each transaction another connection. It is safe for concurrent use.
+type Postgres struct {
+	tables
+
+	pool    *pgxpool.Pool
+	name    string   // of the database, without secrets
+	holder  [16]byte // this process, among the replicas
+	id      string   // of the database, among others with the same cache
+	ahead   time.Duration
+	clock   *serverClock
+	clients *clientCache
+	lookups gather[authority.SessionKey, found]
+	slides  gather[slide, bool]
+	trail   gather[[]authority.Event, struct{}]
+	log     *slog.Logger
+	end     context.CancelFunc
+	tasks   sync.WaitGroup
+}
+
+var (
+	_ authority.UserStore    = (*Postgres)(nil)
+	_ authority.StrikeStore  = (*Postgres)(nil)
+	_ authority.ClientStore  = (*Postgres)(nil)
+	_ authority.SessionStore = (*Postgres)(nil)
+	_ authority.SessionLog   = (*Postgres)(nil)
+	_ authority.AuditStore   = (*Postgres)(nil)
+	_ authority.Turns        = (*Postgres)(nil)
+)
+
+const (
+	maxConnections = 20
+	connectTimeout = 5 * time.Second
+	migrateTimeout = 2 * time.Minute
+	// Reads and writes that the database does not answer in time count as not
+	// answered. A caller who is still there is told to come back.
+	readTimeout  = 5 * time.Second
+	writeTimeout = 10 * time.Second
+	// maxAhead bounds how far ahead a last use is written; aheadOfIdle is its part
+	// of the idle timeout.
+	maxAhead    = time.Minute
+	aheadOfIdle = 20
+	lookupBatch = 256
+	lookupConns = 3
+	slideConns  = 2
+	trailBatch  = 100
+)
+
+// IsPostgresURL reports whether text names a database for OpenPostgres.
+func IsPostgresURL(text string) bool {
+	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
+}
+
+// OpenPostgres connects to a database and brings its schema up to date, which one
+// process does at a time. Processes of the version before may go on using it.
+func OpenPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
+	db := &Postgres{log: options.Log, name: nameOf(options.URL)}
+	if db.log == nil {
+		db.log = slog.Default()
+	}
+	if options.IdleTimeout <= 0 {
+		options.IdleTimeout = 20 * time.Minute
+	}
+	_, _ = rand.Read(db.holder[:])
+	db.engine = db
+	db.ahead = min(maxAhead, options.IdleTimeout/aheadOfIdle)
+	db.clock = newServerClock(options.Now)
+	db.clients = &clientCache{}
+	if err := db.connect(ctx, options.URL); err != nil {
+		db.release()
+		return nil, err
+	}
+	ctx, db.end = context.WithCancel(context.Background())
+	db.tasks.Go(func() { db.clock.follow(ctx, db.askTime) })
+	db.lookups = gather[authority.SessionKey, found]{limit: lookupBatch, timeout: readTimeout, run: db.findSessions}
+	db.lookups.start(lookupConns)
+	db.slides = gather[slide, bool]{limit: slideBatch, timeout: writeTimeout, run: db.writeLastUses}
+	db.slides.start(slideConns)
+	db.trail = gather[[]authority.Event, struct{}]{limit: trailBatch, timeout: writeTimeout, run: db.appendGathered}
+	db.trail.start(1)
+	return db, nil
+}
+
+func (db *Postgres) connect(ctx context.Context, address string) error {
+	config, err := pgxpool.ParseConfig(address)
+	if err != nil {
+		return fmt.Errorf("the database URL cannot be read: %s; write it like postgres://latchkey@db.example:5432/latchkey", plainly(err))
+	}
+	if !strings.Contains(address, "pool_max_conns") {
+		config.MaxConns = maxConnections
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if !strings.Contains(address, "default_query_exec_mode") {
+		// A pooler between transactions does not keep prepared statements. Sessions
+		// are looked up many at a time, so that parsing costs little.
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "latchkey"
+	}
+	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return db.cannot("reached", err)
+	}
+	if err := db.Ready(ctx); err != nil {
+		return db.cannot("reached", err)
+	}
+	if err := db.migrate(ctx); err != nil {
+		return err
+	}
+	if err := db.clock.sync(ctx, db.askTime); err != nil {
+		return db.cannot("asked for the time", err)
+	}
+	if err := db.refreshClients(ctx); err != nil {
+		return db.cannot("read", err)
+	}
+	id, err := db.agree(ctx, "id", db.holder[:8])
+	if err != nil {
+		return db.cannot("written", err)
+	}
+	db.id = hex.EncodeToString(id)
+	return nil
+}
+
+// migrate makes the schema what this version knows, under a lock in a table: a
+// lock of the session would not survive a pooler.
+func (db *Postgres) migrate(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, migrateTimeout)
+	defer cancel()
+	files, err := fs.Sub(migrations, "migrations/postgres")
+	if err != nil {
+		return err
+	}
+	locker, err := lock.NewPostgresTableLocker(
+		lock.WithTableName("schema_lock"), lock.WithTableLockTimeout(250*time.Millisecond, 400), lock.WithTableLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return err
+	}
+	conn := stdlib.OpenDBFromPool(db.pool)
+	defer func() { _ = conn.Close() }() // the pool stays
+	provider, err := goose.NewProvider(goose.DialectPostgres, conn, files,
+		goose.WithLogger(goose.NopLogger()), goose.WithTableName("schema_version"), goose.WithLocker(locker))
+	if err != nil {
+		return db.cannot("opened", err)
+	}
+	have, want, err := provider.GetVersions(ctx)
+	if err != nil {
+		return db.cannot("opened", err)
+	}
+	if have < want {
+		if _, err := provider.Up(ctx); err != nil {
+			return db.cannot("brought up to date", err)
+		}
+		return nil
+	}
+	if have > want {
+		return fmt.Errorf("%s: %w (schema %d, this one knows %d): start the newer latchkey, or restore a backup", db.name, ErrNewerSchema, have, want)
+	}
+	return nil
+}
+
+// cannot says what could not be done to the database. Nothing was changed.
+func (db *Postgres) cannot(what string, err error) error {
+	return fmt.Errorf("the database %s could not be %s: %s; check that it is there, and that this user may use it", db.name, what, plainly(err))
+}
+
+// plainly is an error of the driver on one line, and without the password.
+func plainly(err error) string {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return refused.Message
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
+
+// nameOf is a database's URL without what is secret in it.
+func nameOf(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return "postgres://…"
+	}
+	return parsed.Scheme + "://" + parsed.Host + parsed.Path
+}
+
+// Name is the database's URL without user, password and parameters.
+func (db *Postgres) Name() string { return db.name }
+
+// Pool is what the database is reached by. It ends with Close.
+func (db *Postgres) Pool() *pgxpool.Pool { return db.pool }
+
+// Stores returns the database as the stores of an authority.
+func (db *Postgres) Stores() authority.Stores {
+	return authority.Stores{Users: db, Strikes: db, Clients: db, Sessions: db, SessionLog: db, Audit: db, Turns: db}
+}
+
+// Ready tells whether the database answers.
+func (db *Postgres) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return db.pool.Ping(ctx)
+}
+
+// Close gives the connections back. Nothing waits to be written.
+func (db *Postgres) Close(context.Context) error {
+	db.end()
+	db.lookups.stop()
+	db.slides.stop()
+	db.trail.stop()
+	db.tasks.Wait()
+	db.release()
+	return nil
+}
+
+func (db *Postgres) release() {
+	if db.pool != nil {
+		db.pool.Close()
+	}
+}

@@ -1,0 +1,135 @@
+package sqlstore
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+)
+
+// Lease is how long what was read of the database may be relied on without asking
+// again. Who changes what others keep a copy of waits for so long before saying
+// that it is done: from then on nobody relies on what was.
+const Lease = 100 * time.Millisecond
+
+// clientCache is every API client, as of a moment.
+type clientCache struct {
+	refreshing sync.Mutex // held by the one who asks the database
+	behind     atomic.Bool
+	now        atomic.Pointer[clientsAt]
+}
+
+type clientsAt struct {
+	asked    time.Time // when the database was asked; all that was told before is in it
+	revision int64
+	all      map[authority.ClientID]authority.Client
+}
+
+func (c *clientsAt) age() time.Duration { return time.Since(c.asked) }
+
+// Client implements authority.ClientStore.
+func (db *Postgres) Client(ctx context.Context, id authority.ClientID) (authority.Client, error) {
+	at := db.clients.now.Load()
+	switch age := at.age(); {
+	case age > Lease:
+		if err := db.refreshClients(ctx); err != nil {
+			return authority.Client{}, err
+		}
+		at = db.clients.now.Load()
+	case age > Lease/2 && db.clients.behind.CompareAndSwap(false, true):
+		db.tasks.Go(func() {
+			defer db.clients.behind.Store(false)
+			_ = db.refreshClients(context.Background()) // who needs it and has none will say so
+		})
+	}
+	client, ok := at.all[id]
+	if !ok {
+		return authority.Client{}, authority.ErrNotFound
+	}
+	return client, nil
+}
+
+// refreshClients has the clients as they are now, or later.
+func (db *Postgres) refreshClients(ctx context.Context) error {
+	called := time.Now()
+	db.clients.refreshing.Lock()
+	defer db.clients.refreshing.Unlock()
+	at := db.clients.now.Load()
+	if at != nil && !at.asked.Before(called) {
+		return nil // somebody else has asked meanwhile
+	}
+	next := &clientsAt{asked: time.Now()}
+	revision, err := db.revision(ctx, "clients")
+	if err != nil {
+		return err
+	}
+	if next.revision = revision; at != nil && at.revision == revision {
+		next.all = at.all
+	} else if next.all, err = db.allClients(ctx); err != nil {
+		return err
+	}
+	db.clients.now.Store(next)
+	return nil
+}
+
+func (db *Postgres) revision(ctx context.Context, name string) (value int64, err error) {
+	err = db.query(ctx, func(r row) error { return r.Scan(&value) }, `SELECT value FROM revisions WHERE name = ?`, name)
+	return value, err
+}
+
+// Clients implements authority.ClientStore.
+func (db *Postgres) Clients(ctx context.Context) ([]authority.Client, error) {
+	all, err := db.allClients(ctx)
+	return slices.SortedFunc(maps.Values(all), func(a, b authority.Client) int { return strings.Compare(a.Key, b.Key) }), err
+}
+
+// CreateClient implements authority.ClientStore.
+func (db *Postgres) CreateClient(ctx context.Context, client authority.Client) error {
+	return db.writeClients(ctx, func(t tx) error { return insertClient(t, client) })
+}
+
+// UpdateClient implements authority.ClientStore.
+func (db *Postgres) UpdateClient(ctx context.Context, id authority.ClientID, change func(*authority.Client) error) (authority.Client, error) {
+	var client authority.Client
+	err := db.writeClients(ctx, func(t tx) (err error) {
+		client, err = changeClient(t, id, change)
+		return err
+	})
+	if err != nil {
+		return authority.Client{}, err
+	}
+	return client, nil
+}
+
+// writeClients makes a change, and returns when every replica knows of it. When
+// ctx ends meanwhile, it is made all the same.
+func (db *Postgres) writeClients(ctx context.Context, change func(tx) error) error {
+	err := db.write(ctx, func(t tx) error {
+		if err := change(t); err != nil {
+			return err
+		}
+		_, err := t.exec(`UPDATE revisions SET value = value + 1 WHERE name = 'clients'`)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return waitLease(ctx)
+}
+
+// waitLease returns when nobody relies any more on what was read before.
+func waitLease(ctx context.Context) error {
+	over := time.NewTimer(Lease)
+	defer over.Stop()
+	select {
+	case <-over.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

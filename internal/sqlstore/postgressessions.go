@@ -1,0 +1,267 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+)
+
+// The last use of a session is written when it is first used after a while, and
+// ahead of time when it is used often: then it is covered for some time, without
+// another write, whichever replica it is used on and whatever becomes of that. So
+// a session that is used now and then expires to the microsecond, and one that is
+// used often up to Postgres.ahead late, never early.
+//
+// Once a session was found expired, its last use is stored as a negative number:
+// it stays dead, also for a replica whose clock is a little behind, until a sweep
+// takes it.
+
+// found is a row of the table, if there is one that has not ended.
+type found struct {
+	session authority.Session
+	used    int64 // negative: dead
+	ok      bool
+}
+
+// CreateSession implements authority.SessionStore.
+func (db *Postgres) CreateSession(ctx context.Context, session authority.Session) error {
+	n, err := db.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, '', '') ON CONFLICT DO NOTHING`,
+		session.Key[:], session.User, session.PasswordVersion, session.Client, session.Address,
+		micros(session.CreatedAt), micros(session.LastUsedAt), micros(session.ExpiresAt))
+	return wanted(n, err, authority.ErrExists)
+}
+
+// UseSession implements authority.SessionStore. What it answers is true at a
+// moment between its call and its return.
+func (db *Postgres) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
+	session, _, err := db.CoverSession(ctx, key, now, idle)
+	return session, err
+}
+
+// errUnsettled answers a check that was overtaken again and again.
+var errUnsettled = errors.New("the session changes too fast")
+
+// CoverSession is UseSession, and answers until when no use needs to be written.
+func (db *Postgres) CoverSession(
+	ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration,
+) (session authority.Session, covered time.Time, err error) {
+	us, wait := now.UnixMicro(), idle.Microseconds()
+	for range maxTries {
+		row, err := db.lookups.ask(ctx, key)
+		if err != nil {
+			return session, covered, err
+		}
+		switch {
+		case !row.ok || row.used < 0:
+			return session, covered, authority.ErrNotFound
+		case us-row.used >= wait || !row.session.ExpiresAt.IsZero() && !now.Before(row.session.ExpiresAt):
+			dead, err := db.bury(ctx, key, row.used)
+			if err != nil {
+				return session, covered, err
+			}
+			if dead {
+				return session, covered, authority.ErrNotFound
+			}
+			continue // somebody used it just before
+		case us > row.used:
+			to := us
+			if us-row.used < db.ahead.Microseconds() {
+				to += db.ahead.Microseconds()
+			}
+			written, err := db.slides.ask(ctx, slide{key, to})
+			if err != nil {
+				return session, covered, err
+			}
+			if !written {
+				continue // it has ended, or somebody else wrote a later use
+			}
+			row.used = to
+		}
+		row.session.LastUsedAt = moment(us)
+		return row.session, moment(row.used), nil
+	}
+	return session, covered, errUnsettled
+}
+
+// bury marks a session as dead, if its last use is still that.
+func (db *Postgres) bury(ctx context.Context, key authority.SessionKey, used int64) (bool, error) {
+	n, err := db.exec(ctx, `UPDATE sessions SET last_used = -last_used WHERE session_key = ? AND ended_at = 0 AND last_used = ?`, key[:], used)
+	return n > 0, err
+}
+
+// findSessions looks up many keys at once.
+func (db *Postgres) findSessions(ctx context.Context, keys []authority.SessionKey) ([]found, error) {
+	list := make([][]byte, len(keys))
+	for i := range keys {
+		list[i] = keys[i][:]
+	}
+	rows := make(map[authority.SessionKey]found, len(keys))
+	err := db.query(ctx, func(r row) error {
+		session, err := scanSession(r)
+		used := micros(session.LastUsedAt)
+		rows[session.Key] = found{session, used, true}
+		return err
+	}, `SELECT `+sessionColumns+` FROM sessions WHERE session_key = ANY(?) AND ended_at = 0`, list)
+	answers := make([]found, len(keys))
+	for i, key := range keys {
+		answers[i] = rows[key]
+	}
+	return answers, err
+}
+
+// writeLastUses writes many last uses at once, and tells of each whether it was
+// later than what was there, and the session alive.
+func (db *Postgres) writeLastUses(ctx context.Context, slides []slide) ([]bool, error) {
+	latest := make(map[authority.SessionKey]int64, len(slides))
+	for _, s := range slides {
+		latest[s.key] = max(latest[s.key], s.written)
+	}
+	keys, used := make([][]byte, 0, len(latest)), make([]int64, 0, len(latest))
+	for key, at := range latest {
+		keys, used = append(keys, key[:]), append(used, at)
+	}
+	written := make(map[authority.SessionKey]bool, len(latest))
+	// The rows are locked in one order everywhere, so that two of these wait for
+	// one another and do not block each other.
+	err := db.query(ctx, func(r row) error {
+		var key []byte
+		err := r.Scan(&key)
+		written[authority.SessionKey(key)] = true
+		return err
+	}, `WITH due AS (SELECT session_key FROM sessions WHERE session_key = ANY(?) AND ended_at = 0 AND last_used >= 0 ORDER BY session_key FOR UPDATE)
+		UPDATE sessions SET last_used = new.used FROM unnest(?::BYTEA[], ?::BIGINT[]) AS new (session_key, used)
+		WHERE sessions.session_key = new.session_key AND sessions.session_key IN (SELECT session_key FROM due)
+		AND sessions.ended_at = 0 AND sessions.last_used >= 0 AND sessions.last_used < new.used RETURNING sessions.session_key`, keys, keys, used)
+	answers := make([]bool, len(slides))
+	for i, s := range slides {
+		answers[i] = written[s.key]
+	}
+	return answers, err
+}
+
+// alive is the last use of a session, dead or not.
+func alive(session authority.Session) authority.Session {
+	if us := micros(session.LastUsedAt); us < 0 {
+		session.LastUsedAt = moment(-us)
+	}
+	return session
+}
+
+// EndSession implements authority.SessionStore.
+func (db *Postgres) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
+	session, ended := authority.Session{}, false
+	err := db.query(ctx, func(r row) (err error) {
+		session, err = scanSession(r)
+		ended = true
+		return err
+	}, `UPDATE sessions SET ended_at = ?, ended_reason = ?, ended_by = ? WHERE session_key = ? AND ended_at = 0 RETURNING `+sessionColumns,
+		micros(end.At), string(end.Reason), end.By, key[:])
+	if err == nil && !ended {
+		err = authority.ErrNotFound
+	}
+	if err != nil {
+		return authority.Session{}, err
+	}
+	session.End = authority.End{}
+	return alive(session), nil
+}
+
+// EndUserSessions implements authority.SessionStore.
+func (db *Postgres) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+	keys, err := db.EndSessionsOf(ctx, user, version, keep, end)
+	return len(keys), err
+}
+
+// EndSessionsOf is EndUserSessions, and answers which it ended.
+func (db *Postgres) EndSessionsOf(
+	ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End,
+) (ended []authority.SessionKey, err error) {
+	err = db.write(ctx, func(t tx) error {
+		ended = nil
+		err := t.locked(func(r row) error {
+			var key []byte
+			err := r.Scan(&key)
+			ended = append(ended, authority.SessionKey(key))
+			return err
+		}, `SELECT session_key FROM sessions WHERE user_name = ? AND ended_at = 0 AND password_version < ? AND session_key <> ? ORDER BY session_key`,
+			user, version, keep[:])
+		if err != nil {
+			return err
+		}
+		return endAll(t, ended, end)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ended, nil
+}
+
+// endAll ends sessions that are locked.
+func endAll(t tx, keys []authority.SessionKey, end authority.End) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	list := make([][]byte, len(keys))
+	for i := range keys {
+		list[i] = keys[i][:]
+	}
+	_, err := t.exec(`UPDATE sessions SET ended_at = ?, ended_reason = ?, ended_by = ? WHERE session_key = ANY(?) AND ended_at = 0`,
+		micros(end.At), string(end.Reason), end.By, list)
+	return err
+}
+
+// Sessions implements authority.SessionLog.
+func (db *Postgres) Sessions(ctx context.Context, query authority.SessionQuery) ([]authority.Session, error) {
+	sessions, err := db.listSessions(ctx, query)
+	for i := range sessions {
+		sessions[i] = alive(sessions[i])
+	}
+	return sessions, err
+}
+
+// SweepSessions implements authority.SessionLog.
+func (db *Postgres) SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session, error) {
+	end := authority.End{At: now, Reason: authority.ReasonExpired}
+	var swept []authority.Session
+	err := db.write(ctx, func(t tx) error {
+		swept = nil
+		for _, due := range []struct {
+			where string
+			until int64
+		}{
+			{`last_used <= ? ORDER BY last_used`, now.Add(-idle).UnixMicro()},
+			{`expires_at > 0 AND expires_at <= ? ORDER BY expires_at`, now.UnixMicro()},
+		} {
+			// What another transaction holds is in use, or being ended.
+			err := t.query(func(r row) error {
+				session, err := scanSession(r)
+				if session.End = end; !slices.ContainsFunc(swept, func(s authority.Session) bool { return s.Key == session.Key }) {
+					swept = append(swept, alive(session))
+				}
+				return err
+			}, `SELECT `+sessionColumns+` FROM sessions WHERE ended_at = 0 AND `+due.where+` LIMIT ? FOR UPDATE SKIP LOCKED`, due.until, limit-len(swept))
+			if err != nil {
+				return err
+			}
+		}
+		keys := make([]authority.SessionKey, len(swept))
+		for i, session := range swept {
+			keys[i] = session.Key
+		}
+		return endAll(t, keys, end)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return swept, nil
+}
+
+// PurgeSessions implements authority.SessionLog.
+func (db *Postgres) PurgeSessions(ctx context.Context, before time.Time, limit int) (int, error) {
+	n, err := db.exec(ctx, `DELETE FROM sessions WHERE session_key IN
+		(SELECT session_key FROM sessions WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT ?)`, micros(before), limit)
+	return int(n), err
+}

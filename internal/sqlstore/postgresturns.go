@@ -1,0 +1,67 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
+)
+
+// TakeTurn implements authority.Turns. Whose turn it is says the database, by its
+// own clock.
+func (db *Postgres) TakeTurn(ctx context.Context, name string, hold time.Duration) (bool, error) {
+	n, err := db.exec(ctx, `INSERT INTO turns (name, holder, expires_at) VALUES (?, ?, `+nowMicros+` + ?)
+		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+		WHERE turns.holder = excluded.holder OR turns.expires_at <= `+nowMicros,
+		name, db.holder[:], hold.Microseconds())
+	return n > 0, err
+}
+
+// nowMicros is the database's time.
+const nowMicros = `(extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT`
+
+// AppendAudit implements authority.AuditStore. The trail has one end, which is
+// locked while it is written; so what this replica has to add is gathered.
+func (db *Postgres) AppendAudit(ctx context.Context, events ...authority.Event) error {
+	_, err := db.trail.ask(ctx, events)
+	return err
+}
+
+func (db *Postgres) appendGathered(ctx context.Context, all [][]authority.Event) ([]struct{}, error) {
+	var events []authority.Event
+	for _, some := range all {
+		events = append(events, some...)
+	}
+	return make([]struct{}, len(all)), db.tables.AppendAudit(ctx, events...)
+}
+
+// ErrOtherKey: replicas were given different keys.
+var ErrOtherKey = errors.New("the server key is not the one that the other replicas have")
+
+// AgreeOnKey has all replicas use one server key: the first one sets it. What is
+// stored tells nothing about it.
+func (db *Postgres) AgreeOnKey(ctx context.Context, key []byte) error {
+	mine := sha256.Sum256(append([]byte("latchkey server key\x00"), key...))
+	agreed, err := db.agree(ctx, "server-key", mine[:])
+	if err != nil {
+		return db.cannot("asked for the server key", err)
+	}
+	if subtle.ConstantTimeCompare(mine[:], agreed) != 1 {
+		return ErrOtherKey
+	}
+	return nil
+}
+
+// agree answers what all replicas have under a name: the proposal of the first.
+func (db *Postgres) agree(ctx context.Context, name string, proposal []byte) (agreed []byte, err error) {
+	err = db.write(ctx, func(t tx) error {
+		if _, err := t.exec(`INSERT INTO agreements (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, proposal); err != nil {
+			return err
+		}
+		return t.query(func(r row) error { return r.Scan(&agreed) }, `SELECT value FROM agreements WHERE name = ?`, name)
+	})
+	return agreed, err
+}
