@@ -16,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/sqlstore"
 	"github.com/latchkey/latchkey/internal/wire"
@@ -80,7 +79,7 @@ func (a *app) reachAdmin(ctx context.Context, store *storeFlags) (adminAPI, func
 		if err != nil || api != nil {
 			return api, done, err
 		}
-		if _, err := os.Stat(store.databasePath()); errors.Is(err, fs.ErrNotExist) {
+		if !store.exists() {
 			where, _ := filepath.Abs(store.data)
 			return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was done; start the service there first (latchkey serve), or name its directory with --data", where)
 		}
@@ -120,7 +119,7 @@ func dialAdmin(ctx context.Context, path string) (adminAPI, func() error, error)
 // for this one command, so that there is one way for all commands.
 func (a *app) openAdmin(ctx context.Context, store *storeFlags) (adminAPI, func() error, error) {
 	log := slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	opened, err := store.open(ctx, authority.Config{}, a.Now, log)
+	opened, err := store.administer(ctx, a.Now, log)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -95,6 +95,12 @@ func (a *app) announce(n announcement) {
 		where += ", removed when this stops"
 	}
 	fmt.Fprintf(&b, "\n  data         %s\n", where)
+	if n.shared() {
+		fmt.Fprintf(&b, "  database     %s\n", bareAddress(n.database))
+	}
+	if n.sessions != "" {
+		fmt.Fprintf(&b, "  sessions     %s, copies of those in the database\n", bareAddress(n.sessions))
+	}
 	if n.upstream.url != "" {
 		fmt.Fprintf(&b, "  upstream     %s, as %s\n", n.upstream.host(), printable(n.upstream.user))
 	}

@@ -13,8 +13,9 @@ import (
 // backend is what `serve` puts behind its listeners.
 type backend struct {
 	server.Config
-	seeded bool // the demo's accounts are there to be told about
-	empty  bool // nobody could use the service yet
+	opened *service // nil for a simulation
+	seeded bool     // the demo's accounts are there to be told about
+	empty  bool     // nobody could use the service yet
 	close  func() error
 }
 
@@ -28,7 +29,7 @@ func (a *app) backend(ctx context.Context, f *serveFlags, log *slog.Logger) (*ba
 	if err != nil {
 		return nil, err
 	}
-	b.Authority, b.Ready, b.close = opened.Authority, opened.db.Ready, opened.close
+	b.opened, b.Authority, b.Ready, b.close = opened, opened.Authority, opened.stores.ready, opened.close
 	b.seeded, err = a.seed(ctx, f, opened.Authority)
 	if err == nil {
 		b.empty, err = isEmpty(ctx, opened.Authority)

@@ -9,13 +9,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/sqlstore"
 )
 
 // What is in a data directory.
@@ -42,6 +40,7 @@ const (
 type storeFlags struct {
 	data     string
 	database string
+	sessions string
 	keyFile  string
 	policy   authority.Policy
 }
@@ -49,9 +48,10 @@ type storeFlags struct {
 // addPlaces registers the flags that say where.
 func (s *storeFlags) addPlaces(flags *pflag.FlagSet) {
 	flags.StringVar(&s.data, "data", defaultDataDir, "the `DIR` with the database, the server key and the admin socket")
-	flags.StringVar(&s.database, "database", "", "the database, as `sqlite:PATH` (default: "+databaseFile+" in the data directory)")
+	flags.StringVar(&s.database, "database", "", "the `DATABASE`, as sqlite:PATH or, for several replicas, postgres://… (default: "+databaseFile+" in the data directory)")
+	flags.StringVar(&s.sessions, "sessions", "", "with postgres://: keep copies of sessions in the Redis at this `URL`, redis://… or rediss://…")
 	flags.StringVar(&s.keyFile, "key-file", "", "the `FILE` with the server key, 32 random bytes or more (default: "+keyFile+" in the data directory, made on first start)")
-	settings(flags, "data", "database", "key-file")
+	settings(flags, "data", "database", "sessions", "key-file")
 }
 
 // addPolicy registers the flags that say under which rules.
@@ -70,9 +70,7 @@ func (s *storeFlags) check(source func(string) string, wrong *faults) {
 	if s.data == "" {
 		wrong.add("%s is empty", source("data"))
 	}
-	if path, ok := strings.CutPrefix(s.database, databaseScheme); s.database != "" && (!ok || path == "") {
-		wrong.add("%s %q is no database that this version knows; write it like sqlite:/var/lib/latchkey/latchkey.db", source("database"), s.database)
-	}
+	s.checkStores(source, wrong)
 	if s.policy.IdleTimeout < time.Second {
 		wrong.add("%s %v is below one second", source("idle-timeout"), s.policy.IdleTimeout)
 	}
@@ -87,39 +85,38 @@ func (s *storeFlags) check(source func(string) string, wrong *faults) {
 	}
 }
 
-func (s *storeFlags) databasePath() string {
-	if s.database != "" {
-		return strings.TrimPrefix(s.database, databaseScheme)
-	}
-	return filepath.Join(s.data, databaseFile)
-}
-
 func (s *storeFlags) socketPath() string { return filepath.Join(s.data, socketFile) }
 
 // service is an open database with the rules applied to it.
 type service struct {
 	*authority.Authority
-	db *sqlstore.DB
+	key    []byte
+	stores *openStores
 }
 
-// open makes the data directory where it is missing, takes the database into
-// possession and reads or makes the server key. hash holds the costs of hashing.
+// open makes the data directory where it is missing, opens the stores and reads or
+// makes the server key. hash holds the costs of hashing.
 func (s *storeFlags) open(ctx context.Context, hash authority.Config, now func() time.Time, log *slog.Logger) (*service, error) {
 	if err := makeDataDir(s.data); err != nil {
 		return nil, err
 	}
-	db, err := sqlstore.Open(ctx, sqlstore.Options{
-		Path:       s.databasePath(),
-		SlideAhead: min(maxSlideAhead, s.policy.IdleTimeout/slidesInOneIdle),
-		Log:        log,
-	})
+	stores, err := s.openStores(ctx, now, log)
 	if err != nil {
-		return nil, fail(exitFailed, "%w; nothing was changed", err)
+		return nil, err
 	}
-	opened := &service{db: db}
 	key, err := s.key()
 	if err == nil {
-		hash.Stores, hash.Key, hash.Policy, hash.Now, hash.Log = db.Stores(), key, s.policy, now, log
+		err = stores.agreeOnKey(ctx, key)
+	}
+	return s.govern(stores, key, hash, log, err)
+}
+
+// govern applies the rules to open stores, and closes them if that fails, or if err
+// says that something has.
+func (s *storeFlags) govern(stores *openStores, key []byte, hash authority.Config, log *slog.Logger, err error) (*service, error) {
+	opened := &service{key: key, stores: stores}
+	if err == nil {
+		hash.Stores, hash.Key, hash.Policy, hash.Now, hash.Log = stores.Stores, key, s.policy, stores.now, log
 		opened.Authority, err = authority.New(hash)
 	}
 	if err != nil {
@@ -128,14 +125,11 @@ func (s *storeFlags) open(ctx context.Context, hash authority.Config, now func()
 	return opened, nil
 }
 
-// close writes what is still to be written and gives the database up.
+// close writes what is still to be written and gives the stores up.
 func (s *service) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	if err := s.db.Close(ctx); err != nil {
-		return fail(exitFailed, "the database could not be closed in good order: %w; accounts, locks and ended sessions are safe, live sessions may seem used a few minutes later than they were", err)
-	}
-	return nil
+	return s.stores.close(ctx)
 }
 
 // makeDataDir makes the data directory, for its owner only. One that is there

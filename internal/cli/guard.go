@@ -80,7 +80,7 @@ func (a *app) resetGuard(ctx context.Context, u *upstream, yes bool) (err error)
 	if err := a.confirm(ctx, yes, question); err != nil {
 		return err
 	}
-	k, err := u.offline(a)
+	k, err := u.offline(ctx, a)
 	if err != nil {
 		return err
 	}

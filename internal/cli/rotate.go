@@ -181,7 +181,7 @@ func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) e
 
 // shown reads how things stand. It sends nothing.
 func (u *upstream) shown(ctx context.Context, a *app, user string) (shown shownRotation, err error) {
-	k, err := u.offline(a)
+	k, err := u.offline(ctx, a)
 	if err != nil {
 		return shown, err
 	}

@@ -146,7 +146,7 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	if f.simulate && !f.demo {
 		wrong.add("%s lets everybody who reaches the service break it, so it works with --demo alone; add --demo, or leave it out", from("simulate"))
 	}
-	for _, place := range []string{"data", "database", "key-file"} {
+	for _, place := range []string{"data", "database", "sessions", "key-file"} {
 		if f.simulate && isSet(cmd, place) {
 			wrong.add("%s has no use with --simulate, which keeps everything in memory; leave one of them out", from(place))
 		}
@@ -236,7 +236,7 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 	}
 	defer func() { err = errors.Join(err, behind.close()) }()
 	if f.upstream.url != "" {
-		link, err := a.connect(ctx, f, log)
+		link, err := a.connect(ctx, f, behind.opened, log)
 		if err != nil {
 			return err
 		}

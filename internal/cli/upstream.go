@@ -21,6 +21,7 @@ type upstream struct {
 	credentialFile string
 	identityFile   string // the age key of the credential file
 	stateFile      string
+	shared         sharedDatabase
 }
 
 const upstreamHelp = `
@@ -38,6 +39,7 @@ func (u *upstream) addFlags(a *app, command *cobra.Command) {
 	u.addPlaceFlags(command)
 	flags.StringVar(&u.stateFile, "state-file", "", "the `FILE` with the shared state (default: that of the credential, with .state behind the name)")
 	settings(flags, "state-file")
+	u.shared.addFlags(flags)
 	u.addServiceFlags(a, command)
 	command.Long = command.Short + ".\n" + command.Long + upstreamHelp
 }
@@ -71,7 +73,7 @@ func (u *upstream) store(a *app) (*credential.File, error) {
 }
 
 // online makes the keeper of the upstream. Its caller closes it.
-func (u *upstream) online(ctx context.Context, a *app) (*keeper.Keeper, error) {
+func (u *upstream) online(ctx context.Context, a *app) (*tendedKeeper, error) {
 	u.url = cmp.Or(u.url, wire.ProductionBaseURL)
 	if _, err := u.store(a); err != nil { // better told before the API secret is asked for
 		return nil, err
@@ -80,11 +82,11 @@ func (u *upstream) online(ctx context.Context, a *app) (*keeper.Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	return u.keeper(a, client, a.showStep)
+	return u.keeper(ctx, a, client, a.showStep)
 }
 
 // offline makes a keeper for what sends nothing, and so needs no API key.
-func (u *upstream) offline(a *app) (*keeper.Keeper, error) {
+func (u *upstream) offline(ctx context.Context, a *app) (*tendedKeeper, error) {
 	u.url = cmp.Or(u.url, wire.ProductionBaseURL)
 	client, err := latchkey.NewClient(latchkey.Config{
 		BaseURL: u.url, APIKey: "unused", APISecret: "unused", AllowPlaintext: u.plaintext,
@@ -92,15 +94,17 @@ func (u *upstream) offline(a *app) (*keeper.Keeper, error) {
 	if err != nil {
 		return nil, usage("%s; nothing was done", err)
 	}
-	return u.keeper(a, client, nil)
+	return u.keeper(ctx, a, client, nil)
 }
 
-func (u *upstream) keeper(a *app, client *latchkey.Client, onEvent func(keeper.Event)) (*keeper.Keeper, error) {
+func (u *upstream) keeper(
+	ctx context.Context, a *app, client *latchkey.Client, onEvent func(keeper.Event),
+) (*tendedKeeper, error) {
 	store, err := u.store(a)
 	if err != nil {
 		return nil, err
 	}
-	state, err := keeper.NewFileState(u.statePath())
+	state, done, err := u.state(ctx, a)
 	if err != nil {
 		return nil, fail(exitFailed, "%w", err)
 	}
@@ -108,9 +112,10 @@ func (u *upstream) keeper(a *app, client *latchkey.Client, onEvent func(keeper.E
 		Upstream: client, Credential: store, State: state, OnEvent: onEvent, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
+		done()
 		return nil, fail(exitFailed, "%w", err)
 	}
-	return k, nil
+	return &tendedKeeper{k, done}, nil
 }
 
 func (u *upstream) statePath() string {

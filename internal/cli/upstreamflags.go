@@ -24,6 +24,7 @@ import (
 	"github.com/latchkey/latchkey/internal/gateway"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/keeper"
+	"github.com/latchkey/latchkey/keeper/pgstate"
 )
 
 // The variables that hold secrets of the upstream themselves, for containers.
@@ -102,7 +103,7 @@ type uplink struct {
 }
 
 // connect makes the gateway. It sends nothing.
-func (a *app) connect(ctx context.Context, f *serveFlags, log *slog.Logger) (*uplink, error) {
+func (a *app) connect(ctx context.Context, f *serveFlags, opened *service, log *slog.Logger) (*uplink, error) {
 	u := &f.upstream
 	source, err := u.source(ctx, a)
 	if err != nil {
@@ -134,7 +135,7 @@ func (a *app) connect(ctx context.Context, f *serveFlags, log *slog.Logger) (*up
 	if err != nil {
 		return nil, usage("%s; nothing was started", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	state, err := keeper.NewFileState(u.sharedPath(f.data))
+	state, err := u.sharedState(ctx, f, opened, c.User)
 	if err != nil {
 		return nil, fail(exitFailed, "%w; nothing was started", err)
 	}
@@ -170,6 +171,15 @@ func (u *upstreamFlags) apiSecret(a *app) (secret.Text, error) {
 		return secret.Text(value), nil
 	}
 	return a.readSecretFile(u.secretFile)
+}
+
+// sharedState is what this gateway shares with its other replicas, in their database,
+// or else with programs of this machine, in a file.
+func (u *upstreamFlags) sharedState(ctx context.Context, f *serveFlags, opened *service, user string) (keeper.State, error) {
+	if opened.stores.postgres == nil || u.stateFile != "" {
+		return keeper.NewFileState(u.sharedPath(f.data))
+	}
+	return pgstate.New(ctx, opened.stores.postgres.Pool(), pgstate.Config{Name: stateName(u.url, user), Key: opened.key})
 }
 
 // sharedPath is where the state is: the same place by default as for the commands

@@ -31,7 +31,6 @@ package redisstore
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"log/slog"
 	"sync"
@@ -43,19 +42,33 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-// Record is where sessions are kept for good.
+// Record is where sessions are kept for good, and the name that copies have.
 type Record interface {
+	Sessions
+	Revisions
+}
+
+// Sessions is where sessions are kept for good.
+type Sessions interface {
 	CreateSession(ctx context.Context, session authority.Session) error
 	// CoverSession is authority.SessionStore's UseSession, and answers until when
 	// no use of the session needs to be written.
 	CoverSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, time.Time, error)
-	EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error)
-	// EndSessionsOf is authority.SessionStore's EndUserSessions, and answers which
+	// EndOnRecord is authority.SessionStore's EndSession.
+	EndOnRecord(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error)
+	// EndUserOnRecord is authority.SessionStore's EndUserSessions, and answers which
 	// ones it ended.
-	EndSessionsOf(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) ([]authority.SessionKey, error)
+	EndUserOnRecord(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) ([]authority.SessionKey, error)
+}
+
+// Revisions tell which copies count.
+type Revisions interface {
 	// CacheRevision answers the name that copies have in a cache with this history.
 	// It is another one than before whenever the history is.
 	CacheRevision(ctx context.Context, history string) (string, error)
+	// DropCopies has no copy count that was made before, and returns when every
+	// lease from before is over.
+	DropCopies(ctx context.Context) error
 }
 
 // Options say which Redis to use.
@@ -179,7 +192,7 @@ func (s *Store) UseSession(ctx context.Context, key authority.SessionKey, now ti
 
 // EndSession implements authority.SessionStore.
 func (s *Store) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
-	session, err := s.record.EndSession(ctx, key, end)
+	session, err := s.record.EndOnRecord(ctx, key, end)
 	if err == nil {
 		err = s.tell(ctx, key)
 	}
@@ -191,7 +204,7 @@ func (s *Store) EndSession(ctx context.Context, key authority.SessionKey, end au
 
 // EndUserSessions implements authority.SessionStore.
 func (s *Store) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
-	keys, err := s.record.EndSessionsOf(ctx, user, version, keep, end)
+	keys, err := s.record.EndUserOnRecord(ctx, user, version, keep, end)
 	if err == nil && len(keys) > 0 {
 		err = s.tell(ctx, keys...)
 	}
@@ -227,15 +240,5 @@ func (s *Store) tell(ctx context.Context, keys ...authority.SessionKey) error {
 			return nil
 		}
 	}
-	if _, err := s.record.CacheRevision(ctx, "unreachable "+rand.Text()); err != nil {
-		return err
-	}
-	over := time.NewTimer(leaseTime)
-	defer over.Stop()
-	select {
-	case <-over.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.record.DropCopies(ctx)
 }

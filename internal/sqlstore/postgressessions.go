@@ -152,6 +152,18 @@ func alive(session authority.Session) authority.Session {
 
 // EndSession implements authority.SessionStore.
 func (db *Postgres) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
+	session, err := db.EndOnRecord(ctx, key, end)
+	if err == nil {
+		err = db.DropCopies(ctx)
+	}
+	if err != nil {
+		return authority.Session{}, err
+	}
+	return session, nil
+}
+
+// EndOnRecord is EndSession for who sees to the copies that replicas may have.
+func (db *Postgres) EndOnRecord(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
 	session, ended := authority.Session{}, false
 	err := db.query(ctx, func(r row) (err error) {
 		session, err = scanSession(r)
@@ -171,12 +183,19 @@ func (db *Postgres) EndSession(ctx context.Context, key authority.SessionKey, en
 
 // EndUserSessions implements authority.SessionStore.
 func (db *Postgres) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
-	keys, err := db.EndSessionsOf(ctx, user, version, keep, end)
-	return len(keys), err
+	keys, err := db.EndUserOnRecord(ctx, user, version, keep, end)
+	if err == nil && len(keys) > 0 {
+		err = db.DropCopies(ctx)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(keys), nil
 }
 
-// EndSessionsOf is EndUserSessions, and answers which it ended.
-func (db *Postgres) EndSessionsOf(
+// EndUserOnRecord is EndUserSessions for who sees to the copies that replicas may
+// have. It answers which sessions it ended.
+func (db *Postgres) EndUserOnRecord(
 	ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End,
 ) (ended []authority.SessionKey, err error) {
 	err = db.write(ctx, func(t tx) error {
