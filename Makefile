@@ -25,6 +25,7 @@ test: ## install what tests need if that may be, and run them all, with the race
 	@sh scripts/packages.sh
 	$(GO) vet ./...
 	$(GO) test -race -timeout 10m ./...
+	GO='$(GO)' sh scripts/engines.sh
 
 .PHONY: soak
 soak: ## run the crash, stress and property tests at full length (many minutes)

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/authority"
@@ -247,7 +246,7 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 				log.Warn("the upstream's session could not be put away in time", "error", err)
 			}
 		}()
-		behind.Forward, behind.Collectors = link.handler, []prometheus.Collector{gateway.Metrics(link.keeper)}
+		behind.Forward, behind.Collectors = link.handler, append(behind.Collectors, gateway.Metrics(link.keeper))
 		f.upstream.user = link.user
 	}
 	api, err := f.listenAPI(ctx)

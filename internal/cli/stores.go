@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/redisstore"
 	"github.com/latchkey/latchkey/internal/sqlstore"
@@ -24,6 +26,7 @@ type openStores struct {
 	ready    func(context.Context) error
 	close    func(context.Context) error
 	postgres *sqlstore.Postgres // nil for the embedded database
+	metrics  []prometheus.Collector
 }
 
 // shared reports whether the database is one that replicas share.
@@ -111,7 +114,7 @@ func (s *storeFlags) openShared(ctx context.Context, now func() time.Time, log *
 	if err != nil {
 		return nil, errors.Join(fail(exitFailed, "%w; nothing was started", err), db.Close(ctx))
 	}
-	opened.Sessions = copies
+	opened.Sessions, opened.metrics = copies, []prometheus.Collector{copies}
 	opened.close = func(ctx context.Context) error { return errors.Join(copies.Close(), db.Close(ctx)) }
 	return opened, nil
 }

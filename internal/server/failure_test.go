@@ -179,7 +179,7 @@ func TestAPanicIsAnsweredLoggedAndSurvived(t *testing.T) {
 // A hash that takes a while, one slot and one place in line: of thirty logins at
 // once most find no room.
 func TestLoginsThatDoNotFitAreRefusedAtOnceAndChecksGoOn(t *testing.T) {
-	s := start(t, setup{slots: 1, queue: 1, hash: authority.HashParams{MemoryKiB: 32 << 10, Passes: 2, Lanes: 1}})
+	s := start(t, setup{alone: true, slots: 1, queue: 1, hash: authority.HashParams{MemoryKiB: 32 << 10, Passes: 2, Lanes: 1}})
 	tokens := s.session(user, password)
 	checks := make(chan map[string]int)
 	go func() {

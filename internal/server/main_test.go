@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -13,20 +14,23 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/latchkey/latchkey/internal/apitest"
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/enginetest"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/sqlstore"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, enginetest.Leaks()...) }
 
 // What the tests know of the service they start.
 const (
@@ -75,6 +79,7 @@ func (b *logBuffer) String() string {
 // setup says what is unusual about a service.
 type setup struct {
 	path      string // of the database; "": in memory
+	alone     bool   // one replica, whatever the engines: the test looks at what a process knows by itself
 	keepState bool   // the database has the client and the user already
 	policy    authority.Policy
 	hash      authority.HashParams
@@ -92,10 +97,12 @@ type service struct {
 	t         testing.TB
 	clock     *clock
 	log       *logBuffer
-	db        *sqlstore.DB
+	db        *sqlstore.DB // nil on other engines
 	authority *authority.Authority
 	server    *server.Server
 	address   string
+	further   []string // addresses of other replicas
+	turn      atomic.Int64
 	admin     *server.AdminClient
 	http      *http.Client
 	contract  *apitest.Contract
@@ -110,30 +117,38 @@ func start(t testing.TB, with setup) *service {
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: with.level}))
 	ctx := context.Background()
 	var err error
-	if s.db, err = sqlstore.Open(ctx, sqlstore.Options{Path: with.path, Log: log}); err != nil {
-		t.Fatal(err)
+	var places []place
+	if with.path == "" && with.stores == nil {
+		places = shared(t, with.alone, with.policy.IdleTimeout, log)
 	}
-	stores := s.db.Stores()
-	if with.stores != nil {
-		stores = with.stores(s.db)
+	if places == nil {
+		if s.db, err = sqlstore.Open(ctx, sqlstore.Options{Path: with.path, Log: log}); err != nil {
+			t.Fatal(err)
+		}
+		places = []place{{s.db.Stores(), s.db.Ready, func() error { return s.db.Close(ctx) }}}
+		if with.stores != nil {
+			places[0].stores = with.stores(s.db)
+		}
 	}
 	if with.hash == (authority.HashParams{}) {
 		with.hash = authority.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}
 	}
-	s.authority, err = authority.New(authority.Config{
-		Stores: stores, Key: bytes.Repeat([]byte("k"), 32), Policy: with.policy, Hash: with.hash,
-		HashSlots: with.slots, HashQueue: with.queue, Now: s.clock.Now, Log: log,
-	})
-	if err != nil {
-		t.Fatal(err)
+	rules := make([]*authority.Authority, len(places))
+	for i, p := range places {
+		rules[i], err = authority.New(authority.Config{
+			Stores: p.stores, Key: bytes.Repeat([]byte("k"), 32), Policy: with.policy, Hash: with.hash,
+			HashSlots: with.slots, HashQueue: with.queue, Now: s.clock.Now, Log: log,
+		})
+		s.must(err)
 	}
+	s.authority = rules[0]
 	if !with.keepState {
 		s.must(s.authority.AddKnownClient(ctx, "the tests", authority.Credentials{Key: apiKey, Secret: apiSecret}, authority.Origin{}))
 		s.addUser(user, password)
 	}
 	with.server.Authority, with.server.Log = s.authority, log
 	if with.server.Ready == nil {
-		with.server.Ready = s.db.Ready
+		with.server.Ready = places[0].ready
 	}
 	s.server = server.New(with.server)
 	if with.listener == nil {
@@ -152,13 +167,23 @@ func start(t testing.TB, with setup) *service {
 	running, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- s.server.Run(running, with.listener, admin, with.further...) }()
+	var replicas errgroup.Group
+	for i, p := range places[1:] {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		s.must(err)
+		s.further = append(s.further, listener.Addr().String())
+		config := with.server
+		config.Authority, config.Ready = rules[i+1], p.ready
+		replicas.Go(func() error { return server.New(config).Run(running, listener, nil) })
+	}
 	s.stop = sync.OnceValue(func() error {
 		transport.CloseIdleConnections()
 		cancel()
-		if err := <-done; err != nil {
-			return err
+		err := errors.Join(<-done, replicas.Wait())
+		for _, p := range places {
+			err = errors.Join(err, p.close())
 		}
-		return s.db.Close(ctx)
+		return err
 	})
 	t.Cleanup(func() {
 		s.must(s.stop())
@@ -182,6 +207,14 @@ func (s *service) addUser(name, password string) {
 	s.t.Helper()
 	_, err := s.authority.AddUser(context.Background(), name, secret.Text(password), authority.Origin{})
 	s.must(err)
+}
+
+// replica is the address of one of the service's replicas: each in turn.
+func (s *service) replica() string {
+	if n := int(s.turn.Add(1)) % (1 + len(s.further)); n > 0 {
+		return s.further[n-1]
+	}
+	return s.address
 }
 
 // reply is an answer that was read to its end.
@@ -223,7 +256,7 @@ func (r reply) field(name string) string {
 // header that is there already adds a second one.
 func (s *service) do(ctx context.Context, method, path, body string, headers ...string) reply {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(ctx, method, "http://"+s.address+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+s.replica()+path, strings.NewReader(body))
 	s.must(err)
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Add(headers[i], headers[i+1])

@@ -187,7 +187,7 @@ func TestExpiredSessionsAreSweptEveryFewSeconds(t *testing.T) {
 
 func TestProbesAndPages(t *testing.T) {
 	stores := &away{}
-	s := start(t, setup{server: server.Config{Version: "1.2.3", Ready: func(context.Context) error { return stores.err() }}})
+	s := start(t, setup{alone: true, server: server.Config{Version: "1.2.3", Ready: func(context.Context) error { return stores.err() }}})
 	for path, want := range map[string]string{wire.PathHealth: "ok\n", wire.PathReady: "ready\n", wire.PathOpenAPI: string(api.OpenAPI)} {
 		if r := s.do(sound, "GET", path, ""); r.status != 200 || r.body != want {
 			t.Errorf("%s answered %d %q", path, r.status, r.body)
