@@ -36,7 +36,7 @@ fuzz: ## fuzz every parser, each for FUZZTIME (default 20s)
 	GO='$(GO)' FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
 
 .PHONY: bench
-bench: ## measure side by side and print the ratios (about ten minutes)
+bench: ## measure side by side and print the ratios (about a quarter of an hour)
 	$(GO) run ./internal/bench
 
 .PHONY: lint

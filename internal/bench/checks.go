@@ -31,12 +31,26 @@ func checks(address, bearer string, sessions uint64) load {
 
 // sessionLoad asks for path in session after session.
 func sessionLoad(path, address, bearer string, sessions uint64) load {
+	return tokenLoad(path, address, bearer, spread(sessions, sessions))
+}
+
+// spread answers the tokens of n of so many sessions, all over the database.
+func spread(sessions, n uint64) [][36]byte {
+	tokens := make([][36]byte, n)
+	for i := range tokens {
+		copy(tokens[i][:], token(spreadOut(uint64(i), sessions)).Reveal())
+	}
+	return tokens
+}
+
+// spreadOut is the i-th of so many in an order that jumps about.
+func spreadOut(i, sessions uint64) uint64 { return i * 2654435761 % sessions }
+
+// tokenLoad asks for path with token after token.
+func tokenLoad(path, address, bearer string, tokens [][36]byte) load {
 	head := []byte("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + bearer + "\r\n" +
 		wire.HeaderSessionToken + ": ")
-	tokens := make([][36]byte, sessions)
-	for i := range tokens {
-		copy(tokens[i][:], token(uint64(i)*2654435761%sessions).Reveal())
-	}
+	sessions := uint64(len(tokens))
 	return load{address: address, want: http.StatusOK, build: func(buffer []byte, i uint64) []byte {
 		buffer = append(buffer, head...)
 		buffer = append(buffer, tokens[i%sessions][:]...)

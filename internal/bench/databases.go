@@ -47,12 +47,11 @@ func seed(ctx context.Context, path string, n int) error {
 	if err != nil {
 		return err
 	}
-	rules, err := newAuthority(db)
+	rules, err := newAuthority(db.Stores(), nil)
 	if err != nil {
 		return err
 	}
-	_, err = rules.AddUser(ctx, userName, password, authority.Origin{})
-	err = errors.Join(err, rules.AddKnownClient(ctx, "bench", credentials, authority.Origin{}))
+	err = addCaller(ctx, rules)
 	var group sync.WaitGroup
 	const workers = 256
 	faults := make(chan error, workers)
@@ -72,4 +71,10 @@ func seed(ctx context.Context, path string, n int) error {
 	group.Wait()
 	close(faults)
 	return errors.Join(err, <-faults, db.Close(context.WithoutCancel(ctx)))
+}
+
+// addCaller adds the one user and the one API client.
+func addCaller(ctx context.Context, rules *authority.Authority) error {
+	_, err := rules.AddUser(ctx, userName, password, authority.Origin{})
+	return errors.Join(err, rules.AddKnownClient(ctx, "bench", credentials, authority.Origin{}))
 }

@@ -31,6 +31,8 @@ type load struct {
 	// failures if they are not in refusals.
 	want     int
 	refusals []int
+	// limit, if it is not zero, is how many requests are sent at most.
+	limit uint64
 }
 
 // result is what came of a load.
@@ -145,7 +147,7 @@ func (w *worker) run(ctx context.Context) error {
 			timer := time.NewTimer(wait)
 			<-timer.C
 		}
-		if !due.Before(w.end) {
+		if !due.Before(w.end) || w.load.limit > 0 && i >= w.load.limit {
 			return nil
 		}
 		out = w.load.build(out[:0], i)

@@ -33,6 +33,7 @@ var parts = []struct {
 	{"logins", benchLogins},
 	{"keeper", benchKeeper},
 	{"gateway", benchGateway},
+	{"scale", benchScale},
 }
 
 func main() {
@@ -55,7 +56,7 @@ func run(ctx context.Context, arguments []string) error {
 		}
 	}
 	if len(wanted) < len(arguments) {
-		return fmt.Errorf("usage: bench [memory] [checks] [logins] [keeper] [gateway]; without a name, all of it")
+		return fmt.Errorf("usage: bench [memory] [checks] [logins] [keeper] [gateway] [scale]; without a name, all of it")
 	}
 	all := &databases{}
 	defer all.remove()

@@ -35,9 +35,11 @@ const (
 	password = "correct-horse"
 )
 
-func newAuthority(db *sqlstore.DB) (*authority.Authority, error) {
+// newAuthority has the rules over stores, by the clock now; nil is this machine's.
+func newAuthority(stores authority.Stores, now func() time.Time) (*authority.Authority, error) {
 	return authority.New(authority.Config{
-		Stores:    db.Stores(),
+		Stores:    stores,
+		Now:       now,
 		Key:       []byte(strings.Repeat("benchmark", 4)),
 		HashSlots: slots,
 		Log:       slog.New(slog.DiscardHandler),
@@ -69,6 +71,10 @@ func serve(ctx context.Context, what string, arguments []string) error {
 		return serveHandler(ctx, listener, bareProxy(arguments[0]))
 	case what == "latchkey" && len(arguments) == 1:
 		return serveLatchkey(ctx, listener, arguments[0], server.Config{})
+	case what == "latchkey" && len(arguments) == 2:
+		return serveShared(ctx, listener, arguments[0], arguments[1])
+	case what == "select" && len(arguments) == 1:
+		return serveSelect(ctx, listener, arguments[0])
 	case what == "gateway" && len(arguments) == 2:
 		return serveGateway(ctx, listener, arguments[0], arguments[1])
 	}
@@ -91,7 +97,7 @@ func serveLatchkey(ctx context.Context, listener net.Listener, path string, conf
 	if err != nil {
 		return err
 	}
-	rules, err := newAuthority(db)
+	rules, err := newAuthority(db.Stores(), nil)
 	if err != nil {
 		return err
 	}

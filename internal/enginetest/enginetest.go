@@ -44,8 +44,8 @@ func Leaks() []goleak.Option {
 	}
 }
 
-// errMissing says that a server is not installed.
-var errMissing = errors.New("not installed")
+// ErrMissing says that a server is not installed.
+var ErrMissing = errors.New("not installed")
 
 // check ends the test if there is an error: it is skipped if all that is wrong is that
 // the server is not installed, and may be missing.
@@ -53,7 +53,7 @@ func check(t testing.TB, name string, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
-	case !errors.Is(err, errMissing):
+	case !errors.Is(err, ErrMissing):
 		t.Fatalf("%s: %v", name, err)
 	case os.Getenv("LATCHKEY_TEST_ENGINES") == "required":
 		t.Fatalf("%s is %v, and LATCHKEY_TEST_ENGINES requires it: sh scripts/packages.sh", name, err)
@@ -65,7 +65,7 @@ func check(t testing.TB, name string, err error) {
 // find is the path of an executable: on the PATH, or where Debian keeps it.
 func find(name string, elsewhere ...string) (string, error) {
 	if !supported {
-		return "", fmt.Errorf("%w (Linux only)", errMissing)
+		return "", fmt.Errorf("%w (Linux only)", ErrMissing)
 	}
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
@@ -76,5 +76,5 @@ func find(name string, elsewhere ...string) (string, error) {
 			return paths[len(paths)-1], nil // the newest version
 		}
 	}
-	return "", errMissing
+	return "", ErrMissing
 }

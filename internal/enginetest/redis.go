@@ -28,9 +28,7 @@ func StartRedis(t testing.TB, arguments ...string) *RedisServer {
 
 func startRedis(t testing.TB, above int, arguments ...string) *RedisServer {
 	t.Helper()
-	k := redisKind("redis-server", func(directory string, port int) ([]string, error) {
-		return append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""}, arguments...), nil
-	})
+	k := redisServerKind(arguments...)
 	k.above = above
 	return &RedisServer{startServer(t, k, redisDirectory(t, k.name))}
 }
@@ -46,6 +44,12 @@ func (s *RedisServer) do(arguments ...string) (string, error) {
 func redisDirectory(t testing.TB, name string) string {
 	t.Helper()
 	return directoryOf(t, name, func() (string, error) { return newDirectory(nil) })
+}
+
+func redisServerKind(arguments ...string) kind {
+	return redisKind("redis-server", func(directory string, port int) ([]string, error) {
+		return append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""}, arguments...), nil
+	})
 }
 
 // redisKind is Redis as a server or as a sentinel, with those arguments.

@@ -10,7 +10,7 @@ import (
 // supported says whether servers can be had that do not outlive us.
 const supported = false
 
-func attributes(*user.User, syscall.Signal) (*syscall.SysProcAttr, error) { return nil, errMissing }
+func attributes(*user.User, syscall.Signal) (*syscall.SysProcAttr, error) { return nil, ErrMissing }
 
 func alive(int) bool { return true }
 
