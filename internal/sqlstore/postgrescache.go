@@ -21,7 +21,7 @@ const copiesGone = time.Second
 // was seen last, the revision is another, too, and whatever the cache holds counts
 // no more. Histories that come and go only cost copies.
 func (db *Postgres) CacheRevision(ctx context.Context, history string) (string, error) {
-	revision, err := db.setHistory(ctx, func(known string) string { return history })
+	revision, err := db.setHistory(ctx, func(string) string { return history })
 	return fmt.Sprintf("%s:%d", db.id, revision), err
 }
 

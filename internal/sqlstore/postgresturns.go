@@ -38,7 +38,7 @@ func (db *Postgres) appendGathered(ctx context.Context, all [][]authority.Event)
 	return make([]struct{}, len(all)), db.tables.AppendAudit(ctx, events...)
 }
 
-// ErrOtherKey: replicas were given different keys.
+// ErrOtherKey is the answer to a server key that is not that of the other replicas.
 var ErrOtherKey = errors.New("the server key is not the one that the other replicas have")
 
 // AgreeOnKey has all replicas use one server key: the first one sets it. What is
