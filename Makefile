@@ -43,6 +43,11 @@ bench: ## measure side by side and print the ratios (about a quarter of an hour)
 lint: ## run the linters, and check the formatting
 	$(TOOL) golangci-lint run ./...
 
+.PHONY: deploy-check
+deploy-check: ## hold deploy/ to Kubernetes' types, the Compose specification and systemd (needs a network)
+	cd scripts/deploycheck && $(GO) run .
+	@! command -v systemd-analyze >/dev/null || sh scripts/unitcheck.sh
+
 .PHONY: cross
 cross: ## build for every platform that is supported, without cgo
 	@for os in linux darwin windows; do for arch in amd64 arm64; do \

@@ -27,6 +27,7 @@ var may = map[string][]string{
 	"internal/oskeyring":           {},
 	"credential/credentialtest":    {"", "credential", "credential/internal/document", "internal/secret", "internal/wire"},
 	"credential/internal/document": {"", "internal/secret", "internal/wire"},
+	"deploy":                       {},
 	"internal/apitest":             {"*"},
 	"internal/authority":           {"internal/secret"},
 	"internal/bench":               {"*"},
