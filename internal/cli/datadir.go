@@ -100,15 +100,23 @@ func (s *storeFlags) open(ctx context.Context, hash authority.Config, now func()
 	if err := makeDataDir(s.data); err != nil {
 		return nil, err
 	}
-	stores, err := s.openStores(ctx, now, log)
+	if !s.shared() {
+		stores, err := s.openEmbedded(ctx, now, log)
+		if err != nil {
+			return nil, err
+		}
+		key, err := s.key() // which is made by whoever holds the database
+		return s.govern(stores, key, hash, log, err)
+	}
+	key, err := s.key()
 	if err != nil {
 		return nil, err
 	}
-	key, err := s.key()
-	if err == nil {
-		err = stores.agreeOnKey(ctx, key)
+	stores, err := s.openShared(ctx, key, now, log)
+	if err != nil {
+		return nil, err
 	}
-	return s.govern(stores, key, hash, log, err)
+	return s.govern(stores, key, hash, log, stores.agreeOnKey(ctx, key))
 }
 
 // govern applies the rules to open stores, and closes them if that fails, or if err

@@ -145,6 +145,9 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	if f.simulate && !f.demo {
 		wrong.add("%s lets everybody who reaches the service break it, so it works with --demo alone; add --demo, or leave it out", from("simulate"))
 	}
+	if f.demo && f.shared() {
+		wrong.add("%s would put accounts that everybody knows into a database that others share; leave --demo out, or the database", from("database"))
+	}
 	for _, place := range []string{"data", "database", "sessions", "key-file"} {
 		if f.simulate && isSet(cmd, place) {
 			wrong.add("%s has no use with --simulate, which keeps everything in memory; leave one of them out", from(place))

@@ -80,11 +80,8 @@ func bareAddress(address string) string {
 	return parsed.Scheme + "://" + parsed.Host + parsed.Path
 }
 
-// openStores opens the database, and Redis if there is one.
-func (s *storeFlags) openStores(ctx context.Context, now func() time.Time, log *slog.Logger) (*openStores, error) {
-	if s.shared() {
-		return s.openShared(ctx, now, log)
-	}
+// openEmbedded opens the embedded database.
+func (s *storeFlags) openEmbedded(ctx context.Context, now func() time.Time, log *slog.Logger) (*openStores, error) {
 	db, err := sqlstore.Open(ctx, sqlstore.Options{
 		Path:       s.databasePath(),
 		SlideAhead: min(maxSlideAhead, s.policy.IdleTimeout/slidesInOneIdle),
@@ -101,7 +98,8 @@ func (s *storeFlags) openStores(ctx context.Context, now func() time.Time, log *
 	}}, nil
 }
 
-func (s *storeFlags) openShared(ctx context.Context, now func() time.Time, log *slog.Logger) (*openStores, error) {
+// openShared opens a database that replicas share, and Redis if there is one.
+func (s *storeFlags) openShared(ctx context.Context, key []byte, now func() time.Time, log *slog.Logger) (*openStores, error) {
 	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: s.database, IdleTimeout: s.policy.IdleTimeout, Now: now, Log: log})
 	if err != nil {
 		return nil, fail(exitFailed, "%w; nothing was started", err)
@@ -110,7 +108,7 @@ func (s *storeFlags) openShared(ctx context.Context, now func() time.Time, log *
 	if s.sessions == "" {
 		return opened, nil
 	}
-	copies, err := redisstore.Open(ctx, redisstore.Options{URL: s.sessions, Record: db, Log: log})
+	copies, err := redisstore.Open(ctx, redisstore.Options{URL: s.sessions, Record: db, Key: key, Log: log})
 	if err != nil {
 		return nil, errors.Join(fail(exitFailed, "%w; nothing was started", err), db.Close(ctx))
 	}
@@ -121,9 +119,6 @@ func (s *storeFlags) openShared(ctx context.Context, now func() time.Time, log *
 
 // agreeOnKey refuses a server key that is not that of the other replicas.
 func (s *openStores) agreeOnKey(ctx context.Context, key []byte) error {
-	if s.postgres == nil {
-		return nil
-	}
 	err := s.postgres.AgreeOnKey(ctx, key)
 	if errors.Is(err, sqlstore.ErrOtherKey) {
 		return fail(exitFailed, "%w, so tokens of one would be refused by the other; nothing was started; give every replica the same file with --key-file", err)
@@ -140,12 +135,12 @@ func (s *storeFlags) administer(ctx context.Context, now func() time.Time, log *
 	if !s.shared() {
 		return s.open(ctx, authority.Config{}, now, log)
 	}
-	stores, err := s.openStores(ctx, now, log)
+	key := make([]byte, keyBytes)
+	_, _ = rand.Read(key) // it cannot fail; it ends the program instead
+	stores, err := s.openShared(ctx, key, now, log)
 	if err != nil {
 		return nil, err
 	}
-	key := make([]byte, keyBytes)
-	_, _ = rand.Read(key) // it cannot fail; it ends the program instead
 	return s.govern(stores, key, authority.Config{}, log, nil)
 }
 

@@ -2,6 +2,8 @@ package redisstore
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
@@ -117,6 +119,25 @@ func (s *Store) invalidate(keys []rueidis.RedisMessage) {
 	}
 }
 
+// sealed is a copy as Redis has it, under the key of its place: whoever can write to
+// Redis alone cannot make a session, or give one to another user.
+func (s *Store) sealed(place string, text []byte) []byte {
+	mac := hmac.New(sha256.New, s.key)
+	mac.Write([]byte(place))
+	mac.Write([]byte{0})
+	mac.Write(text)
+	return append(mac.Sum(nil), text...)
+}
+
+// unsealed answers what was sealed for that place.
+func (s *Store) unsealed(place, value string) ([]byte, bool) {
+	if len(value) < sha256.Size {
+		return nil, false
+	}
+	text := []byte(value[sha256.Size:])
+	return text, hmac.Equal(s.sealed(place, text)[:sha256.Size], []byte(value[:sha256.Size]))
+}
+
 // place is where Redis has the copy of a session.
 func place(l *lease, key authority.SessionKey) string {
 	return keyPrefix + l.revision + ":" + hex.EncodeToString(key[:])
@@ -132,27 +153,26 @@ type stored struct {
 	Covered int64  `json:"w"`
 }
 
-// fetch asks Redis for a copy, and keeps it in memory. ended says that the session
-// is over.
-func (s *Store) fetch(ctx context.Context, l *lease, key authority.SessionKey) (found *copied, ended bool) {
+// fetch asks Redis for a copy, and keeps it in memory. It answers nil where there is
+// none that may be relied on.
+func (s *Store) fetch(ctx context.Context, l *lease, key authority.SessionKey) *copied {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	forgotten := s.local.forgotten(key)
 	client := *s.client.Load()
-	text, err := client.Do(ctx, client.B().Get().Key(place(l, key)).Build()).ToString()
+	where := place(l, key)
+	value, err := client.Do(ctx, client.B().Get().Key(where).Build()).ToString()
 	if err != nil || !s.holds(l) {
-		return nil, false // not there, or not to be relied on any more
+		return nil // not there, or not to be relied on any more
 	}
-	if text == tombstone {
-		return nil, true
-	}
+	text, ours := s.unsealed(where, value)
 	var v stored
-	if err := json.Unmarshal([]byte(text), &v); err != nil {
-		return nil, false
+	if !ours || json.Unmarshal(text, &v) != nil {
+		return nil // it has ended, says a tombstone, or is somebody else's
 	}
 	c := &copied{revision: l.revision, epoch: l.epoch, user: v.User, version: v.Version, client: v.Client, created: v.Created, expires: v.Expires, covered: v.Covered}
 	s.local.put(key, c, forgotten)
-	return c, false
+	return c
 }
 
 // fillScript writes a copy unless the session has ended meanwhile.
@@ -170,9 +190,10 @@ func (s *Store) fill(ctx context.Context, l *lease, session authority.Session, c
 		v.Expires = session.ExpiresAt.UnixMicro()
 	}
 	text, _ := json.Marshal(v) // plain fields only: it cannot fail
+	where := place(l, session.Key)
 	keep := covered.Sub(session.LastUsedAt) + idle
 	client := *s.client.Load()
-	_ = fillScript.Exec(ctx, client, []string{place(l, session.Key)}, []string{string(text), fmt.Sprint(keep.Milliseconds())}).Error() // a copy less
+	_ = fillScript.Exec(ctx, client, []string{where}, []string{string(s.sealed(where, text)), fmt.Sprint(keep.Milliseconds())}).Error() // a copy less
 }
 
 // mark has Redis know of sessions that have ended.

@@ -31,6 +31,8 @@ package redisstore
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"sync"
@@ -78,12 +80,15 @@ type Options struct {
 	// addresses those of Sentinels.
 	URL    string
 	Record Record
-	Log    *slog.Logger // nil: slog.Default()
+	// Key proves that a replica made a copy. It is secret, and the same in all.
+	Key []byte
+	Log *slog.Logger // nil: slog.Default()
 }
 
 // Store is an authority.SessionStore. It is safe for concurrent use.
 type Store struct {
 	record Record
+	key    []byte
 	option rueidis.ClientOption
 	client atomic.Pointer[rueidis.Client] // nil until Redis answered for the first time
 	log    *slog.Logger
@@ -116,7 +121,7 @@ const (
 // Open answers a Store. A Redis that is away is looked for in the background, and
 // sessions come from the record meanwhile.
 func Open(ctx context.Context, options Options) (*Store, error) {
-	s := &Store{record: options.Record, log: options.Log, local: newCopies()}
+	s := &Store{record: options.Record, key: derived(options.Key), log: options.Log, local: newCopies()}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -138,6 +143,13 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 		return nil, errors.Join(ctx.Err(), s.Close())
 	}
 	return s, nil
+}
+
+// derived is a key for copies alone.
+func derived(key []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte("copies of sessions"))
+	return mac.Sum(nil)
 }
 
 // Close gives the connections up.
@@ -164,10 +176,7 @@ func (s *Store) UseSession(ctx context.Context, key authority.SessionKey, now ti
 			s.fromLocal.Add(1)
 			return c.used(key, now), nil
 		}
-		c, ended := s.fetch(ctx, l, key)
-		if ended {
-			return authority.Session{}, authority.ErrNotFound
-		}
+		c := s.fetch(ctx, l, key)
 		if c != nil && c.covers(now) {
 			s.fromRedis.Add(1)
 			return c.used(key, now), nil

@@ -39,7 +39,7 @@ func open(t testing.TB, database, redis string) *replica {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close(context.Background()) })
-	store, err := redisstore.Open(t.Context(), redisstore.Options{URL: redis, Record: db, Log: log})
+	store, err := redisstore.Open(t.Context(), redisstore.Options{URL: redis, Record: db, Key: []byte("the key of all replicas"), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func shared(t testing.TB, alone bool, idle time.Duration, log *slog.Logger) (pla
 		}
 		p := place{db.Stores(), db.Ready, func() error { return db.Close(context.Background()) }}
 		if redis != "" {
-			copies, err := redisstore.Open(context.Background(), redisstore.Options{URL: redis, Record: db, Log: log})
+			copies, err := redisstore.Open(context.Background(), redisstore.Options{URL: redis, Record: db, Key: []byte("the key of all replicas"), Log: log})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,7 +1,9 @@
-// Package sqlstore keeps the state of an authority in a SQL database. Today that
-// is SQLite, embedded: one file, one server process.
+// Package sqlstore keeps the state of an authority in a SQL database: in SQLite,
+// embedded, one file for one server process (Open), or in PostgreSQL, which any
+// number of processes share (OpenPostgres). Both run the same queries (tables.go)
+// for users, strikes and the audit trail; they differ in how sessions are checked.
 //
-// Changes go through one goroutine that commits what waits together, durably
+// Of SQLite: changes go through one goroutine that commits what waits together, durably
 // (writer.go). Session checks never touch the database: since this process alone
 // owns it, an index of the live sessions in memory answers them (resident.go).
 package sqlstore

@@ -65,13 +65,21 @@ func repeatable(err error) bool {
 func (db *Postgres) query(ctx context.Context, scan func(row) error, query string, arguments ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	return db.again(ctx, func() error {
+	var scanned error // what was handed on cannot be taken back
+	err := db.again(ctx, func() error {
 		rows, err := db.pool.Query(ctx, numbered(query), arguments...)
 		if err != nil {
 			return err
 		}
-		return eachRow(rows, scan)
+		some := false
+		err = eachRow(rows, func(r row) error { some = true; return scan(r) })
+		if some && err != nil {
+			scanned = err
+			return nil
+		}
+		return err
 	})
+	return errors.Join(err, scanned)
 }
 
 // exec runs one statement by itself, and answers how many rows changed.
