@@ -30,7 +30,7 @@ const startTimeout = 30 * time.Second
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "latchkey" { // whoever runs the tests may use latchkey
 		for _, pair := range os.Environ() {
-			if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "LATCHKEY_") && name != "LATCHKEY_SOAK" {
+			if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "LATCHKEY_") && name != "LATCHKEY_SOAK" && name != "LATCHKEY_TEST_ENGINES" {
 				_ = os.Unsetenv(name)
 			}
 		}

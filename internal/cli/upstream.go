@@ -106,7 +106,7 @@ func (u *upstream) keeper(
 	}
 	state, done, err := u.state(ctx, a)
 	if err != nil {
-		return nil, fail(exitFailed, "%w", err)
+		return nil, err
 	}
 	k, err := keeper.New(keeper.Config{
 		Upstream: client, Credential: store, State: state, OnEvent: onEvent, Log: slog.New(slog.DiscardHandler),

@@ -36,8 +36,10 @@ func (d *sharedDatabase) addFlags(flags *pflag.FlagSet) {
 // state opens the state of the account; done gives it up.
 func (u *upstream) state(ctx context.Context, a *app) (state keeper.State, done func(), err error) {
 	if !sqlstore.IsPostgresURL(u.shared.url) || u.stateFile != "" {
-		state, err = keeper.NewFileState(u.statePath())
-		return state, func() {}, err
+		if state, err = keeper.NewFileState(u.statePath()); err != nil {
+			return nil, nil, fail(exitFailed, "%w", err)
+		}
+		return state, func() {}, nil
 	}
 	c, err := u.load(ctx, a)
 	if err != nil {
@@ -52,12 +54,12 @@ func (u *upstream) state(ctx context.Context, a *app) (state keeper.State, done 
 	}
 	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: u.shared.url})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fail(exitFailed, "%w; nothing was done", err)
 	}
 	done = func() { _ = db.Close(ctx) } // nothing waits to be written
 	if state, err = pgstate.New(ctx, db.Pool(), pgstate.Config{Name: stateName(u.url, c.User), Key: key}); err != nil {
 		done()
-		return nil, nil, err
+		return nil, nil, fail(exitFailed, "%w", err)
 	}
 	return state, done, nil
 }

@@ -1,0 +1,72 @@
+package cli_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/latchkey/latchkey/internal/cli"
+	"github.com/latchkey/latchkey/internal/enginetest"
+)
+
+// TestReplicaScripts runs the scripts under testdata/replicas, in which services share
+// a PostgreSQL and a Redis.
+func TestReplicaScripts(t *testing.T) {
+	database, redis := enginetest.Postgres(t), enginetest.Redis(t)
+	key := filepath.Join(t.TempDir(), "server.key")
+	if err := os.WriteFile(key, []byte("0123456789abcdef0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	upstream, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--demo", "--simulate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { upstream.stop() })
+	// For the services, which run in this process, and for the commands of the scripts.
+	shared := map[string]string{"LATCHKEY_DATABASE": database, "LATCHKEY_SESSIONS": redis, "LATCHKEY_KEY_FILE": key}
+	for name, value := range shared {
+		t.Setenv(name, value)
+	}
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("LATCHKEY_UPSTREAM_API_SECRET", "demo-secret")
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "replicas"),
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("TZ", "UTC")
+			env.Setenv("UP", upstream.url)
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			for name, value := range shared {
+				env.Setenv(name, value)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   scriptExits,
+			"setfrom": scriptSetFrom,
+			"replica": scriptReplica,
+		},
+	})
+}
+
+// scriptReplica starts a service in this process and sets a variable to its URL:
+// replica VARIABLE ARGUMENT…. File names are those of the script.
+func scriptReplica(ts *testscript.TestScript, _ bool, args []string) {
+	for i := 2; i < len(args); i++ {
+		if args[i-1] == "--data" || args[i-1] == "--upstream-credential-file" {
+			args[i] = ts.MkAbs(args[i])
+		}
+	}
+	s, err := start(cli.IO{}, append([]string{"serve", "--listen", "127.0.0.1:0"}, args[1:]...)...)
+	ts.Check(err)
+	ts.Setenv(args[0], s.url)
+	ts.Defer(func() {
+		if code := s.stop(); code != 0 {
+			ts.Logf("a replica ended with %d: %s", code, s.log)
+		}
+	})
+}
