@@ -36,6 +36,7 @@ var may = map[string][]string{
 	"internal/gateway":             {"", "credential", "credential/internal/document", "internal/oskeyring", "internal/secret", "internal/wire", "keeper"},
 	"internal/layout":              {},
 	"internal/redisstore":          {"internal/authority", "internal/secret"},
+	"internal/replicas":            {"*"},
 	"internal/secret":              {},
 	"internal/server":              {"api", "internal/authority", "internal/secret", "internal/wire"},
 	"internal/simulate":            simulation,

@@ -1,0 +1,90 @@
+package replicas_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/enginetest"
+)
+
+// TestStressLockout has many guess at one user's password at once, on all replicas:
+// five of them are judged, and nobody else's login suffers.
+func TestStressLockout(t *testing.T) {
+	rounds, guesses := choose(3, 10), choose(300, 1000)
+	f := startFleet(t, setup{database: enginetest.Postgres(t), sessions: enginetest.Redis(t)})
+	for i := range 10 {
+		f.addUser(fmt.Sprint("other", i), "the right one")
+	}
+	var repeated, others atomic.Int64
+	for round := range rounds {
+		user := fmt.Sprint("victim", round)
+		f.addUser(user, "the right one")
+		var work sync.WaitGroup
+		var judged, refused atomic.Int64
+		for i := range guesses {
+			work.Go(func() {
+				a, again := settled(func() answer { return f.logIn(i%len(f.replicas), user, fmt.Sprint("wrong ", i)) })
+				repeated.Add(int64(again))
+				switch a.outcome {
+				case wrong:
+					judged.Add(1)
+				case locked:
+					refused.Add(1)
+				default:
+					t.Errorf("round %d, a guess: %v", round, a)
+				}
+			})
+		}
+		for i := range 10 {
+			work.Go(func() {
+				for n := range 3 {
+					a, again := settled(func() answer { return f.logIn((i+n)%len(f.replicas), fmt.Sprint("other", i), "the right one") })
+					repeated.Add(int64(again))
+					if a.outcome != ok {
+						t.Errorf("round %d, the right login of somebody else: %v", round, a)
+						return
+					}
+					others.Add(1)
+				}
+			})
+		}
+		work.Wait()
+		if judged.Load() != 5 || refused.Load() != int64(guesses-5) {
+			t.Errorf("round %d: %d guesses were judged, %d refused", round, judged.Load(), refused.Load())
+		}
+		if n := f.trail(user, "login-failed"); n != 5 {
+			t.Errorf("round %d: the audit trail has %d failed logins", round, n)
+		}
+		for i := range f.replicas {
+			if a, _ := settled(func() answer { return f.logIn(i, user, "the right one") }); a.outcome != locked {
+				t.Errorf("round %d, the right password afterwards: %v", round, a)
+			}
+		}
+	}
+	t.Logf("%d rounds of %d guesses; %d logins of others; 503 was answered %d times", rounds, guesses, others.Load(), repeated.Load())
+}
+
+// TestStressRightLoginsTogether has one user log in from everywhere at once.
+func TestStressRightLoginsTogether(t *testing.T) {
+	f := startFleet(t, setup{database: enginetest.Postgres(t), sessions: enginetest.Redis(t)})
+	rounds, repeated := choose(1, 20), atomic.Int64{}
+	f.addUser("zoe", "the right one")
+	for range rounds {
+		var work sync.WaitGroup
+		for i := range 100 {
+			work.Go(func() {
+				a, again := settled(func() answer { return f.logIn(i%len(f.replicas), "zoe", "the right one") })
+				repeated.Add(int64(again))
+				if a.outcome != ok {
+					t.Errorf("a right login: %v", a)
+				} else if a = f.check((i+1)%len(f.replicas), a.text); a.outcome != ok {
+					t.Errorf("its session, on the next replica: %v", a)
+				}
+			})
+		}
+		work.Wait()
+	}
+	t.Logf("%d logins; 503 was answered %d times", 100*rounds, repeated.Load())
+}

@@ -1,0 +1,398 @@
+package replicas_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/latchkey/latchkey/internal/cli"
+	"github.com/latchkey/latchkey/internal/enginetest"
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// asLatchkey has the test binary be `latchkey`.
+const asLatchkey = "REPLICAS_TEST_IS_LATCHKEY"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asLatchkey) != "" {
+		ctx, stop := context.WithCancel(context.Background())
+		go func() { // ends with the tests, however those end
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			stop()
+		}()
+		os.Exit(cli.Run(ctx, cli.IO{In: strings.NewReader(""), Out: os.Stdout, Err: os.Stderr}, os.Args[1:]...))
+	}
+	goleak.VerifyTestMain(m, enginetest.Leaks()...)
+}
+
+// soak says whether tests run at full length, and choose picks what depends on it.
+var soak = os.Getenv("LATCHKEY_SOAK") != ""
+
+func choose[T any](short, full T) T {
+	if soak {
+		return full
+	}
+	return short
+}
+
+// patience bounds whatever has to happen some time. Only a test that fails takes so
+// long.
+const patience = 30 * time.Second
+
+// pause waits; it is for clients that come back later.
+func pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	<-timer.C
+}
+
+// await asks until it is so.
+func await(t testing.TB, what string, holds func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := holds()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		pause(5 * time.Millisecond)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// setup is what a fleet is made of.
+type setup struct {
+	database string // a postgres:// URL
+	sessions string // a redis:// URL, or ""
+	upstream string // the URL of what the last replica is a gateway to, or ""
+	replicas int
+}
+
+// fleet is some replicas of a service, each a process.
+type fleet struct {
+	t        testing.TB
+	replicas []*replica
+	http     *http.Client
+	bearer   string
+	begin    time.Time
+}
+
+// startFleet starts replicas that end with the test.
+func startFleet(t testing.TB, s setup) *fleet {
+	t.Helper()
+	if s.replicas == 0 {
+		s.replicas = 3
+	}
+	transport := &http.Transport{MaxIdleConns: 400, MaxIdleConnsPerHost: 100, IdleConnTimeout: time.Minute}
+	f := &fleet{t: t, http: &http.Client{Transport: transport, Timeout: 20 * time.Second}, begin: time.Now()}
+	t.Cleanup(transport.CloseIdleConnections)
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	keyFile := filepath.Join(t.TempDir(), "key")
+	must(t, os.WriteFile(keyFile, key, 0o600))
+	for i := range s.replicas {
+		r := &replica{t: t, number: i, data: filepath.Join(t.TempDir(), "data"), said: &log{},
+			arguments:   []string{"--key-file", keyFile, "--listen", "127.0.0.1:0", "--hash-memory", "1", "--hash-passes", "1"},
+			environment: map[string]string{"LATCHKEY_DATABASE": s.database}}
+		r.arguments = append(r.arguments, "--data", r.data)
+		if s.sessions != "" {
+			r.environment["LATCHKEY_SESSIONS"] = s.sessions
+		}
+		if s.upstream != "" && i == s.replicas-1 {
+			r.arguments = append(r.arguments, "--upstream", s.upstream, "--upstream-api-key", "demo-key")
+			maps.Copy(r.environment, map[string]string{"LATCHKEY_UPSTREAM_API_SECRET": "demo-secret",
+				"LATCHKEY_UPSTREAM_USER": "zbeeblebrox", "LATCHKEY_UPSTREAM_PASSWORD": "IMgr8"})
+		}
+		f.replicas = append(f.replicas, r)
+	}
+	var starting sync.WaitGroup
+	for _, r := range f.replicas {
+		starting.Go(func() {
+			if err := r.start(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	starting.Wait()
+	t.Cleanup(f.stop)
+	if t.Failed() {
+		t.FailNow()
+	}
+	var client wire.AdminCredentials
+	must(t, f.admin(0, wire.PathAdminClientAdd, wire.AdminLabel{Label: "tests"}, &client))
+	f.bearer = f.accessToken(client)
+	return f
+}
+
+// stop ends all processes, and looks at what they said.
+func (f *fleet) stop() {
+	f.http.CloseIdleConnections()
+	for _, r := range f.replicas {
+		r.kill()
+		for _, defect := range []string{"DATA RACE", "panic:", "goroutine "} {
+			if text := r.said.String(); strings.Contains(text, defect) {
+				f.t.Errorf("replica %d said:\n%s", r.number, text[max(0, strings.Index(text, defect)-2000):])
+			}
+		}
+	}
+	if f.t.Failed() {
+		for _, r := range f.replicas {
+			text := r.said.String()
+			f.t.Logf("replica %d last said:\n%s", r.number, text[max(0, len(text)-3000):])
+		}
+	}
+}
+
+// accessToken is what all requests carry.
+func (f *fleet) accessToken(client wire.AdminCredentials) string {
+	f.t.Helper()
+	token := ""
+	await(f.t, "an access token", func() error {
+		request, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.replicas[0].url()+wire.PathToken, strings.NewReader("grant_type=client_credentials"))
+		if err != nil {
+			return err
+		}
+		request.SetBasicAuth(client.Key, client.Secret)
+		request.Header.Set("Content-Type", wire.MediaTypeForm)
+		response, err := f.http.Do(request)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = response.Body.Close() }()
+		var answer wire.AccessToken
+		err = decode(response.Body, &answer)
+		token = answer.AccessToken
+		if err == nil && token == "" {
+			err = errors.New(response.Status)
+		}
+		return err
+	})
+	for i := range f.replicas { // another replica may learn of a new client a moment later
+		await(f.t, "every replica knows the client", func() error {
+			if a := f.check(i, "00000000-0000-4000-8000-000000000000", token); a.outcome != expired {
+				return a
+			}
+			return nil
+		})
+	}
+	return token
+}
+
+// admin asks for something that only operators may, until it is answered.
+func (f *fleet) admin(replica int, path string, body, answer any) error {
+	deadline := time.Now().Add(patience)
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		err := server.NewAdminClient(f.replicas[replica].socket()).Post(ctx, path, body, answer)
+		cancel()
+		var refused *wire.AdminError
+		if err == nil || errors.As(err, &refused) && refused.Code != wire.AdminUnavailable && refused.Code != wire.AdminOverloaded || time.Now().After(deadline) {
+			return err
+		}
+		pause(50 * time.Millisecond)
+	}
+}
+
+// addUser adds a user, and answers whether that was the first call: an answer may
+// have been lost.
+func (f *fleet) addUser(name, password string) {
+	f.t.Helper()
+	err := f.admin(0, wire.PathAdminUserAdd, wire.AdminPassword{Name: name, Password: password}, &wire.AdminPassword{})
+	var refused *wire.AdminError
+	if errors.As(err, &refused) && refused.Code == wire.AdminExists {
+		return
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// trail counts the events of a kind that the audit trail has of a user.
+func (f *fleet) trail(user, kind string) int {
+	f.t.Helper()
+	n, after := 0, int64(0)
+	for {
+		var page wire.AdminEvents
+		query := url.Values{"user": {user}, "after": {fmt.Sprint(after)}, "limit": {"1000"}}
+		must(f.t, server.NewAdminClient(f.replicas[0].socket()).Get(f.t.Context(), wire.PathAdminAudit, query, &page))
+		for _, e := range page.Events {
+			if e.Kind == kind {
+				n++
+			}
+			after = e.Seq
+		}
+		if len(page.Events) == 0 {
+			return n
+		}
+	}
+}
+
+// users are the names of all accounts.
+func (f *fleet) users() map[string]bool {
+	f.t.Helper()
+	names, after := map[string]bool{}, ""
+	for {
+		var page wire.AdminUsers
+		must(f.t, server.NewAdminClient(f.replicas[0].socket()).Get(f.t.Context(), wire.PathAdminUsers, url.Values{"after": {after}, "limit": {"1000"}}, &page))
+		for _, u := range page.Users {
+			names[u.Name] = true
+		}
+		if after = page.Next; after == "" {
+			return names
+		}
+	}
+}
+
+// replica is a process, and the next one in its place.
+type replica struct {
+	t           testing.TB
+	number      int
+	data        string
+	arguments   []string
+	environment map[string]string
+	said        *log
+	address     atomic.Pointer[string]
+
+	mu      sync.Mutex
+	command *exec.Cmd
+	input   io.Closer
+	read    chan struct{} // closed when all it said was read
+}
+
+func (r *replica) url() string {
+	if address := r.address.Load(); address != nil {
+		return *address
+	}
+	return "http://127.0.0.1:1"
+}
+
+func (r *replica) socket() string { return filepath.Join(r.data, "latchkey.sock") }
+
+var listens = regexp.MustCompile(`serves the session API on (\S+)`)
+
+// latchkey is this program as `latchkey`.
+func latchkey(environment map[string]string, arguments ...string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	command := exec.Command(self, arguments...)
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, "LATCHKEY_") {
+			command.Env = append(command.Env, pair)
+		}
+	}
+	// The race detector has every process wait a second at its end.
+	command.Env = append(command.Env, asLatchkey+"=yes", "GORACE=atexit_sleep_ms=0")
+	for name, value := range environment {
+		command.Env = append(command.Env, name+"="+value)
+	}
+	return command, nil
+}
+
+// start starts the process and waits until it listens.
+func (r *replica) start() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	command, err := latchkey(r.environment, append([]string{"serve"}, r.arguments...)...)
+	if err != nil {
+		return err
+	}
+	output, err := command.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if r.input, err = command.StdinPipe(); err != nil {
+		return err
+	}
+	if err := command.Start(); err != nil {
+		return err
+	}
+	r.command, r.read = command, make(chan struct{})
+	found, read := make(chan string, 1), r.read
+	go func() {
+		defer close(read)
+		defer close(found)
+		for lines := bufio.NewScanner(output); lines.Scan(); {
+			_, _ = r.said.Write(append(lines.Bytes(), '\n'))
+			if match := listens.FindStringSubmatch(lines.Text()); match != nil {
+				found <- match[1]
+			}
+		}
+	}()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case at := <-found:
+		if at == "" {
+			_ = command.Wait()
+			r.command = nil
+			return fmt.Errorf("replica %d does not start:\n%s", r.number, r.said)
+		}
+		r.address.Store(&at)
+		return nil
+	case <-late.C:
+		_ = command.Process.Kill()
+		return fmt.Errorf("replica %d does not listen:\n%s", r.number, r.said)
+	}
+}
+
+// kill ends the process with -9.
+func (r *replica) kill() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.command == nil {
+		return
+	}
+	_ = r.command.Process.Kill()
+	<-r.read
+	_ = r.command.Wait()
+	_ = r.input.Close()
+	r.command = nil
+}
+
+// log is what processes said.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
