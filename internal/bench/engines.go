@@ -145,7 +145,7 @@ func serveShared(ctx context.Context, listener net.Listener, database, redis str
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }() // measured by then
 	stores := db.Stores()
 	if redis != "" {
-		copies, err := redisstore.Open(ctx, redisstore.Options{URL: redis, Record: db, Log: log})
+		copies, err := redisstore.Open(ctx, redisstore.Options{URL: redis, Record: db, Key: serverKey, Log: log})
 		if err != nil {
 			return err
 		}

@@ -80,3 +80,12 @@ func median[T int | float64 | time.Duration](values []T) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[len(sorted)/2]
 }
+
+// ratio is the median of what one figure was beside the other, round by round.
+func ratio(these, those []float64) float64 {
+	ratios := make([]float64, len(these))
+	for i := range these {
+		ratios[i] = these[i] / those[i]
+	}
+	return median(ratios)
+}

@@ -27,6 +27,9 @@ const gcPercent = 400
 // slots is how many passwords are hashed at once, here and in what is compared.
 const slots = 1
 
+// serverKey is that of every replica.
+var serverKey = []byte(strings.Repeat("benchmark", 4))
+
 // credentials are of the one API client, and password of the one user.
 var credentials = authority.Credentials{Key: "bench-key", Secret: "bench-secret"}
 
@@ -40,7 +43,7 @@ func newAuthority(stores authority.Stores, now func() time.Time) (*authority.Aut
 	return authority.New(authority.Config{
 		Stores:    stores,
 		Now:       now,
-		Key:       []byte(strings.Repeat("benchmark", 4)),
+		Key:       serverKey,
 		HashSlots: slots,
 		Log:       slog.New(slog.DiscardHandler),
 	})

@@ -170,11 +170,11 @@ func (s *scale) beside(ctx context.Context) error {
 	}
 	for i, held := range []string{1: "(>= 0.90 in checks)", 2: ">= 0.85"} {
 		if i > 0 && i < quick {
-			line(subjects[i].name+" / bare handler", fmt.Sprintf("%.2f", subjects[i].rate()/subjects[0].rate()), held)
+			line(subjects[i].name+" / bare handler", fmt.Sprintf("%.2f", ratio(subjects[i].rates, subjects[0].rates)), held)
 		}
 	}
 	if quick < len(list) {
-		line(subjects[quick+1].name+" / "+subjects[quick].name, fmt.Sprintf("%.2f", subjects[quick+1].rate()/subjects[quick].rate()), ">= 0.90")
+		line(subjects[quick+1].name+" / "+subjects[quick].name, fmt.Sprintf("%.2f", ratio(subjects[quick+1].rates, subjects[quick].rates)), ">= 0.90")
 	}
 	for _, group := range [][2]int{{0, quick}, {quick, len(list)}} {
 		from, to := group[0], group[1]
@@ -231,10 +231,10 @@ func (s *scale) replicas(ctx context.Context) error {
 	}
 	one, oneCost = pair[0].rates, pair[0].costs
 	line(fmt.Sprintf("two replicas / one, with %d cores for all", runtime.NumCPU()),
-		fmt.Sprintf("%.2f", median(two)/median(one)), ">= 1.70 where each has cores")
+		fmt.Sprintf("%.2f", ratio(two, one)), ">= 1.70 where each has cores")
 	line("  processor time of a check on two / on one", fmt.Sprintf("%.1f / %.1f µs", median(twoCost), median(oneCost)), "")
 	line(fmt.Sprintf("logins, PostgreSQL + Redis / argon2id (%.1f/s / %.1f/s)", median(logIns), median(alone)),
-		fmt.Sprintf("%.2f", median(logIns)/median(alone)), ">= 0.95")
+		fmt.Sprintf("%.2f", ratio(logIns, alone)), ">= 0.95")
 	return nil
 }
 
@@ -328,11 +328,11 @@ func (s *scale) growth(ctx context.Context) error {
 		fmt.Printf("%-10d", n)
 		for c := range columns {
 			this, first := warm[i*columns+c], warm[c]
-			fmt.Printf(" | %-24s", fmt.Sprintf("%.0f  %.2f  %.1f µs", this.rate(), this.rate()/first.rate(), this.cost()))
+			fmt.Printf(" | %-24s", fmt.Sprintf("%.0f  %.2f  %.1f µs", this.rate(), ratio(this.rates, first.rates), this.cost()))
 		}
 		for _, rates := range [][][]float64{cold, written} {
 			if len(rates[i]) > 0 {
-				fmt.Printf(" | %-24s", fmt.Sprintf("%.0f  %.2f", median(rates[i]), median(rates[i])/median(rates[0])))
+				fmt.Printf(" | %-24s", fmt.Sprintf("%.0f  %.2f", median(rates[i]), ratio(rates[i], rates[0])))
 			}
 		}
 		fmt.Println()
