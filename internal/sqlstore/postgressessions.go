@@ -92,22 +92,35 @@ func (db *Postgres) bury(ctx context.Context, key authority.SessionKey, used int
 	return n > 0, err
 }
 
-// findSessions looks up many keys at once.
+// findSessions looks up many keys at once. It leaves Address empty.
 func (db *Postgres) findSessions(ctx context.Context, keys []authority.SessionKey) ([]found, error) {
 	list := make([][]byte, len(keys))
+	first := make(map[authority.SessionKey]int, len(keys)) // where the answer goes; a key may be there twice
 	for i := range keys {
 		list[i] = keys[i][:]
+		if _, twice := first[keys[i]]; !twice {
+			first[keys[i]] = i
+		}
 	}
-	rows := make(map[authority.SessionKey]found, len(keys))
-	err := db.query(ctx, func(r row) error {
-		session, err := scanSession(r)
-		used := micros(session.LastUsedAt)
-		rows[session.Key] = found{session, used, true}
-		return err
-	}, `SELECT `+sessionColumns+` FROM sessions WHERE session_key = ANY(?) AND ended_at = 0`, list)
 	answers := make([]found, len(keys))
+	var (
+		key                    []byte
+		session                authority.Session
+		created, used, expires int64
+	)
+	into := []any{&key, &session.User, &session.PasswordVersion, &session.Client, &created, &used, &expires}
+	err := db.query(ctx, func(r row) error {
+		if err := r.Scan(into...); err != nil {
+			return err
+		}
+		session.Key = authority.SessionKey(key)
+		session.CreatedAt, session.ExpiresAt = moment(created), moment(expires)
+		answers[first[session.Key]] = found{session, used, true}
+		return nil
+	}, `SELECT session_key, user_name, password_version, api_key, created_at, last_used, expires_at
+		FROM sessions WHERE session_key = ANY(?) AND ended_at = 0`, list)
 	for i, key := range keys {
-		answers[i] = rows[key]
+		answers[i] = answers[first[key]]
 	}
 	return answers, err
 }
