@@ -11,8 +11,10 @@
 //
 // What makes a copy true:
 //
-//   - A session that ends is marked in Redis before the end is acknowledged. Redis
-//     tells every replica that has a copy in memory (client tracking).
+//   - A session that ends is marked in Redis before it ends on the record, so that
+//     nobody answers a copy of it when who ends it dies or hears nothing, and again
+//     before the end is acknowledged. Redis tells every replica that has a copy in
+//     memory (client tracking).
 //   - A copy is answered only under a lease, which is 100 ms old at most: then
 //     every node of Redis, on the connection that also carries what it has to tell,
 //     and the database have answered. So a replica that Redis cannot reach stops
@@ -61,6 +63,8 @@ type Sessions interface {
 	// EndUserOnRecord is authority.SessionStore's EndUserSessions, and answers which
 	// ones it ended.
 	EndUserOnRecord(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) ([]authority.SessionKey, error)
+	// LiveSessions are those that EndUserOnRecord would end.
+	LiveSessions(ctx context.Context, user string, version int64, keep authority.SessionKey) ([]authority.SessionKey, error)
 }
 
 // Revisions tell which copies count.
@@ -201,9 +205,12 @@ func (s *Store) UseSession(ctx context.Context, key authority.SessionKey, now ti
 
 // EndSession implements authority.SessionStore.
 func (s *Store) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
+	warned := s.warn(ctx, key)
 	session, err := s.record.EndOnRecord(ctx, key, end)
-	if err == nil {
-		err = s.tell(ctx, key)
+	if err == nil || !warned { // one that was not answered may have ended it before
+		if untold := s.tell(ctx, key); untold != nil {
+			err = untold
+		}
 	}
 	if err != nil {
 		return authority.Session{}, err
@@ -213,14 +220,39 @@ func (s *Store) EndSession(ctx context.Context, key authority.SessionKey, end au
 
 // EndUserSessions implements authority.SessionStore.
 func (s *Store) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+	live, err := s.record.LiveSessions(ctx, user, version, keep)
+	if err != nil {
+		return 0, err
+	}
+	warned := s.warn(ctx, live...)
 	keys, err := s.record.EndUserOnRecord(ctx, user, version, keep, end)
-	if err == nil && len(keys) > 0 {
+	switch {
+	case err == nil && len(keys) > 0:
 		err = s.tell(ctx, keys...)
+	case !warned: // this one or one before may have ended some without an answer
+		err = errors.Join(err, s.record.DropCopies(ctx))
 	}
 	if err != nil {
 		return 0, err
 	}
 	return len(keys), nil
+}
+
+// warn has nobody rely on copies of sessions that are about to end: whoever ends them
+// may not live to tell, or not be told that they have ended. The record is asked
+// about them from then on, whatever comes of it. It answers whether that worked.
+func (s *Store) warn(ctx context.Context, keys ...authority.SessionKey) bool {
+	if len(keys) == 0 {
+		return s.leased() != nil
+	}
+	l := s.leased()
+	if l == nil {
+		var err error
+		if l, err = s.renew(ctx, time.Now()); err != nil {
+			return false
+		}
+	}
+	return s.mark(ctx, l, keys) == nil
 }
 
 // tell has no replica rely on copies of sessions that have ended.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/authority"
 )
 
 // noCopies is the history of caches while nobody may rely on any, from the time that
@@ -72,4 +74,15 @@ func (db *Postgres) setHistory(ctx context.Context, next func(known string) stri
 		return err
 	})
 	return revision, err
+}
+
+// LiveSessions are the sessions that EndUserOnRecord would end.
+func (db *Postgres) LiveSessions(ctx context.Context, user string, version int64, keep authority.SessionKey) (live []authority.SessionKey, err error) {
+	err = db.query(ctx, func(r row) error {
+		var key []byte
+		err := r.Scan(&key)
+		live = append(live, authority.SessionKey(key))
+		return err
+	}, `SELECT session_key FROM sessions WHERE user_name = ? AND ended_at = 0 AND password_version < ? AND session_key <> ?`, user, version, keep[:])
+	return live, err
 }
