@@ -50,7 +50,7 @@ func network(name string, proxy *enginetest.Proxy) []fault {
 // TestSoakFaults has people use three replicas while everything goes wrong that can,
 // and holds each answer to what one service would have said.
 func TestSoakFaults(t *testing.T) {
-	rounds := choose(1, 10)
+	rounds := choose(1, 5)
 	t.Run("postgres", func(t *testing.T) {
 		database := enginetest.StartPostgres(t)
 		proxy := enginetest.StartProxy(t, database.Addr())
@@ -236,7 +236,7 @@ func TestCrashReplicas(t *testing.T) {
 				s.sessions, stale = enginetest.Redis(t), staleness
 			}
 			w := newWorld(t, s)
-			w.endure(choose(3, 100), stale, w.killReplica())
+			w.endure(choose(3, 50), stale, w.killReplica())
 		})
 	}
 }

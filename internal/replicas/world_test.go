@@ -276,7 +276,7 @@ type fault struct {
 func (w *world) suffer(round int, broken fault) time.Duration {
 	w.t.Helper()
 	const people, lookers = 3, 4
-	calm, trouble := choose(200*time.Millisecond, time.Second), choose(600*time.Millisecond, 2500*time.Millisecond)
+	calm, trouble := choose(200*time.Millisecond, 500*time.Millisecond), choose(600*time.Millisecond, 1500*time.Millisecond)
 	ctx, stop := context.WithCancel(w.t.Context())
 	defer stop()
 	var crowd sync.WaitGroup
