@@ -75,7 +75,7 @@ func (db *Postgres) query(ctx context.Context, scan func(row) error, query strin
 		err = eachRow(rows, func(r row) error { some = true; return scan(r) })
 		if some && err != nil {
 			scanned = err
-			return nil
+			return nil //nolint:nilerr // it is told below
 		}
 		return err
 	})
