@@ -13,8 +13,11 @@ import (
 )
 
 const (
-	scaleDuration = 2 * time.Second
-	scaleRounds   = 3 // of what has a row for each number of sessions
+	// Short measurements, and many: what is compared with one another is measured
+	// within seconds, whatever else the machine does meanwhile.
+	scaleDuration = 500 * time.Millisecond
+	scaleRounds   = 15
+	onceRounds    = 3 // of what is measured with a new replica
 	// inUse is how many sessions of a database are checked, and once how many are
 	// checked once.
 	inUse = 200_000
@@ -49,8 +52,8 @@ func (s *subject) round(ctx context.Context) error {
 }
 
 // interleave measures all subjects in turn.
-func interleave(ctx context.Context, rounds int, all ...*subject) error {
-	for range rounds {
+func interleave(ctx context.Context, all ...*subject) error {
+	for range scaleRounds {
 		for _, s := range all {
 			if err := s.round(ctx); err != nil {
 				return err
@@ -92,7 +95,7 @@ func (s *subject) fill(ctx context.Context, sessions uint64) error {
 	if _, err := l.saturate(ctx, time.Minute, connections); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
-	_, err := s.load.saturate(ctx, scaleDuration/2, connections)
+	_, err := s.load.saturate(ctx, scaleDuration, connections)
 	return err
 }
 
@@ -162,7 +165,7 @@ func (s *scale) beside(ctx context.Context) error {
 		}
 		loads[i] = subjects[i].load
 	}
-	if err := interleave(ctx, rounds, subjects...); err != nil {
+	if err := interleave(ctx, subjects...); err != nil {
 		return err
 	}
 	for _, one := range subjects {
@@ -213,7 +216,7 @@ func (s *scale) replicas(ctx context.Context) error {
 	}
 	var one, two, oneCost, twoCost, logIns, alone []float64
 	login := logins(pair[0].load.address, pair[0].bearer)
-	for range rounds {
+	for range scaleRounds {
 		if err := pair[0].round(ctx); err != nil {
 			return err
 		}
@@ -222,6 +225,8 @@ func (s *scale) replicas(ctx context.Context) error {
 			return err
 		}
 		two, twoCost = append(two, rate), append(twoCost, cost)
+	}
+	for range rounds {
 		alone = append(alone, hashRate())
 		r, err := login.saturate(ctx, duration, 4)
 		if err != nil {
@@ -286,10 +291,10 @@ func (s *scale) growth(ctx context.Context) error {
 			warm = append(warm, one)
 		}
 	}
-	if err := interleave(ctx, scaleRounds, warm...); err != nil {
+	if err := interleave(ctx, warm...); err != nil {
 		return err
 	}
-	for range scaleRounds {
+	for range onceRounds {
 		for i, n := range sizes {
 			if s.redis == "" {
 				continue
@@ -301,7 +306,7 @@ func (s *scale) growth(ctx context.Context) error {
 			cold[i] = append(cold[i], rate)
 		}
 	}
-	for range scaleRounds {
+	for range onceRounds {
 		for i, n := range sizes {
 			if s.postgres == "" {
 				continue
@@ -355,7 +360,7 @@ func (s *scale) once(ctx context.Context, sessions uint64, cache string) (float6
 	stranger := [][36]byte{[36]byte([]byte(token(many).Reveal()))}
 	prepare := tokenLoad(wire.PathVerify, replica.load.address, replica.bearer, stranger)
 	prepare.refusals = []int{http.StatusUnauthorized, http.StatusForbidden}
-	if _, err := prepare.saturate(ctx, scaleDuration/4, connections); err != nil {
+	if _, err := prepare.saturate(ctx, scaleDuration, connections); err != nil {
 		return 0, err
 	}
 	replica.load.limit = min(sessions, once)
