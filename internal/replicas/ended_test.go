@@ -1,6 +1,7 @@
 package replicas_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -18,12 +19,75 @@ const staleness = 100 * time.Millisecond
 
 // TestStressEndedSessions ends sessions on one replica that others have in memory.
 func TestStressEndedSessions(t *testing.T) {
+	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
 		endSessions(t, startFleet(t, setup{database: enginetest.Postgres(t)}), 0)
 	})
 	t.Run("redis", func(t *testing.T) {
-		endSessions(t, startFleet(t, setup{database: enginetest.Postgres(t), sessions: enginetest.Redis(t)}), staleness)
+		f := startFleet(t, setup{database: enginetest.Postgres(t), sessions: enginetest.Redis(t)})
+		endSessions(t, f, staleness)
+		for i := 1; i < len(f.replicas); i++ {
+			n := f.copies(i)
+			t.Logf("replica %d answered %d checks from copies", i, n)
+			if n == 0 {
+				t.Error("there was nothing that could have been stale")
+			}
+		}
 	})
+	t.Run("redis unheard", unheard)
+}
+
+// unheard ends sessions while nothing passes between Redis and a replica that has
+// them in memory, and which nobody can tell that they have ended.
+func unheard(t *testing.T) {
+	redis := enginetest.StartRedis(t)
+	proxy := enginetest.StartProxy(t, redis.Addr())
+	f := startFleet(t, setup{database: enginetest.Postgres(t), sessions: redis.URL(), own: "redis://" + proxy.Addr()})
+	f.addUser("zoe", "the right one")
+	last, rounds := len(f.replicas)-1, choose(10, 200)
+	var stale []time.Duration
+	for range rounds {
+		a := f.logIn(0, "zoe", "the right one")
+		if a.outcome != ok {
+			t.Fatal(a)
+		}
+		before := f.copies(last)
+		await(t, "the replica has a copy", func() error {
+			if c := f.check(last, a.text); c.outcome != ok {
+				t.Fatal(c)
+			}
+			if f.copies(last) == before {
+				return errors.New("it has none")
+			}
+			return nil
+		})
+		stale = append(stale, f.watch(t, a.text, func() (time.Duration, bool) {
+			proxy.Stall()
+			out := f.logOut(0, a.text)
+			if out.outcome != ok {
+				t.Errorf("a logout: %v", out)
+			}
+			return out.back, out.outcome == ok
+		}, staleness)...)
+		proxy.Heal()
+		if t.Failed() {
+			break
+		}
+	}
+	report(t, rounds, stale)
+}
+
+// report says for how long sessions were answered that had ended.
+func report(t *testing.T, ends int, stale []time.Duration) {
+	t.Helper()
+	if len(stale) == 0 {
+		t.Logf("%d ends; every check that began after an end was answered was refused", ends)
+		return
+	}
+	slices.Sort(stale)
+	at := func(percent int) time.Duration { return stale[(len(stale)-1)*percent/100] }
+	t.Logf("%d ends; %d checks that began after an end was answered were not refused; of these began half within %v, 90%% within %v, all within %v",
+		ends, len(stale), at(50), at(90), at(100))
 }
 
 func endSessions(t *testing.T, f *fleet, allowed time.Duration) {
@@ -93,13 +157,7 @@ func endSessions(t *testing.T, f *fleet, allowed time.Duration) {
 			}
 		}
 	}
-	slices.Sort(stale)
-	if len(stale) > 0 {
-		t.Logf("%d ends; %d answers of ok were to checks that began after an end was answered, up to %v after (median %v)",
-			len(ended), len(stale), stale[len(stale)-1], stale[len(stale)/2])
-	} else {
-		t.Logf("%d ends; every check that began after an end was answered was refused", len(ended))
-	}
+	report(t, len(ended), stale)
 }
 
 // watch has a session checked on two replicas without a break while it is ended on

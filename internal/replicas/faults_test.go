@@ -50,22 +50,29 @@ func network(name string, proxy *enginetest.Proxy) []fault {
 // TestSoakFaults has people use three replicas while everything goes wrong that can,
 // and holds each answer to what one service would have said.
 func TestSoakFaults(t *testing.T) {
+	t.Parallel()
 	rounds := choose(1, 5)
 	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
 		database := enginetest.StartPostgres(t)
 		proxy := enginetest.StartProxy(t, database.Addr())
 		w := newWorld(t, setup{database: through(t, database.URL(), proxy.Addr()), upstream: latchtest.NewServer(t).URL})
 		w.endure(rounds, 0, append(network("PostgreSQL", proxy),
 			w.killReplica(), fault{"a killed PostgreSQL", database.Kill, database.Start})...)
 	})
-	t.Run("redis", func(t *testing.T) { faultsOfRedis(t, rounds, "--save", "") })
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		faultsOfRedis(t, rounds, "--save", "")
+	})
 	t.Run("redis with a log", func(t *testing.T) {
+		t.Parallel()
 		if !soak {
 			t.Skip("LATCHKEY_SOAK=1 has it")
 		}
 		faultsOfRedis(t, rounds, "--appendonly", "yes", "--appendfsync", "always")
 	})
 	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
 		database, cluster := enginetest.Postgres(t), enginetest.StartRedisCluster(t, 1)
 		w := newWorld(t, setup{database: database, sessions: "redis://" + cluster.Addrs()[0] + "?addr=" + strings.Join(cluster.Addrs()[1:], "&addr=")})
 		turn := 0
@@ -85,11 +92,13 @@ func TestSoakFaults(t *testing.T) {
 		}})
 	})
 	t.Run("a full pool", func(t *testing.T) {
+		t.Parallel()
 		database := enginetest.Postgres(t)
 		w := newWorld(t, setup{database: database + "&pool_max_conns=4", sessions: enginetest.Redis(t)})
 		w.endure(rounds, staleness, w.fullPool(database))
 	})
 	t.Run("no connections left", func(t *testing.T) {
+		t.Parallel()
 		if !soak {
 			t.Skip("LATCHKEY_SOAK=1 has it")
 		}
@@ -229,8 +238,10 @@ func hasRole(redis *enginetest.RedisServer, role string) error {
 
 // TestCrashReplicas kills replicas again and again while they are used.
 func TestCrashReplicas(t *testing.T) {
+	t.Parallel()
 	for _, with := range []string{"postgres", "redis"} {
 		t.Run(with, func(t *testing.T) {
+			t.Parallel()
 			s, stale := setup{database: enginetest.Postgres(t)}, time.Duration(0)
 			if with == "redis" {
 				s.sessions, stale = enginetest.Redis(t), staleness

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,6 +93,7 @@ func must(t testing.TB, err error) {
 type setup struct {
 	database string // a postgres:// URL
 	sessions string // a redis:// URL, or ""
+	own      string // the URL by which the last replica reaches that Redis, or "": the same
 	upstream string // the URL of what the last replica is a gateway to, or ""
 	replicas int
 }
@@ -125,6 +127,9 @@ func startFleet(t testing.TB, s setup) *fleet {
 		r.arguments = append(r.arguments, "--data", r.data)
 		if s.sessions != "" {
 			r.environment["LATCHKEY_SESSIONS"] = s.sessions
+		}
+		if s.own != "" && i == s.replicas-1 {
+			r.environment["LATCHKEY_SESSIONS"] = s.own
 		}
 		if s.upstream != "" && i == s.replicas-1 {
 			r.arguments = append(r.arguments, "--upstream", s.upstream, "--upstream-api-key", "demo-key")
@@ -253,6 +258,24 @@ func (f *fleet) trail(user, kind string) int {
 			return n
 		}
 	}
+}
+
+var fromCopies = regexp.MustCompile(`(?m)^latchkey_session_answers_total\{from="(?:memory|redis)"\} (\d+)`)
+
+// copies counts the checks that a replica has answered from memory or from Redis.
+func (f *fleet) copies(replica int) (n int) {
+	f.t.Helper()
+	response, err := f.http.Get(f.replicas[replica].url() + wire.PathMetrics)
+	must(f.t, err)
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	must(f.t, err)
+	for _, match := range fromCopies.FindAllSubmatch(text, -1) {
+		count, err := strconv.Atoi(string(match[1]))
+		must(f.t, err)
+		n += count
+	}
+	return n
 }
 
 // users are the names of all accounts.
