@@ -1,6 +1,7 @@
 package replicas_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -142,7 +143,7 @@ func (w *world) fullPool(database string) fault {
 			defer func() {
 				for r := range w.f.replicas {
 					stuck.Go(func() { // its answer comes when the row is free, or a time is over
-						w.h.user(p.name, act{actLogIn, p.version}, w.known(w.f.logIn(r, p.name, p.password)))
+						w.h.user(p.name, act{kind: actLogIn, password: p.version}, w.known(w.f.logIn(r, p.name, p.password)))
 					})
 				}
 			}()
@@ -165,10 +166,19 @@ func faultsOfRedis(t *testing.T, rounds int, arguments ...string) {
 	proxy := enginetest.StartProxy(t, redis.Addr())
 	ways := enginetest.StartProxy(t, database.Addr())
 	w := newWorld(t, setup{database: through(t, database.URL(), ways.Addr()), sessions: through(t, redis.URL(), proxy.Addr()), upstream: latchtest.NewServer(t).URL})
+	w.endure(rounds, staleness, append(append(network("Redis", proxy), network("PostgreSQL", ways)...),
+		fault{"a killed Redis", redis.Kill, redis.Start}, w.oldRedis(redis, directory), w.killReplica(),
+		fault{"a killed PostgreSQL", database.Kill, database.Start})...)
+}
+
+// oldRedis ends sessions, and has Redis come back as it was before.
+func (w *world) oldRedis(redis *enginetest.RedisServer, directory string) fault {
 	var victims []string
-	back := fault{"an old Redis", func() {
+	turn := 0
+	return fault{"an old Redis", func() {
 		// These have copies everywhere when the old state is put away, and end after.
-		p := w.newPerson(fmt.Sprint("restored", time.Now().UnixNano()))
+		turn++
+		p := w.newPerson(fmt.Sprint("restored", turn))
 		for range 20 {
 			w.logIn(p, w.f.anywhere())
 		}
@@ -181,23 +191,23 @@ func faultsOfRedis(t *testing.T, rounds int, arguments ...string) {
 			}
 		}
 		_, err := ask(redis, "SAVE")
-		must(t, err)
-		kept := t.TempDir()
-		must(t, os.CopyFS(filepath.Join(kept, "old"), os.DirFS(directory)))
+		must(w.t, err)
+		kept := w.t.TempDir()
+		must(w.t, os.CopyFS(filepath.Join(kept, "old"), os.DirFS(directory)))
 		for _, token := range victims {
 			if a := w.known(w.f.logOut(w.f.anywhere(), token)); a.outcome == ok {
 				w.settle(token, over)
 				w.h.session(token, actEnd, a)
 			} else {
-				t.Errorf("a logout: %v", a)
+				w.t.Errorf("a logout: %v", a)
 			}
 		}
 		redis.Kill()
-		must(t, os.RemoveAll(directory))
-		must(t, os.CopyFS(directory, os.DirFS(filepath.Join(kept, "old"))))
+		must(w.t, os.RemoveAll(directory))
+		must(w.t, os.CopyFS(directory, os.DirFS(filepath.Join(kept, "old"))))
 		redis.Start()
 		if n, err := ask(redis, "DBSIZE"); err != nil || n == ":0" {
-			t.Errorf("the old state was not restored: %s, %v", n, err)
+			w.t.Errorf("the old state was not restored: %s, %v", n, err)
 		}
 	}, func() {
 		for range 3 {
@@ -208,9 +218,42 @@ func faultsOfRedis(t *testing.T, rounds int, arguments ...string) {
 			}
 		}
 	}}
-	w.endure(rounds, staleness, append(append(network("Redis", proxy), network("PostgreSQL", ways)...),
-		fault{"a killed Redis", redis.Kill, redis.Start}, back, w.killReplica(),
-		fault{"a killed PostgreSQL", database.Kill, database.Start})...)
+}
+
+// TestCrashRedisComesBackOld restores Redis while nobody else ends a session, which
+// would have copies from before count no more by itself.
+func TestCrashRedisComesBackOld(t *testing.T) {
+	t.Parallel()
+	for name, arguments := range map[string][]string{
+		"a dump": {"--save", ""},
+		"a log":  {"--appendonly", "yes", "--appendfsync", "always"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			directory, rounds := t.TempDir(), choose(2, 50)
+			redis := enginetest.StartRedis(t, append(arguments, "--dir", directory)...)
+			w := newWorld(t, setup{database: enginetest.Postgres(t), sessions: redis.URL()})
+			old := w.oldRedis(redis, directory)
+			for range rounds {
+				old.inject()
+				old.heal()
+				await(t, "copies are relied on again", func() error {
+					before := w.f.copies(1)
+					for range 3 {
+						if a := w.check(1, w.anchor); a.outcome != ok {
+							return a
+						}
+					}
+					if w.f.copies(1) == before {
+						return errors.New("they are not")
+					}
+					return nil
+				})
+				old.heal()
+			}
+			w.finish(staleness)
+		})
+	}
 }
 
 // ask sends one command, and answers what comes.
@@ -230,7 +273,8 @@ func ask(redis *enginetest.RedisServer, command string) (string, error) {
 
 func hasRole(redis *enginetest.RedisServer, role string) error {
 	info, err := ask(redis, "INFO replication")
-	if err == nil && !strings.Contains(info, "role:"+role) {
+	// One that does not have its master's data yet would not take over.
+	if err == nil && (!strings.Contains(info, "role:"+role) || role == "slave" && !strings.Contains(info, "master_link_status:up")) {
 		err = fmt.Errorf("it is not a %s: %s", role, info)
 	}
 	return err

@@ -28,7 +28,8 @@ func newHistory() *history {
 // act is what a request does to a session or to an account.
 type act struct {
 	kind     string
-	password int // of a login: which one; 0 is one that was never right
+	password int    // of a login: which one; 0 is one that was never right
+	by       string // of an end by a reset: whose
 }
 
 // The acts.
@@ -54,6 +55,21 @@ func (h *history) note(of map[string][]porcupine.Operation, name string, what ac
 		return // it changes nothing
 	}
 	of[name] = append(of[name], porcupine.Operation{ClientId: a.replica, Input: what, Call: int64(a.call), Output: a.outcome, Return: int64(a.back)})
+}
+
+// late has the ends by resets of these users happen at any time later.
+func (h *history) late(users map[string]bool) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, operations := range h.sessions {
+		for i, o := range operations {
+			if what, _ := o.Input.(act); what.kind == actEnded && users[what.by] {
+				operations[i].Return = int64(forever)
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func (h *history) session(token string, kind string, a answer) {
@@ -204,26 +220,26 @@ func TestTheModels(t *testing.T) {
 			h.session("a", actEnd, at(ok, 2, 5))
 		}, 0, false},
 		"the old password": {func(h *history) {
-			h.user("u", act{actReset, 2}, at(ok, 1, 2))
-			h.user("u", act{actLogIn, 1}, at(ok, 3, 4))
+			h.user("u", act{kind: actReset, password: 2}, at(ok, 1, 2))
+			h.user("u", act{kind: actLogIn, password: 1}, at(ok, 3, 4))
 		}, 0, false},
 		"a sixth guess": {func(h *history) {
 			for i := range 6 {
-				h.user("u", act{actLogIn, 0}, at(wrong, time.Duration(2*i), time.Duration(2*i+1)))
+				h.user("u", act{kind: actLogIn}, at(wrong, time.Duration(2*i), time.Duration(2*i+1)))
 			}
 		}, 0, false},
 		"locked too early": {func(h *history) {
 			for i := range 4 {
-				h.user("u", act{actLogIn, 0}, at(wrong, time.Duration(2*i), time.Duration(2*i+1)))
+				h.user("u", act{kind: actLogIn}, at(wrong, time.Duration(2*i), time.Duration(2*i+1)))
 			}
-			h.user("u", act{actLogIn, 0}, at(locked, 20, 21))
+			h.user("u", act{kind: actLogIn}, at(locked, 20, 21))
 		}, 0, false},
 		"locked by one that was not answered": {func(h *history) {
 			for i := range 4 {
-				h.user("u", act{actLogIn, 0}, at(wrong, time.Duration(2*i), time.Duration(2*i+1)))
+				h.user("u", act{kind: actLogIn}, at(wrong, time.Duration(2*i), time.Duration(2*i+1)))
 			}
-			h.user("u", act{actLogIn, 0}, at(unanswered, 10, 11))
-			h.user("u", act{actLogIn, 0}, at(locked, 20, 21))
+			h.user("u", act{kind: actLogIn}, at(unanswered, 10, 11))
+			h.user("u", act{kind: actLogIn}, at(locked, 20, 21))
 		}, 0, true},
 	} {
 		h := newHistory()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -84,7 +85,7 @@ func (w *world) known(a answer) answer {
 // logIn answers the token of a new session, or "".
 func (w *world) logIn(p *person, replica int) string {
 	a := w.known(w.f.logIn(replica, p.name, p.password))
-	w.h.user(p.name, act{actLogIn, p.version}, a)
+	w.h.user(p.name, act{kind: actLogIn, password: p.version}, a)
 	if a.outcome == locked {
 		w.unlock(p)
 	}
@@ -102,7 +103,7 @@ func (w *world) logIn(p *person, replica int) string {
 // guess logs in with a wrong password.
 func (w *world) guess(p *person) answer {
 	a := w.known(w.f.logIn(w.f.anywhere(), p.name, "a wrong one"))
-	w.h.user(p.name, act{actLogIn, 0}, a)
+	w.h.user(p.name, act{kind: actLogIn}, a)
 	return a
 }
 
@@ -173,13 +174,13 @@ func (w *world) reset(ctx context.Context, p *person) {
 		case a.outcome == ok:
 			p.version++
 			w.h.user(p.name, act{kind: actClear}, a)
-			w.h.user(p.name, act{actReset, p.version}, a)
+			w.h.user(p.name, act{kind: actReset, password: p.version}, a)
 			// What a reset ends that was not answered at first is ended later.
 			if again {
 				a.outcome = unanswered
 			}
 			for _, token := range p.sessions {
-				w.h.session(token, actEnded, a)
+				w.h.note(w.h.sessions, token, act{kind: actEnded, by: p.name}, a)
 				if !again {
 					w.settle(token, over)
 				}
@@ -198,9 +199,9 @@ func (w *world) reset(ctx context.Context, p *person) {
 		if ctx.Err() != nil && time.Since(w.f.begin)-call > patience {
 			p.lost = true
 			a.outcome = unanswered
-			w.h.user(p.name, act{actReset, p.version + 1}, a)
+			w.h.user(p.name, act{kind: actReset, password: p.version + 1}, a)
 			for _, token := range p.sessions {
-				w.h.session(token, actEnded, a)
+				w.h.note(w.h.sessions, token, act{kind: actEnded, by: p.name}, a)
 			}
 			return
 		}
@@ -375,5 +376,18 @@ func (w *world) finish(stale time.Duration) {
 	}
 	w.t.Logf("in the end: %d accounts, %d of which were too busy to log in; of %d sessions that were looked at %d are alive, %d over, %d either",
 		len(w.people), undecided, counts[alive]+counts[over]+counts[doubtful], counts[alive], counts[over], counts[doubtful])
+	// The password was changed, and told, when the other sessions could not be ended
+	// yet: the service says so, and ends them when it can.
+	late := map[string]bool{}
+	for _, r := range w.f.replicas {
+		for _, match := range endedLater.FindAllStringSubmatch(r.said.String(), -1) {
+			late[match[1]] = true
+		}
+	}
+	if n := w.h.late(late); n > 0 {
+		w.t.Logf("resets of %d users could not end %d sessions at once", len(late), n)
+	}
 	w.h.hold(w.t, stale)
 }
+
+var endedLater = regexp.MustCompile(`could not be ended yet; it is tried again soon" user=(\S+)`)
