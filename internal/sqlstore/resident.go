@@ -152,6 +152,16 @@ func (r *resident) fill(session authority.Session, lastUsed, written int64, ends
 	return true
 }
 
+// created sets the last use of a session that nobody can have used yet.
+func (r *resident) created(key authority.SessionKey, used int64) {
+	s := r.shard(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if place, known := s.index[key]; known {
+		s.at(place).lastUsed.Store(used)
+	}
+}
+
 // end takes a session out and answers its exact last use, if it was here.
 func (r *resident) end(key authority.SessionKey) (last int64, known bool) {
 	s := r.shard(key)

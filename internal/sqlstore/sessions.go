@@ -40,6 +40,8 @@ func (db *DB) CreateSession(ctx context.Context, session authority.Session) erro
 		for !db.sessions.fill(session, used, ahead, db.sessions.shard(session.Key).endings()) {
 			continue
 		}
+		// It may have been read from the table just before, where its last use is ahead.
+		db.sessions.created(session.Key, used)
 	})
 }
 

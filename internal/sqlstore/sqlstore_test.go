@@ -264,3 +264,43 @@ func TestCallersThatLeave(t *testing.T) {
 		}
 	}
 }
+
+// TestASessionMadeWhileOthersAreReadExpiresOnTime makes sessions while the index
+// fills from the table, in which last uses are ahead.
+func TestASessionMadeWhileOthersAreReadExpiresOnTime(t *testing.T) {
+	db, _ := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
+	ctx, stop := context.WithCancel(t.Context())
+	var reading, making sync.WaitGroup
+	for range 2 {
+		reading.Go(func() {
+			for last := int64(0); ctx.Err() == nil; {
+				var err error
+				if last, err = sqlstore.LoadSome(ctx, db, last); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	const n = 3000
+	for worker := range 8 {
+		making.Go(func() {
+			for i := worker; i < n; i += 8 {
+				if err := db.CreateSession(t.Context(), storetest.NewSession(i, "u", start)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	making.Wait()
+	stop()
+	reading.Wait()
+	late := 0
+	for i := range n {
+		if _, err := db.UseSession(t.Context(), storetest.Key(i), start.Add(storetest.Idle), storetest.Idle); err == nil {
+			late++
+		}
+	}
+	if late > 0 {
+		t.Errorf("%d of %d sessions live longer than their idle time", late, n)
+	}
+}
