@@ -236,6 +236,31 @@ func TestAClusterFailsOver(t *testing.T) {
 	}
 }
 
+// TestSentinelsFailOver kills the master that Sentinels look after.
+func TestSentinelsFailOver(t *testing.T) {
+	url, group := enginetest.Postgres(t), enginetest.StartRedisSentinel(t)
+	redis := nodes(group.Addrs()) + "&master_set=" + enginetest.RedisMasterName
+	a, b := open(t, url, redis), open(t, url, redis)
+	const n = 20
+	for i := range n {
+		create(t, i, a, b)
+	}
+	wait(t, a, true)
+	group.Master().Kill()
+	for i := range n / 2 {
+		must(t, end(a, i))
+		refused(t, i, time.Now(), b, a)
+	}
+	for _, r := range []*replica{a, b} {
+		wait(t, r, true) // the failover is over
+		for i := range n {
+			if err := use(t, r, i); (err == nil) != (i >= n/2) {
+				t.Errorf("after the failover session %d answers %v", i, err)
+			}
+		}
+	}
+}
+
 // TestADatabaseUsedWithoutItsRedis ends sessions on a replica, or by a command, that
 // was not told of the Redis that others use.
 func TestADatabaseUsedWithoutItsRedis(t *testing.T) {
