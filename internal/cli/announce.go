@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -195,4 +196,24 @@ func shellQuote(text string) string {
 		return text
 	}
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// baseURL is what clients on this machine call the service.
+func baseURL(f *serveFlags, address net.Addr) string {
+	scheme := "http"
+	if f.tlsCert != "" || f.tlsSelfSigned {
+		scheme = "https"
+	}
+	host, _, _ := net.SplitHostPort(f.listen) // checked
+	_, port, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return fmt.Sprintf("%s://%s", scheme, address)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if name, err := os.Hostname(); err == nil && name != "" {
+			host = name
+		}
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -85,6 +84,11 @@ Local logins, logouts and resets stay local. The upstream's credential is kept b
 latchkey credential, changed by --rotate-every or latchkey rotate, and looked after
 with latchkey guard, which work on the same files while it runs.
 
+--database postgres://… lets any number of these run as one service, behind any load
+balancer, with one --key-file; --sessions redis://… makes their session checks
+cheaper. Both may be away for a while: see docs/scaling.md. A URL with a password
+belongs into LATCHKEY_DATABASE or LATCHKEY_SESSIONS, or into the config file.
+
 Where it does not listen on this machine alone, use TLS (--tls-cert and --tls-key; a
 renewed certificate is picked up) or a proxy that does. --tls-self-signed makes a
 certificate for development, for the host listened on, localhost, this machine's
@@ -95,6 +99,7 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
   latchkey serve --data /var/lib/latchkey --listen :8443 --tls-cert cert.pem --tls-key key.pem
   latchkey serve --upstream https://` + vendorHost + ` --upstream-api-key KEY --upstream-api-secret-file key.secret \
     --upstream-credential-file upstream.json --rotate-every 90d
+  latchkey serve --database postgres://latchkey@db.example/latchkey --sessions rediss://redis.example:6379 --key-file server.key
   LATCHKEY_IDLE_TIMEOUT=30m latchkey serve --log-format json`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -376,24 +381,4 @@ func (f *serveFlags) certificateHosts(address net.Addr) []string {
 		}
 	}
 	return hosts
-}
-
-// baseURL is what clients on this machine call the service.
-func baseURL(f *serveFlags, address net.Addr) string {
-	scheme := "http"
-	if f.tlsCert != "" || f.tlsSelfSigned {
-		scheme = "https"
-	}
-	host, _, _ := net.SplitHostPort(f.listen) // checked
-	_, port, err := net.SplitHostPort(address.String())
-	if err != nil {
-		return fmt.Sprintf("%s://%s", scheme, address)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-		if name, err := os.Hostname(); err == nil && name != "" {
-			host = name
-		}
-	}
-	return scheme + "://" + net.JoinHostPort(host, port)
 }

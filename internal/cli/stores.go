@@ -102,7 +102,7 @@ func (s *storeFlags) openEmbedded(ctx context.Context, now func() time.Time, log
 func (s *storeFlags) openShared(ctx context.Context, key []byte, now func() time.Time, log *slog.Logger) (*openStores, error) {
 	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: s.database, IdleTimeout: s.policy.IdleTimeout, Now: now, Log: log})
 	if err != nil {
-		return nil, fail(exitFailed, "%w; nothing was started", err)
+		return nil, fail(exitFailed, "%w; nothing was done", err)
 	}
 	opened := &openStores{Stores: db.Stores(), now: db.Now, ready: db.Ready, close: db.Close, postgres: db}
 	if s.sessions == "" {

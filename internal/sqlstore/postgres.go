@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -210,8 +211,15 @@ func (db *Postgres) cannot(what string, err error) error {
 // plainly is an error of the driver on one line, and without the password.
 func plainly(err error) string {
 	var refused *pgconn.PgError
-	if errors.As(err, &refused) {
+	var network *net.OpError
+	var name *net.DNSError
+	switch {
+	case errors.As(err, &refused):
 		return refused.Message
+	case errors.As(err, &name): // the driver tells each several times
+		return name.Error()
+	case errors.As(err, &network):
+		return network.Error()
 	}
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
