@@ -24,6 +24,11 @@ type Stores struct {
 	Turns Turns
 }
 
+// Lease is how long a store that several Authorities share may rely on a copy of what
+// it was told, from when it asked. Who changes what others may have copies of waits
+// for so long before saying that it is done, unless the others were told.
+const Lease = 100 * time.Millisecond
+
 // Turns has one of the Authorities that share stores do what need be done only
 // once.
 type Turns interface {

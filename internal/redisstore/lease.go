@@ -9,11 +9,9 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-)
 
-// leaseTime is how long the answers of Redis and of the record are relied on, from
-// when they were asked for.
-const leaseTime = 100 * time.Millisecond
+	"github.com/latchkey/latchkey/internal/authority"
+)
 
 // slotsOfCluster is how many hash slots a Redis Cluster has.
 const slotsOfCluster = 16384
@@ -35,13 +33,13 @@ func (s *Store) leased() *lease {
 	if l != nil {
 		age = time.Since(l.asked)
 	}
-	if (l == nil || age > leaseTime/2) && s.behind.CompareAndSwap(false, true) {
+	if (l == nil || age > authority.Lease/2) && s.behind.CompareAndSwap(false, true) {
 		s.tasks.Go(func() {
 			defer s.behind.Store(false)
 			_, _ = s.renew(s.running, time.Now()) // it says by itself what is wrong
 		})
 	}
-	if l == nil || age > leaseTime || l.epoch != s.epoch.Load() {
+	if l == nil || age > authority.Lease || l.epoch != s.epoch.Load() {
 		return nil
 	}
 	return l
@@ -51,7 +49,7 @@ func (s *Store) leased() *lease {
 // newest lease, if nothing has changed since.
 func (s *Store) holds(l *lease) bool {
 	now := s.lease.Load()
-	return now.revision == l.revision && now.epoch == l.epoch && time.Since(now.asked) <= leaseTime && s.epoch.Load() == l.epoch
+	return now.revision == l.revision && now.epoch == l.epoch && time.Since(now.asked) <= authority.Lease && s.epoch.Load() == l.epoch
 }
 
 // renew answers a lease that was asked for after the given time.

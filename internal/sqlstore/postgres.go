@@ -233,9 +233,6 @@ func nameOf(address string) string {
 	return parsed.Scheme + "://" + parsed.Host + parsed.Path
 }
 
-// Name is the database's URL without user, password and parameters.
-func (db *Postgres) Name() string { return db.name }
-
 // Pool is what the database is reached by. It ends with Close.
 func (db *Postgres) Pool() *pgxpool.Pool { return db.pool }
 

@@ -12,11 +12,6 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-// Lease is how long what was read of the database may be relied on without asking
-// again. Who changes what others keep a copy of waits for so long before saying
-// that it is done: from then on nobody relies on what was.
-const Lease = 100 * time.Millisecond
-
 // clientCache is every API client, as of a moment.
 type clientCache struct {
 	refreshing sync.Mutex // held by the one who asks the database
@@ -36,12 +31,12 @@ func (c *clientsAt) age() time.Duration { return time.Since(c.asked) }
 func (db *Postgres) Client(ctx context.Context, id authority.ClientID) (authority.Client, error) {
 	at := db.clients.now.Load()
 	switch age := at.age(); {
-	case age > Lease:
+	case age > authority.Lease:
 		if err := db.refreshClients(ctx); err != nil {
 			return authority.Client{}, err
 		}
 		at = db.clients.now.Load()
-	case age > Lease/2 && db.clients.behind.CompareAndSwap(false, true):
+	case age > authority.Lease/2 && db.clients.behind.CompareAndSwap(false, true):
 		db.tasks.Go(func() {
 			defer db.clients.behind.Store(false)
 			_ = db.refreshClients(context.Background()) // who needs it and has none will say so
@@ -124,7 +119,7 @@ func (db *Postgres) writeClients(ctx context.Context, change func(tx) error) err
 
 // waitLease returns when nobody relies any more on what was read before.
 func waitLease(ctx context.Context) error {
-	over := time.NewTimer(Lease)
+	over := time.NewTimer(authority.Lease)
 	defer over.Stop()
 	select {
 	case <-over.C:
