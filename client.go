@@ -110,7 +110,9 @@ func (c *Client) Do(req *http.Request, sessionToken Secret) (*http.Response, err
 		out.Header.Set(wire.HeaderSessionToken, sessionToken.Reveal())
 	}
 	r := &request{op: op, method: req.Method, path: path, carries: []Secret{sessionToken, token.Token}}
-	for _, precious := range []string{wire.PathLogIn, wire.PathResetPassword} {
+	for _, precious := range []string{
+		wire.PathLogIn, wire.PathLogInAlias, wire.PathResetPassword, wire.PathResetPasswordAlias,
+	} {
 		r.once = r.once || target.Path == c.base.JoinPath(precious).Path
 	}
 	resp, _, err := c.deliver(out, r)

@@ -66,9 +66,12 @@ spoken to: the tokens go nowhere else.
 // ownCommands are the operations that have a command of their own, because what
 // they tell has to be kept.
 var ownCommands = map[string]string{
-	wire.PathLogIn:         "latchkey login",
-	wire.PathLogOut:        "latchkey logout",
-	wire.PathResetPassword: "latchkey password reset",
+	wire.PathLogIn:              "latchkey login",
+	wire.PathLogInAlias:         "latchkey login",
+	wire.PathLogOut:             "latchkey logout",
+	wire.PathLogOutAlias:        "latchkey logout",
+	wire.PathResetPassword:      "latchkey password reset",
+	wire.PathResetPasswordAlias: "latchkey password reset",
 }
 
 func (a *app) buildRequest(cmd *cobra.Command, f *requestFlags, method, path string) (*http.Request, error) {

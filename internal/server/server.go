@@ -143,17 +143,29 @@ type route struct {
 
 // routes is everything there is beside the session check.
 var routes = map[string]route{
-	wire.PathToken:         {name: "token", methods: post, operation: (*Server).token},
-	wire.PathRevoke:        {name: "revoke", methods: post, operation: (*Server).revoke},
-	wire.PathLogIn:         {name: "login", methods: post, operation: (*Server).logIn},
-	wire.PathLogOut:        {name: "logout", methods: post, operation: (*Server).logOut},
-	wire.PathResetPassword: {name: "reset", methods: put, operation: (*Server).resetPassword},
-	wire.PathSession:       {name: "session", methods: get, operation: (*Server).session},
-	wire.PathOpenAPI:       {name: "openapi", methods: get, page: (*Server).openAPI},
-	wire.PathHealth:        {name: "health", methods: get, page: (*Server).health},
-	wire.PathReady:         {name: "ready", methods: get, page: (*Server).readiness},
-	wire.PathMetrics:       {name: "metrics", methods: get, page: (*Server).showMetrics},
+	wire.PathToken:              tokenRoute,
+	wire.PathTokenAlias:         tokenRoute,
+	wire.PathRevoke:             {name: "revoke", methods: post, operation: (*Server).revoke},
+	wire.PathLogIn:              logInRoute,
+	wire.PathLogInAlias:         logInRoute,
+	wire.PathLogOut:             logOutRoute,
+	wire.PathLogOutAlias:        logOutRoute,
+	wire.PathResetPassword:      resetRoute,
+	wire.PathResetPasswordAlias: resetRoute,
+	wire.PathSession:            {name: "session", methods: get, operation: (*Server).session},
+	wire.PathOpenAPI:            {name: "openapi", methods: get, page: (*Server).openAPI},
+	wire.PathHealth:             {name: "health", methods: get, page: (*Server).health},
+	wire.PathReady:              {name: "ready", methods: get, page: (*Server).readiness},
+	wire.PathMetrics:            {name: "metrics", methods: get, page: (*Server).showMetrics},
 }
+
+// The operations that have more than one path.
+var (
+	tokenRoute  = route{name: "token", methods: post, operation: (*Server).token}
+	logInRoute  = route{name: "login", methods: post, operation: (*Server).logIn}
+	logOutRoute = route{name: "logout", methods: post, operation: (*Server).logOut}
+	resetRoute  = route{name: "reset", methods: put, operation: (*Server).resetPassword}
+)
 
 var (
 	get  = []string{http.MethodGet, http.MethodHead}

@@ -26,8 +26,9 @@ const (
 var operations = []Operation{Any, Token, Revoke, LogIn, LogOut, Reset, Verify, Session, API}
 
 var operationOfPath = map[string]Operation{
-	wire.PathToken: Token, wire.PathRevoke: Revoke, wire.PathLogIn: LogIn, wire.PathLogOut: LogOut,
-	wire.PathResetPassword: Reset, wire.PathVerify: Verify, wire.PathSession: Session,
+	wire.PathToken: Token, wire.PathTokenAlias: Token, wire.PathRevoke: Revoke,
+	wire.PathLogIn: LogIn, wire.PathLogInAlias: LogIn, wire.PathLogOut: LogOut, wire.PathLogOutAlias: LogOut,
+	wire.PathResetPassword: Reset, wire.PathResetPasswordAlias: Reset, wire.PathVerify: Verify, wire.PathSession: Session,
 }
 
 // operationOf answers false for what no fault ever meets: probes, metrics,

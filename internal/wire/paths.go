@@ -15,6 +15,15 @@ const (
 	PathResetPassword = "/api/m2m/v1/session/password/actions/reset"
 )
 
+// Other paths of the same operations, which some of the vendor's clients and
+// pages use. A path is compared whole: PathTokenAlias ends in a slash.
+const (
+	PathTokenAlias         = "/api/ts/v1/"
+	PathLogInAlias         = "/api/auth/v1/m2m/v1/session/login"
+	PathLogOutAlias        = "/api/auth/v1/m2m/v1/session/logout"
+	PathResetPasswordAlias = "/api/auth/v1/m2m/v1/session/password/actions/reset"
+)
+
 // Paths that are latchkey's own. Nothing of ours is added under /api/.
 const (
 	PathVerify   = "/latchkey/v1/verify"
