@@ -3,8 +3,12 @@ package latchkey
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,14 +29,23 @@ const (
 // in and for clocks that run unevenly.
 const accessTokenMargin = time.Minute
 
-// maxAccessTokenLife bounds what is believed of a lifetime. The documented one
-// is an hour.
-const maxAccessTokenLife = 24 * time.Hour
+const (
+	// maxAccessTokenLife bounds what is believed of a lifetime. The documented one
+	// is an hour.
+	maxAccessTokenLife = 24 * time.Hour
+	// unknownTokenLife is assumed of a token that comes without a readable lifetime
+	// (RFC 6749 only recommends one). The service returns the same token until its
+	// hour is over, so it may be an old one; asking again early costs little.
+	unknownTokenLife = 5 * time.Minute
+)
 
 // AccessToken is the bearer that every request of the API carries.
 type AccessToken struct {
-	Token     Secret
-	ExpiresAt time.Time // by the Client's clock, and rather early than late
+	Token Secret
+	// ExpiresAt is by the Client's clock, and rather early than late: whole seconds
+	// of what the service said, at most a day, and five minutes if it said nothing
+	// that is a number.
+	ExpiresAt time.Time
 }
 
 // AccessToken answers the access token, from the cache where it lives long
@@ -65,7 +78,8 @@ func (c *Client) RevokeAccessToken(ctx context.Context) error {
 	c.InvalidateAccessToken(token.Token)
 	defer c.InvalidateAccessToken(token.Token)
 	a, err := c.send(ctx, c.clientRequest(opRevokeToken, wire.PathRevoke,
-		url.Values{"token": {token.Token.Reveal()}}, token.Token)) // RFC 7009, section 2.1
+		// RFC 7009, section 2.1, asks for the token alone; the vendor for both.
+		url.Values{"grant_type": {wire.GrantTypeClient}, "token": {token.Token.Reveal()}}, token.Token))
 	if err != nil {
 		return err
 	}
@@ -108,7 +122,11 @@ func (c *Client) fetchAccessToken(ctx context.Context) (AccessToken, time.Durati
 		if err := a.failure(); err != nil {
 			return AccessToken{}, 0, err
 		}
-		var w wire.AccessToken
+		var w struct {
+			AccessToken string          `json:"access_token"`
+			TokenType   string          `json:"token_type"`
+			ExpiresIn   json.RawMessage `json:"expires_in"` // services differ in its form
+		}
 		problem := a.decode(&w)
 		switch {
 		case problem != "":
@@ -120,8 +138,7 @@ func (c *Client) fetchAccessToken(ctx context.Context) (AccessToken, time.Durati
 		if problem != "" {
 			return AccessToken{}, 0, a.unreadable(problem)
 		}
-		if w.ExpiresIn > 0 || again {
-			life := time.Duration(min(max(w.ExpiresIn, 0), int64(maxAccessTokenLife/time.Second))) * time.Second
+		if life := tokenLife(w.ExpiresIn); life > 0 || again {
 			return AccessToken{Token: Secret(w.AccessToken), ExpiresAt: asked.Add(life)}, life, nil
 		}
 		// The service gives out the same token until its hour is over, and counts
@@ -137,6 +154,22 @@ func (c *Client) fetchAccessToken(ctx context.Context) (AccessToken, time.Durati
 			}
 		}
 	}
+}
+
+// tokenLife returns how long an access token lives by its expires_in: a number of
+// seconds or the text of one, rounded down to whole seconds and clamped to what can
+// be true. A value that is absent, or is not a number, is no reason to refuse the
+// token that came with it.
+func tokenLife(raw json.RawMessage) time.Duration {
+	text := strings.TrimSpace(unquote(raw))
+	if strings.Trim(text, "+-.0123456789eE") != "" { // NaN, Inf and hexadecimal are not seconds
+		return unknownTokenLife
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // beyond the range it is ±Inf or 0
+		return unknownTokenLife
+	}
+	return time.Duration(math.Floor(min(max(seconds, 0), maxAccessTokenLife.Seconds()))) * time.Second
 }
 
 // tokenCache holds the current access token and lets its callers share the
