@@ -66,6 +66,31 @@ func TestConfigFieldsAreChecked(t *testing.T) {
 	}
 }
 
+func TestProxySettingThatCannotBeReadIsAFaultOfTheConfiguration(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://user:pa55%zz@proxy.example:3128")
+	t.Setenv("NO_PROXY", "10.0.0.0/33")
+	for name, test := range map[string]struct {
+		client *http.Client
+		lines  int
+	}{
+		"its own": {nil, 2}, "the default transport": {&http.Client{}, 2},
+		"a clone":             {&http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}, 2},
+		"one without proxies": {&http.Client{Transport: &http.Transport{}}, 0},
+	} {
+		_, err := latchkey.NewClient(latchkey.Config{APIKey: "k", APISecret: "s", HTTPClient: test.client})
+		if test.lines == 0 {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		if err == nil || strings.Count(err.Error(), "\n") != test.lines-1 || strings.Contains(err.Error(), "pa55") ||
+			!strings.Contains(err.Error(), "HTTPS_PROXY") || !strings.Contains(err.Error(), "NO_PROXY") {
+			t.Errorf("%s: error %v, want one line for each variable, without the password", name, err)
+		}
+	}
+}
+
 func TestDefaultsPointToProduction(t *testing.T) {
 	client := newClient(t, "")
 	if got := fmt.Sprint(client); got != "latchkey.Client(https://thingspace.verizon.com/)" {

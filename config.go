@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/outbound"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -48,9 +49,14 @@ type Config struct {
 	Scopes []string
 
 	// HTTPClient carries the requests. Default: one of the Client's own, with
-	// verified TLS, proxies from the environment and bounded waits. It is copied;
+	// verified TLS, proxies from the environment, bounded waits, and pings by which
+	// a dead HTTP/2 connection is noticed within 15 seconds. It is copied;
 	// redirects are not followed whatever its CheckRedirect says, because they
 	// would carry the credentials elsewhere.
+	//
+	// If proxies come from the environment, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or
+	// NO_PROXY with a value that cannot be read is a fault of the configuration,
+	// because net/http ignores such a value. (net/http does not use ALL_PROXY.)
 	//
 	// Logins and resets go through a copy of its Transport that opens a
 	// connection for each, over HTTP/1.1, so that nothing is ever repeated. That
@@ -101,6 +107,11 @@ func (c Config) resolve() (*Config, *url.URL, error) {
 	c.Scopes = slices.Clone(c.Scopes)
 	if c.HTTPClient == nil {
 		c.HTTPClient = &http.Client{Transport: newTransport()}
+	}
+	if err := outbound.CheckProxies(c.HTTPClient.Transport); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			faults = append(faults, errors.New("latchkey: "+line))
+		}
 	}
 	if c.UserAgent == "" {
 		c.UserAgent = "latchkey-go/" + Version

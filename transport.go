@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/outbound"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -70,7 +71,7 @@ func unrepeatable(req *http.Request) {
 // newTransport is what carries the requests unless the caller brings a
 // transport.
 func newTransport() *http.Transport {
-	return &http.Transport{
+	t := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
@@ -83,4 +84,6 @@ func newTransport() *http.Transport {
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
+	outbound.SendPings(t)
+	return t
 }

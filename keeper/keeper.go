@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/outbound"
 )
 
 // Upstream is the service that the session is with. *latchkey.Client is one.
@@ -155,6 +156,7 @@ func newConns() *http.Transport {
 		conns = standard.Clone()
 	}
 	conns.MaxIdleConns, conns.MaxIdleConnsPerHost = 64, 64
+	outbound.SendPings(conns)
 	return conns
 }
 

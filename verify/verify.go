@@ -19,12 +19,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/outbound"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -72,7 +74,11 @@ func New(config Config) (*Verifier, error) {
 	} else if standard, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport := standard.Clone()
 		transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 64, 64 // Go keeps two
+		outbound.SendPings(transport)
 		client.Transport = transport
+	}
+	if err := outbound.CheckProxies(client.Transport); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
 	}
 	// It would take the tokens to wherever the answer points.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -28,6 +28,7 @@ import (
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/credential/internal/document"
+	"github.com/latchkey/latchkey/internal/outbound"
 )
 
 const (
@@ -96,6 +97,13 @@ func New(config Config) (*Store, error) {
 	client := http.Client{Timeout: requestLimit}
 	if config.HTTPClient != nil {
 		client.Transport = config.HTTPClient.Transport
+	} else if standard, ok := http.DefaultTransport.(*http.Transport); ok {
+		transport := standard.Clone()
+		outbound.SendPings(transport)
+		client.Transport = transport
+	}
+	if err := outbound.CheckProxies(client.Transport); err != nil {
+		return nil, fmt.Errorf("credential: vault: %w", err)
 	}
 	// It would take the token to wherever the answer points.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/outbound"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -207,6 +208,7 @@ func (e *endpoint) transport() (*http.Transport, error) {
 		return nil, fail(exitFailed, "the default transport is of an unexpected type; nothing was sent")
 	}
 	transport := base.Clone()
+	outbound.SendPings(transport)
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: e.skipVerify} //nolint:gosec // on this machine only, see checkTLS
 	if e.caFile == "" {
 		return transport, nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -90,6 +91,7 @@ func (u *upstream) offline(ctx context.Context, a *app) (*tendedKeeper, error) {
 	u.url = cmp.Or(u.url, wire.ProductionBaseURL)
 	client, err := latchkey.NewClient(latchkey.Config{
 		BaseURL: u.url, APIKey: "unused", APISecret: "unused", AllowPlaintext: u.plaintext,
+		HTTPClient: &http.Client{Transport: &http.Transport{}}, // no proxy setting is in the way
 	})
 	if err != nil {
 		return nil, usage("%s; nothing was done", err)

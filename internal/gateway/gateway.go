@@ -10,6 +10,7 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/outbound"
 	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
 )
@@ -70,6 +72,9 @@ func New(config Config) (*Gateway, error) {
 	if config.Transport == nil {
 		config.Transport = NewTransport(nil)
 	}
+	if err := outbound.CheckProxies(config.Transport); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
 	g.kept.left.Store(maxKept)
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        g.rewrite,
@@ -96,6 +101,7 @@ func NewTransport(change func(*http.Transport)) *http.Transport {
 	t.DisableCompression = true
 	t.MaxResponseHeaderBytes = 64 << 10
 	t.ReadBufferSize, t.WriteBufferSize = 16<<10, 16<<10
+	outbound.SendPings(t)
 	if change != nil {
 		change(t)
 	}
