@@ -78,11 +78,7 @@ func (s *streamed) Read(p []byte) (int, error) {
 
 // scrub takes from the trailers, which are there when the body was read to its
 // end, what may not stand in a header either.
-func (s *streamed) scrub() {
-	for _, name := range notCarried {
-		delete(s.request.Trailer, name)
-	}
-}
+func (s *streamed) scrub() { stop(s.request.Trailer) }
 
 // Close implements io.Closer.
 func (s *streamed) Close() error { return s.body.Close() }
@@ -114,7 +110,8 @@ func move(last *time.Time, set func(time.Time) error) {
 type flowing struct {
 	http.ResponseWriter
 
-	clock deadlines
+	clock     deadlines
+	requestID []string // set aside while there are informational responses
 }
 
 // Write implements io.Writer.

@@ -3,9 +3,9 @@
 // of both tokens: who may ask is settled when a request comes here, and the local
 // tokens go no further.
 //
-// path.go says which requests are carried at all, body.go how bodies are kept for
-// the one time that a request is sent again, and failure.go what callers are told
-// when there is no answer.
+// path.go says which requests are carried at all, headers.go which headers, body.go
+// how bodies are kept for the one time that a request is sent again, and failure.go
+// what callers are told when there is no answer.
 package gateway
 
 import (
@@ -147,19 +147,12 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 		}
 	}
 	out.RawQuery = in.RawQuery
-	for _, name := range notCarried {
-		delete(p.Out.Header, name)
+	stop(p.Out.Header)
+	if id := p.In.Header[wire.HeaderRequestID]; id != nil {
+		p.Out.Header[wire.HeaderRequestID] = id // which a caller's Connection header may have removed
 	}
+	stop(p.In.Trailer)           // the announced names
 	p.Out.Trailer = p.In.Trailer // filled when the body has been read
-}
-
-// notCarried are the headers that stop here, in both directions: credentials, that
-// of the caller to us and that of us to the upstream; and what would have a
-// transport send a request twice. httputil removes those of one hop, and Forwarded
-// and X-Forwarded-*, which would tell the upstream whose request it is.
-var notCarried = []string{
-	"Authorization", http.CanonicalHeaderKey(wire.HeaderSessionToken), "Cookie", "Set-Cookie", "Set-Cookie2",
-	"Proxy-Authorization", "Proxy-Authenticate", wire.HeaderIdempotency, "X-" + wire.HeaderIdempotency, "X-Http-Method-Override",
 }
 
 // inspect looks at an answer before it is passed on.
@@ -170,9 +163,8 @@ func inspect(resp *http.Response) error {
 	if keeper.RefusesToken(resp) {
 		return errTokenRefused
 	}
-	for _, name := range notCarried {
-		delete(resp.Header, name)
-	}
+	stop(resp.Header)
+	stopTrailers(resp)
 	return nil
 }
 

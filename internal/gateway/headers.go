@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// stop removes the headers that the gateway does not carry in either direction:
+// the credentials of the caller at the gateway and of the gateway at the upstream,
+// overrides of the method or the path, addresses of the callers, latchkey's own
+// headers, and headers that make a transport send a request twice. header may be
+// that of a request, of a response, or a trailer of either.
+func stop(header http.Header) {
+	for name := range header {
+		if wire.FamilyOf(name) != wire.Ordinary {
+			delete(header, name)
+		}
+	}
+}
+
+// stopTrailers removes from the trailers of resp what stop removes from its
+// header: at once from the announced names, and at the end of the body from what
+// has arrived.
+func stopTrailers(resp *http.Response) {
+	stop(resp.Trailer)
+	if resp.ContentLength < 0 || resp.ProtoMajor > 1 { // else there are no trailers
+		resp.Body = &trailed{ReadCloser: resp.Body, resp: resp}
+	}
+}
+
+// trailed is the body of a response that may end in trailers.
+type trailed struct {
+	io.ReadCloser
+
+	resp *http.Response
+}
+
+// Read implements io.Reader.
+func (t *trailed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err != nil {
+		stop(t.resp.Trailer)
+	}
+	return n, err
+}
+
+// Close implements io.Closer. It may read the rest of the body, and the trailers.
+func (t *trailed) Close() error {
+	err := t.ReadCloser.Close()
+	stop(t.resp.Trailer)
+	return err
+}
+
+// WriteHeader implements http.ResponseWriter. The headers of an informational
+// response come from the upstream without any other check, and httputil clears
+// them afterwards together with the request ID, which is restored here.
+func (f *flowing) WriteHeader(status int) {
+	header := f.Header()
+	switch ids := header[wire.HeaderRequestID]; {
+	case status < http.StatusOK:
+		if f.requestID == nil {
+			f.requestID = ids[:min(len(ids), 1)]
+		}
+		stop(header)
+	case ids == nil && f.requestID != nil:
+		header[wire.HeaderRequestID] = f.requestID
+	case len(ids) > 1: // the upstream has its own
+		header[wire.HeaderRequestID] = ids[1:2]
+	}
+	f.ResponseWriter.WriteHeader(status)
+}
