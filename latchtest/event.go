@@ -21,8 +21,8 @@ const (
 	EventLogOut        = EventKind(authority.EventLogOut)
 	EventExpired       = EventKind(authority.EventExpired) // idle for too long
 	EventReset         = EventKind(authority.EventReset)
-	EventResetFailed   = EventKind(authority.EventResetFailed)   // a strike, unless the account was locked or the idempotency key another reset's
-	EventResetRepeated = EventKind(authority.EventResetRepeated) // an answer told once more, by an idempotency key
+	EventResetFailed   = EventKind(authority.EventResetFailed)   // a strike, unless the detail says otherwise
+	EventResetRepeated = EventKind(authority.EventResetRepeated) // the same new password again, in the same session or by an idempotency key
 	EventSessionEnded  = EventKind(authority.EventSessionEnded)
 	EventTokenRevoked  = EventKind(authority.EventTokenRevoked)
 )

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type attempt struct {
 	reservation Reservation
 	user        User // zero where nobody has the name
 	known       bool
+	sum         []byte // the hash of the password that was verified
 	rehash      string // the password under today's parameters, where the stored hash has others
 }
 
@@ -85,7 +87,8 @@ func (t *attempt) verify(ctx context.Context, password secret.Text, further func
 	}
 	right := false
 	err := a.slots.run(ctx, func() {
-		right = stored.verify(password) && t.known
+		t.sum = stored.sumOf(password)
+		right = stored.holds(t.sum) && t.known
 		if right && stored.params != a.params {
 			t.rehash = a.params.hash(password)
 		}
@@ -106,26 +109,68 @@ func admission(err error) error {
 
 // settle ends the attempt. It happens even when the caller has left: what was
 // evaluated counts.
-func (t *attempt) settle(ctx context.Context, outcome Outcome) (Strikes, error) {
+func (t *attempt) settle(ctx context.Context, outcome Outcome) (strikes Strikes, err error) {
+	err = t.conclude(ctx, func(ctx context.Context, store StrikeStore) (err error) {
+		strikes, err = store.SettleStrike(ctx, t.reservation, outcome, t.authority.now())
+		return err
+	})
+	return strikes, err
+}
+
+// failAgain settles a wrong password of a session. It reports whether that was a
+// strike: the same wrong password again in one session is none, because
+// transports repeat a reset without asking anybody.
+func (t *attempt) failAgain(ctx context.Context, session SessionKey) (strikes Strikes, counted bool, err error) {
+	guess := t.authority.guess(session, t.sum)
+	err = t.conclude(ctx, func(ctx context.Context, store StrikeStore) (err error) {
+		strikes, counted, err = store.FailStrike(ctx, t.reservation, guess, t.authority.now())
+		return err
+	})
+	return strikes, counted, err
+}
+
+func (t *attempt) conclude(ctx context.Context, settle func(context.Context, StrikeStore) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	a := t.authority
-	strikes, err := a.stores.Strikes.SettleStrike(ctx, t.reservation, outcome, a.now())
+	err := settle(ctx, a.stores.Strikes)
 	a.turns.settled(t.reservation.Key)
-	if err != nil {
-		return strikes, unavailable(err)
-	}
-	return strikes, nil
+	return unavailable(err)
 }
 
-// fail settles a wrong password and writes it down. It answers ErrUnavailable
-// where the strike could not be counted: then nothing may be told.
-func (t *attempt) fail(ctx context.Context, origin Origin, kind EventKind) error {
+// guess identifies a wrong password of a session by its hash. So a stolen
+// database tells nothing of what was tried, as long as the server key is not
+// stolen with it, and then as little as of the passwords themselves.
+func (a *Authority) guess(session SessionKey, sum []byte) (guess Guess) {
+	mac := hmac.New(sha256.New, a.key)
+	mac.Write([]byte("guess:"))
+	mac.Write(session[:])
+	mac.Write(sum)
+	copy(guess[:], mac.Sum(nil))
+	return guess
+}
+
+// fail settles a wrong password of a login and writes it down. It answers
+// ErrUnavailable where the strike could not be counted: then nothing may be told.
+func (t *attempt) fail(ctx context.Context, origin Origin) error {
 	strikes, err := t.settle(ctx, Failed)
 	if err != nil {
 		return err
 	}
-	event := Event{Kind: kind, User: t.user.Name, Detail: fmt.Sprintf("failure %d of %d", strikes.Failures, t.reservation.Max)}
+	t.recordFailure(ctx, origin, Event{Kind: EventLogInFailed}, strikes, true)
+	return nil
+}
+
+// recordFailure writes down a wrong password that was settled, and the lock that
+// came of it.
+func (t *attempt) recordFailure(ctx context.Context, origin Origin, event Event, strikes Strikes, counted bool) {
+	event.User = t.user.Name
+	if !counted {
+		event.Detail = "the same wrong password again in this session, not counted" + event.Detail
+		t.authority.record(ctx, origin, event)
+		return
+	}
+	event.Detail = fmt.Sprintf("failure %d of %d", strikes.Failures, t.reservation.Max) + event.Detail
 	if !t.known {
 		event.Detail += ", unknown user name"
 	}
@@ -133,5 +178,4 @@ func (t *attempt) fail(ctx context.Context, origin Origin, kind EventKind) error
 	if !strikes.LockedAt.IsZero() {
 		t.authority.record(ctx, origin, Event{Kind: EventLocked, User: t.user.Name})
 	}
-	return nil
 }

@@ -97,6 +97,7 @@ type Config struct {
 // Authority applies the rules.
 type Authority struct {
 	stores        Stores
+	key           []byte
 	policy        Policy
 	params        HashParams
 	slots         *hashSlots
@@ -119,6 +120,7 @@ func New(config Config) (*Authority, error) {
 	}
 	a := &Authority{
 		stores: config.Stores,
+		key:    bytes.Clone(config.Key),
 		policy: config.Policy.withDefaults(),
 		params: config.Hash,
 		slots:  newHashSlots(config.HashSlots, config.HashQueue),

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -13,6 +14,7 @@ var (
 	ErrInvalidCredentials = errors.New("the user name or the password is wrong")
 	ErrAccountLocked      = errors.New("the account is locked after too many failed logins; an operator has to unlock it")
 	ErrPasswordMismatch   = errors.New("the old password is wrong")
+	ErrPasswordReplaced   = fmt.Errorf("%w: somebody else replaced it a moment ago", ErrPasswordMismatch)
 	ErrRepeatKeyReused    = errors.New("the key of a repeatable reset was used for another one already")
 	ErrSessionExpired     = errors.New("the session has ended, or was idle too long")
 	ErrInvalidBearer      = errors.New("the access token is wrong, expired or revoked")

@@ -88,11 +88,13 @@ func parseHash(phc string) (storedHash, error) {
 	return h, nil
 }
 
-// verify tells whether the password is the one that was hashed.
-func (h storedHash) verify(password secret.Text) bool {
-	sum := argon2.IDKey([]byte(password.Reveal()), h.salt, h.params.Passes, h.params.MemoryKiB, h.params.Lanes, uint32(len(h.sum))) //nolint:gosec // at most 64, see parseHash
-	return subtle.ConstantTimeCompare(sum, h.sum) == 1
+// sumOf hashes a password as the stored one was hashed.
+func (h storedHash) sumOf(password secret.Text) []byte {
+	return argon2.IDKey([]byte(password.Reveal()), h.salt, h.params.Passes, h.params.MemoryKiB, h.params.Lanes, uint32(len(h.sum))) //nolint:gosec // at most 64, see parseHash
 }
+
+// holds reports whether sum is that of the password that was hashed.
+func (h storedHash) holds(sum []byte) bool { return subtle.ConstantTimeCompare(sum, h.sum) == 1 }
 
 // hashSlots bounds how many hashes run at once and how many callers wait for
 // their turn. Hashing is the one expensive thing that strangers can make the

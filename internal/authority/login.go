@@ -35,13 +35,13 @@ func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text
 		return SessionToken{}, err
 	}
 	if a.policy.StrikeOnAbort && caller.Err() != nil {
-		if err := t.fail(ctx, origin, EventLogInFailed); err != nil {
+		if err := t.fail(ctx, origin); err != nil {
 			return SessionToken{}, err
 		}
 		return SessionToken{}, unavailable(caller.Err())
 	}
 	if !right {
-		if err := t.fail(ctx, origin, EventLogInFailed); err != nil {
+		if err := t.fail(ctx, origin); err != nil {
 			return SessionToken{}, err
 		}
 		return SessionToken{}, ErrInvalidCredentials
@@ -93,7 +93,7 @@ func (a *Authority) openSession(ctx context.Context, t *attempt, origin Origin) 
 	}
 	if err != nil || user.Disabled || user.PasswordVersion != t.user.PasswordVersion {
 		a.discard(ctx, session)
-		if err := t.fail(ctx, origin, EventLogInFailed); err != nil {
+		if err := t.fail(ctx, origin); err != nil {
 			return SessionToken{}, err
 		}
 		return SessionToken{}, ErrInvalidCredentials

@@ -3,6 +3,7 @@ package authority
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/sha256"
 	"slices"
 	"strings"
@@ -14,25 +15,34 @@ import (
 )
 
 const (
-	// repeatWithin is how long after a reset the new password can be asked for
-	// again.
+	// repeatWithin is how long after a reset with a key the new password can be
+	// asked for again.
 	repeatWithin = 24 * time.Hour
+	// repeatUnasked is how long the session that made a reset can do so without
+	// the key. Transports repeat a PUT within seconds, and nobody asks them to.
+	repeatUnasked = 2 * time.Minute
 	// MaxRepeatKeyBytes bounds the key of a repeatable reset. Clients make UUIDs.
 	MaxRepeatKeyBytes = 255
 	sealKeyBytes      = 32
 )
 
-// Repeat lets the answer to a user's last reset be had once more. The zero value
-// lets nothing. It goes with the next change of the password, since it would then
-// tell a password that no longer holds.
+// Repeat says what becomes of resets with the password that the last change of
+// the password replaced. The zero value: they are like any with a wrong one. It
+// goes with the next change, since it would then tell a password that no longer
+// holds.
 type Repeat struct {
-	// Key is the hash of the key that the caller chose.
+	// Key is the hash of the key that the caller of the reset chose; zero: none.
 	Key [sha256.Size]byte
-	// Sealed is the new password, encrypted under a key that only the old one
-	// gives: a PHC string whose salt and parameters make the key, and which has the
-	// ciphertext in the place of the hash.
+	// Session made the reset; zero: an operator set the password.
+	Session SessionKey
+	// Replaced is the hash of the password that was replaced, a PHC string.
+	Replaced string
+	// Sealed is the new password, encrypted under a key that only the old one and
+	// the server key together give: a PHC string whose salt and parameters make the
+	// key, and which has the ciphertext in the place of the hash. Empty: an
+	// operator set the password.
 	Sealed string
-	Until  time.Time
+	Until  time.Time // from then on nothing of this is used
 }
 
 // repeatKey is a caller's key as it is kept.
@@ -58,34 +68,68 @@ func checkRepeatKey(key string) error {
 // FieldRepeatKey is how an InvalidError names the key.
 const FieldRepeatKey = "Idempotency-Key"
 
-// sealRepeat makes the Repeat of a reset. It costs one hash.
-func (p HashParams) sealRepeat(user, key string, old, made secret.Text, now time.Time) Repeat {
-	r := Repeat{Key: repeatKey(key), Until: now.Add(repeatWithin)}
+// replaced finds out what a reset with a wrong old password is told if that is
+// the one which the last change replaced: the new password, if the reset is a
+// repeat of that change; or else ErrPasswordReplaced, if the change is not two
+// minutes old. It returns neither for any other password. It costs a hash, or
+// none, whatever the password is. A disabled user is told nothing, even in a
+// session that could not be ended yet.
+func (a *Authority) replaced(user User, session SessionKey, old secret.Text, key string) (secret.Text, error) {
+	now, repeat := a.now(), user.Repeat
+	age := now.Sub(user.PasswordChangedAt).Abs() // the clock of another replica may be ahead
+	recent := age < repeatUnasked && !repeat.Until.IsZero()
+	switch {
+	case user.Disabled:
+	case repeat.answers(key, now), recent && repeat.Session == session:
+		return a.openRepeat(user, old), nil
+	case recent:
+		if hash, err := parseHash(repeat.Replaced); err == nil && hash.holds(hash.sumOf(old)) {
+			return "", ErrPasswordReplaced
+		}
+	}
+	return "", nil
+}
+
+// sealRepeat completes the Repeat of a reset. It costs a hash.
+func (a *Authority) sealRepeat(user User, session SessionKey, key string, old, made secret.Text) Repeat {
+	now := a.now()
+	r := Repeat{Session: session, Replaced: user.PasswordHash, Until: now.Add(repeatUnasked)}
+	if key != "" {
+		r.Key, r.Until = repeatKey(key), now.Add(repeatWithin)
+	}
 	salt := make([]byte, saltBytes)
 	randomBytes(salt)
-	r.Sealed = p.phc(salt, sealing(p, salt, old).Seal(nil, nil, []byte(made.Reveal()), r.bound(user))) //nolint:gosec // the AEAD makes its nonces itself
+	r.Sealed = a.params.phc(salt, a.sealing(a.params, salt, old).Seal(nil, nil, []byte(made.Reveal()), r.bound(user))) //nolint:gosec // the AEAD makes its nonces itself
 	return r
 }
 
-// open answers the new password to whoever knows the old one. It costs one hash.
-func (r Repeat) open(user string, old secret.Text) (secret.Text, bool) {
-	sealed, err := parseHash(r.Sealed)
+// openRepeat answers the new password to whoever knows the old one, or "". It
+// costs a hash.
+func (a *Authority) openRepeat(user User, old secret.Text) secret.Text {
+	sealed, err := parseHash(user.Repeat.Sealed)
 	if err != nil {
-		return "", false
+		return ""
 	}
-	text, err := sealing(sealed.params, sealed.salt, old).Open(nil, nil, sealed.sum, r.bound(user))
-	return secret.Text(text), err == nil
+	text, err := a.sealing(sealed.params, sealed.salt, old).Open(nil, nil, sealed.sum, user.Repeat.bound(user))
+	if err != nil {
+		return ""
+	}
+	return secret.Text(text)
 }
 
 // bound is what the ciphertext is bound to, so that it opens nothing in another
 // place.
-func (r Repeat) bound(user string) []byte { return slices.Concat(r.Key[:], []byte(user)) }
+func (r Repeat) bound(user User) []byte {
+	return slices.Concat(r.Key[:], r.Session[:], []byte(user.Name))
+}
 
 // sealing is AES-256-GCM, with its nonce in front, under a key of its own for each
 // salt.
-func sealing(p HashParams, salt []byte, old secret.Text) cipher.AEAD {
-	key := argon2.IDKey([]byte(old.Reveal()), salt, p.Passes, p.MemoryKiB, p.Lanes, sealKeyBytes)
-	block, _ := aes.NewCipher(key)                 // 32 bytes are a key
+func (a *Authority) sealing(p HashParams, salt []byte, old secret.Text) cipher.AEAD {
+	mac := hmac.New(sha256.New, a.key)
+	mac.Write([]byte("repeat:"))
+	mac.Write(argon2.IDKey([]byte(old.Reveal()), salt, p.Passes, p.MemoryKiB, p.Lanes, sealKeyBytes))
+	block, _ := aes.NewCipher(mac.Sum(nil))        // 32 bytes are a key
 	aead, _ := cipher.NewGCMWithRandomNonce(block) // and AES has blocks of 16 bytes
 	return aead
 }

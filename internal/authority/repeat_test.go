@@ -108,7 +108,7 @@ func TestARepeatSurvivesAChangeOfTheHashParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	dearer, err := authority.New(authority.Config{
-		Stores: stores, Key: make([]byte, 32), Now: s.Now,
+		Stores: stores, Key: serverKey, Now: s.Now,
 		Hash: authority.HashParams{MemoryKiB: 128, Passes: 2, Lanes: 1},
 	})
 	if err != nil {
@@ -120,4 +120,86 @@ func TestARepeatSurvivesAChangeOfTheHashParameters(t *testing.T) {
 	if told, err := dearer.ResetPassword(t.Context(), token, "right", "key", authority.Origin{}); err != nil || !told.Equal(made) {
 		t.Errorf("the repeat told the same password: %v, error %v", told.Equal(made), err)
 	}
+}
+
+func TestARepeatTakesTheServerKeyAndTheOldPassword(t *testing.T) {
+	var stores authority.Stores
+	s := newService(t, func(c *authority.Config) { stores = c.Stores })
+	token := s.mustLogIn(t, "right")
+	if _, err := s.ResetPassword(t.Context(), token, "right", "", authority.Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := authority.New(authority.Config{Stores: stores, Key: make([]byte, 32), Now: s.Now, Hash: cheap})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told, err := stranger.ResetPassword(t.Context(), token, "right", "", authority.Origin{})
+	want(t, "a repeat under another server key", err, authority.ErrPasswordMismatch)
+	if told != "" {
+		t.Error("it told the password")
+	}
+	user, err := stores.Users.User(t.Context(), "zaphod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AddUser(t.Context(), "ford", "right", authority.Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	other, err := s.logIn(t, "ford", "right")
+	want(t, "a login of somebody else", err, nil)
+	made, err := s.ResetPassword(t.Context(), other, "right", "", authority.Origin{})
+	want(t, "a reset of somebody else", err, nil)
+	_, err = stores.Users.UpdateUser(t.Context(), "ford", func(u *authority.User) error {
+		user.Repeat.Session = other.Key()
+		u.Repeat = user.Repeat
+		return nil
+	})
+	want(t, "giving somebody else's", err, nil)
+	told, err = s.ResetPassword(t.Context(), other, "right", "", authority.Origin{})
+	want(t, "a repeat with somebody else's record", err, authority.ErrPasswordMismatch)
+	if told != "" || made == "" {
+		t.Error("it told a password")
+	}
+}
+
+func TestASweepForgetsWhatCanBeRepeatedNoMore(t *testing.T) {
+	var stores authority.Stores
+	s := newService(t, func(c *authority.Config) { stores = c.Stores })
+	token := s.mustLogIn(t, "right")
+	made, err := s.ResetPassword(t.Context(), token, "right", "", authority.Origin{})
+	want(t, "the reset", err, nil)
+	s.advance(2*time.Minute - time.Microsecond)
+	want(t, "a sweep", s.Sweep(t.Context()), nil)
+	if told, err := s.ResetPassword(t.Context(), token, "right", "", authority.Origin{}); err != nil || !told.Equal(made) {
+		t.Errorf("the repeat told the same password: %v, error %v", told.Equal(made), err)
+	}
+	s.advance(time.Microsecond)
+	want(t, "a sweep", s.Sweep(t.Context()), nil)
+	if user, err := stores.Users.User(t.Context(), "zaphod"); err != nil || user.Repeat != (authority.Repeat{}) {
+		t.Errorf("two minutes later the sweep leaves %+v, error %v", user.Repeat, err)
+	}
+	if _, err := s.SetPassword(t.Context(), "zaphod", "another password", authority.Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	s.advance(2 * time.Minute)
+	want(t, "a sweep", s.Sweep(t.Context()), nil)
+	if user, err := stores.Users.User(t.Context(), "zaphod"); err != nil || user.Repeat != (authority.Repeat{}) {
+		t.Errorf("two minutes after an operator's change the sweep leaves %+v, error %v", user.Repeat, err)
+	}
+}
+
+// TestAClockThatIsBehindLengthensNothing lets a replica repeat whose clock is
+// behind that of the replica that made the reset.
+func TestAClockThatIsBehindLengthensNothing(t *testing.T) {
+	s := newService(t, nil)
+	token := s.mustLogIn(t, "right")
+	made, err := s.ResetPassword(t.Context(), token, "right", "", authority.Origin{})
+	want(t, "the reset", err, nil)
+	s.advance(-time.Second)
+	if told, err := s.ResetPassword(t.Context(), token, "right", "", authority.Origin{}); err != nil || !told.Equal(made) {
+		t.Errorf("a second behind, the repeat told the same password: %v, error %v", told.Equal(made), err)
+	}
+	s.advance(-2 * time.Minute)
+	_, err = s.ResetPassword(t.Context(), token, "right", "", authority.Origin{})
+	want(t, "a repeat minutes behind", err, authority.ErrPasswordMismatch)
 }

@@ -12,18 +12,19 @@ import (
 // verified.
 var errChanged = errors.New("authority: the password changed meanwhile")
 
-// ResetPassword gives the session's user a new random password and returns it.
-// This is the only time that it is told. It ends the user's other sessions,
-// unless the policy keeps them.
+// ResetPassword gives the session's user a new random password and returns it. It
+// ends the user's other sessions, unless the policy keeps them.
 //
-// With a key, which may be empty, the same user with the same old password gets
-// the same answer once more for 24 hours, unless the password is changed again:
-// so the loss of an answer loses nothing. The same key with another password that
-// holds is ErrRepeatKeyReused, and changes nothing.
+// Transports repeat a reset without asking anybody, so the loss of an answer loses
+// nothing: for two minutes, and unless the password is changed again, the same
+// session with the same old password gets the same answer. With a key, which may
+// be empty, so does every session of the user for 24 hours. The same key with
+// another password that holds is ErrRepeatKeyReused, and changes nothing.
 //
-// It answers *InvalidError, ErrSessionExpired, ErrPasswordMismatch (a strike),
-// ErrRepeatKeyReused, ErrAccountLocked, ErrOverloaded, or an error that wraps
-// ErrUnavailable.
+// It returns *InvalidError, ErrSessionExpired, ErrPasswordMismatch, which is a
+// strike unless the session sent the same wrong password before,
+// ErrPasswordReplaced, which is an ErrPasswordMismatch, ErrRepeatKeyReused,
+// ErrAccountLocked, ErrOverloaded, or an error that wraps ErrUnavailable.
 func (a *Authority) ResetPassword(
 	ctx context.Context, token SessionToken, old secret.Text, key string, origin Origin,
 ) (secret.Text, error) {
@@ -49,15 +50,16 @@ func (a *Authority) ResetPassword(
 		}
 		return "", err
 	}
-	password, hash, told, repeat := generatePassword(), "", secret.Text(""), Repeat{}
+	password, hash, repeat := generatePassword(), "", Repeat{}
+	told, mismatch := secret.Text(""), ErrPasswordMismatch
 	right, err := t.verify(ctx, old, func(right bool) {
-		if !right {
-			told = a.toldBefore(t.user, old, key)
+		if right {
+			hash, repeat = a.params.hash(password), a.sealRepeat(t.user, session.Key, key, old, password)
 			return
 		}
-		hash = a.params.hash(password)
-		if key != "" {
-			repeat = a.params.sealRepeat(t.user.Name, key, old, password, a.now())
+		var replaced error
+		if told, replaced = a.replaced(t.user, session.Key, old, key); replaced != nil {
+			mismatch = replaced
 		}
 	})
 	if err != nil {
@@ -74,10 +76,16 @@ func (a *Authority) ResetPassword(
 		return told, nil
 	}
 	if !right {
-		if err := t.fail(ctx, origin, EventResetFailed); err != nil {
+		strikes, counted, err := t.failAgain(ctx, session.Key)
+		if err != nil {
 			return "", err
 		}
-		return "", ErrPasswordMismatch
+		event := Event{Kind: EventResetFailed, SessionID: session.Key.ID()}
+		if errors.Is(mismatch, ErrPasswordReplaced) {
+			event.Detail = ", the password that was replaced a moment ago"
+		}
+		t.recordFailure(ctx, origin, event, strikes, counted)
+		return "", mismatch
 	}
 	// Settled before the change: once the password is new it must be told, and
 	// nothing may stand in between.
@@ -90,15 +98,15 @@ func (a *Authority) ResetPassword(
 	}
 	ending := Ending{Pending: !a.policy.KeepSessionsOnReset, Keep: session.Key, Reason: ReasonReset}
 	user, err := a.changePassword(ctx, t.user, hash, ending, repeat)
-	if errors.Is(err, ErrPasswordMismatch) && key != "" {
-		// Somebody else was faster: with the same key, it is the same reset.
-		told, toldErr := a.toldToOther(ctx, t.user.Name, old, key)
-		if told != "" {
+	if errors.Is(err, errChanged) {
+		// Another reset was faster; perhaps it is the same one.
+		told, err := a.replacedMeanwhile(ctx, session, old, key)
+		if err == nil {
 			note(EventResetRepeated, "at the same time")
+		} else if errors.Is(err, ErrPasswordMismatch) {
+			note(EventResetFailed, "the password was replaced at the same time")
 		}
-		if toldErr != nil || told != "" {
-			return told, toldErr
-		}
+		return told, err
 	}
 	if err != nil {
 		return "", err
@@ -108,32 +116,26 @@ func (a *Authority) ResetPassword(
 	return password, nil
 }
 
-// toldBefore answers what the user's last reset told, if it had that key and the
-// old password is that which it replaced; "" if not. It costs a hash. A disabled
-// user is told nothing, even in a session that could not be ended yet.
-func (a *Authority) toldBefore(user User, old secret.Text, key string) secret.Text {
-	if user.Disabled || !user.Repeat.answers(key, a.now()) {
-		return ""
-	}
-	told, _ := user.Repeat.open(user.Name, old)
-	return told
-}
-
-// toldToOther is toldBefore for a user who was changed meanwhile.
-func (a *Authority) toldToOther(ctx context.Context, name string, old secret.Text, key string) (told secret.Text, err error) {
-	user, err := a.stores.Users.User(ctx, name)
-	if errors.Is(err, ErrNotFound) {
-		return "", nil
+// replacedMeanwhile is replaced for an old password that was right when it was
+// verified. It returns the new password or an error.
+func (a *Authority) replacedMeanwhile(ctx context.Context, session Session, old secret.Text, key string) (secret.Text, error) {
+	user, err := a.stores.Users.User(ctx, session.User)
+	if errors.Is(err, ErrNotFound) || err == nil && user.Disabled {
+		return "", ErrPasswordMismatch
 	}
 	if err != nil {
 		return "", unavailable(err)
 	}
-	err = admission(a.slots.run(ctx, func() { told = a.toldBefore(user, old, key) }))
+	told := secret.Text("")
+	err = admission(a.slots.run(ctx, func() { told, _ = a.replaced(user, session.Key, old, key) }))
+	if err == nil && told == "" {
+		err = ErrPasswordReplaced
+	}
 	return told, err
 }
 
 // changePassword writes the new hash if the user's password is still the one
-// that was verified.
+// that was verified, or else returns errChanged.
 func (a *Authority) changePassword(ctx context.Context, verified User, hash string, ending Ending, repeat Repeat) (User, error) {
 	if err := ctx.Err(); err != nil {
 		return User{}, unavailable(err) // nobody is there to be told the new password
@@ -154,7 +156,7 @@ func (a *Authority) changePassword(ctx context.Context, verified User, hash stri
 	case err == nil:
 		return user, nil
 	case errors.Is(err, errChanged) || errors.Is(err, ErrNotFound):
-		return User{}, ErrPasswordMismatch
+		return User{}, errChanged
 	}
 	// The store may have written it and lost only the answer. The new password
 	// is worth another look.

@@ -81,6 +81,12 @@ type StrikeStore interface {
 	// that ran out before now, or is settled already, answers
 	// ErrReservationLost and changes nothing.
 	SettleStrike(ctx context.Context, reservation Reservation, outcome Outcome, now time.Time) (Strikes, error)
+	// FailStrike is SettleStrike with Failed, unless guess is one of the last 16
+	// that it counted under the key: then it is the same failure again, and
+	// FailStrike is SettleStrike with Abandoned. It reports which of both it was,
+	// and remembers what it counted. Of several calls with the same guess exactly
+	// one counts.
+	FailStrike(ctx context.Context, reservation Reservation, guess Guess, now time.Time) (strikes Strikes, counted bool, err error)
 	// Strikes answers the zero value for a key that has none.
 	Strikes(ctx context.Context, key StrikeKey) (Strikes, error)
 	// SetStrikes replaces failures and lock, as an operator wants them. Live

@@ -33,6 +33,10 @@ type Reservation struct {
 	ExpiresAt time.Time
 }
 
+// Guess identifies a wrong password and the session that it came from. It shows
+// neither.
+type Guess [16]byte
+
 // Outcome is how an attempt ended.
 type Outcome int
 

@@ -18,7 +18,8 @@ type User struct {
 	// ended. It is written in the same step as the change that demands it, so
 	// that a crash between the two cannot leave them alive.
 	Ending Ending
-	// Repeat lets the answer to the last reset be had once more.
+	// Repeat says what becomes of resets with the password that the last change
+	// replaced.
 	Repeat Repeat
 	// Allow says which requests to the upstream the user may make, one rule to a
 	// line; see SetAllow. Empty: all.
@@ -34,9 +35,9 @@ type Ending struct {
 
 // setPassword makes hash the password, and demands that older sessions end.
 func (u *User) setPassword(hash string, now time.Time, ending Ending) {
+	u.Repeat = Repeat{Replaced: u.PasswordHash, Until: now.Add(repeatUnasked)}
 	u.PasswordHash = hash
 	u.PasswordVersion++
 	u.PasswordChangedAt = now
 	u.Ending = ending
-	u.Repeat = Repeat{}
 }

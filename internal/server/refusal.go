@@ -72,7 +72,8 @@ var (
 	tokenExpired     = result(http.StatusBadRequest, wire.CodeTokenExpired, "The session has ended or was idle for too long. Log in again.")
 	badCredentials   = result(http.StatusBadRequest, wire.CodeInvalidCredentials, "The user name or the password is wrong. Trying on may lock the account.")
 	accountLocked    = result(http.StatusBadRequest, wire.CodeAccountLocked, "The account is locked after too many failed logins in a row. An operator has to unlock it.")
-	passwordMismatch = result(http.StatusBadRequest, wire.CodePasswordMismatch, "The old password is wrong; the password stays as it was. Trying on may lock the account.")
+	passwordMismatch = result(http.StatusBadRequest, wire.CodePasswordMismatch, "The old password is wrong; this request changed nothing. Further attempts may lock the account.")
+	passwordReplaced = result(http.StatusBadRequest, wire.CodePasswordMismatch, "The old password was right, but another session or an operator replaced it less than two minutes ago. Use the new password; further attempts may lock the account.")
 	keyEmpty         = result(http.StatusBadRequest, wire.CodeUnexpected, "The "+wire.HeaderIdempotency+" header is empty; nothing was changed. Send a key that can be repeated, or no such header.")
 	repeatKeyReused  = result(http.StatusBadRequest, wire.CodeRepeatKeyReused, "The "+wire.HeaderIdempotency+" is that of a reset of another password; nothing was changed. Make a new key for each reset, and repeat it for the same one only.")
 	internalError    = result(http.StatusInternalServerError, wire.CodeUnexpected, "The service failed to handle the request, and logged why under the request's ID.")
@@ -97,6 +98,7 @@ var refusals = []struct {
 	{authority.ErrInvalidBearer, invalidBearer},
 	{authority.ErrInvalidCredentials, badCredentials},
 	{authority.ErrAccountLocked, accountLocked},
+	{authority.ErrPasswordReplaced, passwordReplaced}, // before that which it is as well
 	{authority.ErrPasswordMismatch, passwordMismatch},
 	{authority.ErrRepeatKeyReused, repeatKeyReused},
 	{authority.ErrInvalidClient, badClient},

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,14 +40,20 @@ func TestARepeatedResetTellsTheSamePasswordForADay(t *testing.T) {
 		t.Error("the repeat told another password")
 	}
 	expect(t, "the password", s.login(tokens[1], user, made), "ok")
-	expect(t, "without the key", s.reset(tokens, password), mismatch)
-	expect(t, "with another key", s.resetAs("key-2", tokens, password), mismatch)
+	for _, repeat := range []reply{s.reset(tokens, password), s.resetAs("key-2", tokens, password)} {
+		if again := s.made(repeat); again != made {
+			t.Error("within two minutes, the repeat of the same session told another password")
+		}
+	}
 	if n := s.events(authority.EventReset); n != 1 {
 		t.Errorf("%d resets were made, want one", n)
 	}
-	if n := s.events(authority.EventResetRepeated); n != 1 {
-		t.Errorf("%d repeats are on the trail, want one", n)
+	if n := s.events(authority.EventResetRepeated); n != 3 {
+		t.Errorf("%d repeats are on the trail, want three", n)
 	}
+	s.clock.advance(2 * time.Minute)
+	expect(t, "without the key, two minutes later", s.reset(tokens, password), mismatch)
+	expect(t, "with another key", s.resetAs("key-2", tokens, password), mismatch)
 	s.must(s.stop())
 
 	s = start(t, setup{path: path, policy: policy, keepState: true})
@@ -67,11 +74,11 @@ func TestGuessesAreStrikesWithAKeyToo(t *testing.T) {
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	s.made(s.resetAs("key", tokens, password))
-	for range 4 {
-		expect(t, "a wrong old password", s.resetAs("key", tokens, "a wrong one"), mismatch)
+	for i := range 4 {
+		expect(t, "a wrong old password", s.resetAs("key", tokens, fmt.Sprint("wrong ", i)), mismatch)
 		expect(t, "a repeat, which is no success", s.resetAs("key", tokens, password), "ok")
 	}
-	expect(t, "the fifth wrong one", s.resetAs("key", tokens, "a wrong one"), mismatch)
+	expect(t, "the fifth wrong one", s.resetAs("key", tokens, "wrong 4"), mismatch)
 	expect(t, "a repeat of a locked user", s.resetAs("key", tokens, password), locked)
 }
 
@@ -86,7 +93,7 @@ func TestAKeyIsForOneReset(t *testing.T) {
 	expect(t, "a login", s.login(tokens[1], user, made), "ok")
 	// The next reset replaces what can be repeated: its password is the one that holds.
 	next := s.made(s.resetAs("another", tokens, made))
-	expect(t, "a repeat of the first", s.resetAs("key", tokens, password), mismatch)
+	expect(t, "a repeat of the first", s.resetAs("key", tokens, password), mismatch) // a strike
 	if again := s.made(s.resetAs("another", tokens, made)); again != next {
 		t.Error("the repeat of the second told another password")
 	}

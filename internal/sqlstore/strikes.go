@@ -1,8 +1,10 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"slices"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
@@ -116,6 +118,48 @@ func (db *tables) ReserveStrike(ctx context.Context, key authority.StrikeKey, li
 
 // SettleStrike implements authority.StrikeStore.
 func (db *tables) SettleStrike(ctx context.Context, reservation authority.Reservation, outcome authority.Outcome, now time.Time) (authority.Strikes, error) {
+	return db.settleStrike(ctx, reservation, now, func(tx) (authority.Outcome, error) { return outcome, nil })
+}
+
+// FailStrike implements authority.StrikeStore.
+func (db *tables) FailStrike(
+	ctx context.Context, reservation authority.Reservation, guess authority.Guess, now time.Time,
+) (strikes authority.Strikes, counted bool, err error) {
+	strikes, err = db.settleStrike(ctx, reservation, now, func(t tx) (authority.Outcome, error) {
+		repeated, err := addGuess(t, reservation.Key, guess)
+		if counted = !repeated; repeated {
+			return authority.Abandoned, err
+		}
+		return authority.Failed, err
+	})
+	return strikes, counted && err == nil, err
+}
+
+// maxGuesses is how many wrong passwords of a user name are remembered.
+const maxGuesses = 16
+
+// addGuess remembers a guess under a key whose strikes are locked, and reports
+// whether it was remembered before.
+func addGuess(t tx, key authority.StrikeKey, guess authority.Guess) (repeated bool, err error) {
+	var guesses []byte // the newest first
+	if err := t.query(func(r row) error { return r.Scan(&guesses) }, `SELECT guesses FROM strikes WHERE strike_key = ?`, key[:]); err != nil {
+		return false, err
+	}
+	for earlier := range slices.Chunk(guesses, len(guess)) {
+		if bytes.Equal(earlier, guess[:]) {
+			return true, nil
+		}
+	}
+	guesses = append(guess[:], guesses...)
+	_, err = t.exec(`UPDATE strikes SET guesses = ? WHERE strike_key = ?`, guesses[:min(len(guesses), maxGuesses*len(guess))], key[:])
+	return false, err
+}
+
+// settleStrike settles a reservation with what outcome returns, which runs in the
+// same transaction.
+func (db *tables) settleStrike(
+	ctx context.Context, reservation authority.Reservation, now time.Time, outcome func(tx) (authority.Outcome, error),
+) (authority.Strikes, error) {
 	var strikes authority.Strikes
 	err := db.write(ctx, func(t tx) (err error) {
 		if strikes, err = lockStrikes(t, reservation.Key); err != nil {
@@ -123,6 +167,10 @@ func (db *tables) SettleStrike(ctx context.Context, reservation authority.Reserv
 		}
 		n, err := t.exec(`DELETE FROM reservations WHERE id = ? AND expires_at > ?`, reservation.ID[:], micros(now))
 		if err := wanted(n, err, authority.ErrReservationLost); err != nil {
+			return err
+		}
+		outcome, err := outcome(t)
+		if err != nil {
 			return err
 		}
 		switch outcome {

@@ -7,7 +7,7 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_keep, ending_reason, repeat_key, repeat_sealed, repeat_until, allow`
+const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_keep, ending_reason, repeat_key, repeat_session, repeat_replaced, repeat_sealed, repeat_until, allow`
 
 func scanUser(r row) (authority.User, error) {
 	var (
@@ -15,15 +15,16 @@ func scanUser(r row) (authority.User, error) {
 		changed, created int64
 		until            int64
 		disabled, ending int64
-		keep, repeat     []byte
+		keep, repeat, by []byte
 	)
 	err := r.Scan(&user.Name, &user.PasswordHash, &user.PasswordVersion, &changed, &disabled, &created,
-		&ending, &keep, &user.Ending.Reason, &repeat, &user.Repeat.Sealed, &until, &user.Allow)
+		&ending, &keep, &user.Ending.Reason, &repeat, &by, &user.Repeat.Replaced, &user.Repeat.Sealed, &until, &user.Allow)
 	user.PasswordChangedAt, user.CreatedAt = moment(changed), moment(created)
 	user.Repeat.Until = moment(until)
 	user.Disabled, user.Ending.Pending = disabled != 0, ending != 0
 	copy(user.Ending.Keep[:], keep)
 	copy(user.Repeat.Key[:], repeat)
+	copy(user.Repeat.Session[:], by)
 	return user, err
 }
 
@@ -31,10 +32,11 @@ func scanUser(r row) (authority.User, error) {
 func (db *tables) CreateUser(ctx context.Context, user authority.User) error {
 	key := sha256.Sum256([]byte(user.Name))
 	return db.write(ctx, func(t tx) error {
-		n, err := t.exec(`INSERT INTO users (`+userColumns+`, name_key, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		n, err := t.exec(`INSERT INTO users (`+userColumns+`, name_key, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 			user.Name, user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), number(user.Disabled),
 			micros(user.CreatedAt), number(user.Ending.Pending), user.Ending.Keep[:], string(user.Ending.Reason),
-			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), user.Allow, []byte(user.Name), key[:])
+			user.Repeat.Key[:], user.Repeat.Session[:], user.Repeat.Replaced, user.Repeat.Sealed, micros(user.Repeat.Until),
+			user.Allow, []byte(user.Name), key[:])
 		return wanted(n, err, authority.ErrExists)
 	})
 }
@@ -75,10 +77,10 @@ func (db *tables) UpdateUser(ctx context.Context, name string, change func(*auth
 			return err
 		}
 		_, err = t.exec(`UPDATE users SET password_hash = ?, password_version = ?, password_changed_at = ?, disabled = ?,
-			ending = ?, ending_keep = ?, ending_reason = ?, repeat_key = ?, repeat_sealed = ?, repeat_until = ?, allow = ? WHERE name = ?`,
+			ending = ?, ending_keep = ?, ending_reason = ?, repeat_key = ?, repeat_session = ?, repeat_replaced = ?, repeat_sealed = ?, repeat_until = ?, allow = ? WHERE name = ?`,
 			user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), number(user.Disabled),
 			number(user.Ending.Pending), user.Ending.Keep[:], string(user.Ending.Reason),
-			user.Repeat.Key[:], user.Repeat.Sealed, micros(user.Repeat.Until), user.Allow, name)
+			user.Repeat.Key[:], user.Repeat.Session[:], user.Repeat.Replaced, user.Repeat.Sealed, micros(user.Repeat.Until), user.Allow, name)
 		return err
 	})
 	if err != nil {

@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) authority.Stores) {
 		"strikes/no more are reserved than are left":            strikesBounded,
 		"strikes/a success forgets failures":                    strikesSuccess,
 		"strikes/a lost reservation tells nothing":              strikesLost,
+		"strikes/the same guess is one failure":                 strikesGuessed,
 		"strikes/locks lift by time, but not an operator's":     strikesUnlock,
 		"sessions/idle time slides and is exact":                sessionIdle,
 		"sessions/an absolute end holds":                        sessionLifetime,
@@ -111,7 +112,7 @@ func userResets(t *testing.T, s authority.Stores) {
 				return changed
 			}
 			u.PasswordHash, u.PasswordVersion = name, u.PasswordVersion+1
-			u.Repeat = authority.Repeat{Key: Key(i), Sealed: name, Until: start.Add(time.Hour)}
+			u.Repeat = authority.Repeat{Key: Key(i), Session: Key(i + 1), Replaced: "first", Sealed: name, Until: start.Add(time.Hour)}
 			return nil
 		})
 		if err == nil {
@@ -126,7 +127,7 @@ func userResets(t *testing.T, s authority.Stores) {
 	i, err := strconv.Atoi(u.PasswordHash)
 	must(t, err)
 	want := authority.User{Name: "u", PasswordHash: u.PasswordHash, PasswordVersion: 2, CreatedAt: start,
-		Repeat: authority.Repeat{Key: Key(i), Sealed: u.PasswordHash, Until: start.Add(time.Hour)}}
+		Repeat: authority.Repeat{Key: Key(i), Session: Key(i + 1), Replaced: "first", Sealed: u.PasswordHash, Until: start.Add(time.Hour)}}
 	equal(t, "the user", u, want)
 
 	// A further change takes what can be repeated away in the same step.

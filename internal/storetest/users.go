@@ -13,7 +13,7 @@ func users(t *testing.T, s authority.Stores) {
 	ctx := t.Context()
 	zoe := authority.User{Name: "zoë ☃", PasswordHash: "$h$", PasswordVersion: 7, PasswordChangedAt: start, CreatedAt: start.Add(time.Microsecond),
 		Disabled: true, Ending: authority.Ending{Pending: true, Keep: Key(1), Reason: authority.ReasonReset},
-		Repeat: authority.Repeat{Key: Key(2), Sealed: "$sealed$", Until: start.Add(time.Hour)}, Allow: "GET /api/a\n* /api/b/**"}
+		Repeat: authority.Repeat{Key: Key(2), Session: Key(3), Replaced: "$old$", Sealed: "$sealed$", Until: start.Add(time.Hour)}, Allow: "GET /api/a\n* /api/b/**"}
 	must(t, s.Users.CreateUser(ctx, zoe))
 	wantError(t, s.Users.CreateUser(ctx, zoe), authority.ErrExists)
 	got, err := s.Users.User(ctx, zoe.Name)
