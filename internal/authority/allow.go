@@ -43,6 +43,9 @@ func checkAllow(rules []string) (string, error) {
 			return "", &InvalidError{"allow", Unacceptable, "has no methods like GET, GET,POST or *"}
 		case !strings.HasPrefix(path, "/api/") || strings.Contains(path, "//") || stars >= 0 && stars < len(segments)-1:
 			return "", &InvalidError{"allow", Unacceptable, "has no path that begins with /api/ and has ** at its end only"}
+		case strings.ContainsAny(path, `?#%\;`) || slices.Contains(segments, ".") || slices.Contains(segments, ".."):
+			const problem = "can match no request: rules are compared with the decoded path, without the query"
+			return "", &InvalidError{"allow", Unacceptable, problem}
 		}
 		kept[i] = methods + " " + path
 	}

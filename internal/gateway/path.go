@@ -4,8 +4,10 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
-	"github.com/latchkey/latchkey/internal/wire"
+	"golang.org/x/text/unicode/norm"
 )
 
 // refused answers why a request is not carried, or nil. What is carried has one
@@ -26,34 +28,88 @@ func refused(r *http.Request) *failure {
 	return nil
 }
 
-// isPlain reports whether nobody could read another path than this one: no empty
-// and no dot segments, none of the characters that servers treat as separators,
-// and nothing encoded that would be one of these once it is decoded.
+// isPlain reports whether no server could read another path than this one: there
+// are no empty segments, none of dots and blanks, none of the characters that
+// servers treat as separators or do not see, and no character that is or becomes
+// one of these when it is decoded, normalized, or put into another case.
 func isPlain(decoded, encoded string) bool {
 	whole := strings.TrimSuffix(decoded, "/")
 	if !strings.HasPrefix(decoded, "/") || path.Clean(decoded) != whole && decoded != "/" {
 		return false
 	}
-	if strings.ContainsFunc(decoded, func(r rune) bool {
-		return r < ' ' || r == 0x7f || r == '\\' || r == ';' || r == '%' || r == 0xfffd
-	}) {
+	lower := strings.ToLower(encoded)
+	if strings.Contains(lower, "%2f") || strings.Contains(lower, "%2e") || strings.ContainsFunc(decoded, isAmbiguous) {
 		return false
 	}
-	lower := strings.ToLower(encoded)
-	return !strings.Contains(lower, "%2f") && !strings.Contains(lower, "%2e")
-}
-
-// isLocal reports whether the path belongs to the session API or to the access
-// tokens, however it is spelled. These are ours alone: a local user could end the
-// upstream's session there, or change its password.
-func isLocal(decoded string) bool {
-	lower := strings.ToLower(decoded)
-	for _, ours := range []string{path.Dir(wire.PathLogIn), path.Dir(wire.PathToken)} {
-		if rest, ok := strings.CutPrefix(lower, ours); ok && (rest == "" || !isNameByte(rest[0])) {
-			return true
+	for segment := range strings.SplitSeq(whole, "/") {
+		if strings.Trim(segment, ". ") == "" && segment != "" || strings.Trim(segment, " ") != segment {
+			return false
 		}
 	}
+	return isASCII(decoded) || utf8.ValidString(decoded) && norm.NFKC.IsNormalString(decoded)
+}
+
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
+// isAmbiguous reports whether servers differ in what they make of r in a path.
+// NFKC normalization, which isPlain checks as well, finds most of the other
+// characters that become ASCII, such as full-width ones.
+func isAmbiguous(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r < ' ' || r == 0x7f || r == '\\' || r == ';' || r == '%' || r == '?' || r == '#'
+	}
+	return !unicode.IsPrint(r) || // controls, invisible characters, other spaces, unassigned ones
+		unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) ||
+		strings.ContainsRune(foldedToASCII+drawnLikeASCII, r)
+}
+
+const (
+	// foldedToASCII becomes ASCII letters in another case: long s, the Kelvin sign,
+	// i with and without a dot, sharp s. And what stands for an invalid byte.
+	foldedToASCII = "\u017f\u212a\u0130\u0131\u00df\u1e9e\ufffd"
+	// drawnLikeASCII looks like a slash, a backslash, a dot, a semicolon, a question
+	// mark or a percent sign. Conversions to smaller character sets make these of it.
+	drawnLikeASCII = "\u2044\u2215\u29f8\u2571\u27cb\u2041\u1735\u31d3" + "\u2216\u29f5\u29f9\u2572\u27cd\u31d4" +
+		"\u3002\u0701\u0702\u06d4" + "\u061b" + "\u061f" + "\u066a\u2052"
+)
+
+// isLocal reports whether the path belongs to the session API or to the access
+// tokens, however it is spelled, of whatever version. These are ours alone: a local
+// user could end the upstream's session there, or change its password.
+func isLocal(decoded string) bool {
+	rest := strings.ToLower(strings.TrimPrefix(decoded, "/"))
+	next := func() (name string) { // of the next segment, which may go on: session.json
+		segment, more, _ := strings.Cut(rest, "/")
+		rest = more
+		end := 0
+		for end < len(segment) && isNameByte(segment[end]) {
+			end++
+		}
+		return segment[:end]
+	}
+	if next() != "api" {
+		return false
+	}
+	service := next()
+	if service == "auth" && isVersion(next()) { // another address of the same
+		service = next()
+	}
+	if !isVersion(next()) {
+		return false
+	}
+	switch name := next(); service {
+	case "m2m":
+		return name == "session"
+	case "ts":
+		return name == "oauth2" || name == "" // POST /api/ts/v1/ is the token, too
+	}
 	return false
+}
+
+func isVersion(name string) bool {
+	return len(name) > 1 && name[0] == 'v' && strings.Trim(name[1:], "0123456789") == ""
 }
 
 func isNameByte(c byte) bool {
