@@ -19,7 +19,8 @@ type Client struct {
 	// SessionManagement holds the operations: log in, log out, reset the password.
 	SessionManagement *SessionManagementController
 
-	config *Config // a pointer, so that printing a Client does not reach the secret
+	config *Config          // a pointer, so that printing a Client does not reach the secret
+	clock  func() time.Time // Config.Now as it was given
 	base   *url.URL
 	conns  transports
 	tokens tokenCache
@@ -32,7 +33,7 @@ func NewClient(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{config: resolved, base: base, conns: newTransports(resolved.HTTPClient)}
+	c := &Client{config: resolved, clock: config.Now, base: base, conns: newTransports(resolved.HTTPClient)}
 	c.SessionManagement = &SessionManagementController{client: c}
 	c.tokens.now = resolved.Now
 	c.tokens.fetch = c.fetchAccessToken
@@ -61,6 +62,17 @@ func (c *Client) CloseIdleConnections() {
 	c.conns.shared.CloseIdleConnections()
 	c.conns.once.CloseIdleConnections()
 }
+
+// HTTPClient returns a copy of Config.HTTPClient, or of the default, for requests
+// that are to go the same way. Nothing adds a token to them.
+func (c *Client) HTTPClient() *http.Client {
+	client := *c.config.HTTPClient
+	client.Transport = c.conns.shared.Transport
+	return &client
+}
+
+// Clock returns Config.Now; nil if the Client uses the system's clock.
+func (c *Client) Clock() func() time.Time { return c.clock }
 
 // Do sends any request of the API, with the bearer and, unless it is empty, the
 // session token in their headers, and answers what came, of whatever status; see

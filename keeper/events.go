@@ -82,7 +82,7 @@ func (k *Keeper) Stats() map[EventKind]uint64 {
 
 // note counts, logs and tells an event. Call it without holding a lock.
 func (k *Keeper) note(e Event) {
-	e.Time = time.Now()
+	e.Time = k.now()
 	k.counters[e.Kind].Add(1)
 	attributes := []slog.Attr{slog.String("event", string(e.Kind)), slog.String("upstream", k.baseURL)}
 	if e.Step != "" {

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,14 +19,22 @@ type renewer[T any] struct {
 	current atomic.Pointer[T]
 	usable  func(*T) bool // whether it may be handed out; a nil one may not
 	due     func(*T) bool // whether a usable one should be renewed behind its users' backs
-	fetch   func(context.Context) (*T, error)
-	limit   time.Duration // of a flight
+	// fetch is told whether a wait is under way. Then it sends nothing, and returns
+	// errStillWaiting unless it has found a value, or that the wait was called off.
+	fetch func(ctx context.Context, waiting bool) (*T, error)
+	limit time.Duration // of a flight
+	now   func() time.Time
+	next  string // what is done after a wait, for people
+	// lookEvery is how often fetch is called during a wait; 0 for never.
+	lookEvery time.Duration
 
 	mu       sync.Mutex // guards what follows; never held while fetching or waiting
 	flight   *flight[T]
-	failures int       // in a row
-	failure  error     // the last of them
-	retryAt  time.Time // until then it is the answer
+	failures int           // in a row
+	failure  error         // the last of them
+	failedAt time.Time     // when it came
+	wait     time.Duration // for so long from then it is the result of every call
+	lookedAt time.Time     // when the last flight landed
 	closed   bool
 }
 
@@ -34,6 +43,7 @@ type flight[T any] struct {
 	done  chan struct{}
 	value *T
 	err   error
+	held  error // the failure of the wait that was under way when it began
 }
 
 // landed is closed when f is over. A nil flight is.
@@ -77,14 +87,15 @@ func (r *renewer[T]) join(ctx context.Context) *flight[T] {
 		return r.flight
 	}
 	f := &flight[T]{done: make(chan struct{})}
-	held := r.current.Load()
+	held, now := r.current.Load(), r.now()
+	f.held = r.told(now)
 	switch {
 	case r.closed:
 		f.err = ErrClosed
 	case r.usable(held) && !r.due(held): // a flight landed since the caller looked
 		f.value = held
-	case time.Now().Before(r.retryAt):
-		f.err = r.failure
+	case f.held != nil && !r.mayLook(now):
+		f.err = f.held
 	default:
 		r.flight = f
 		go r.fly(context.WithoutCancel(ctx), f)
@@ -97,29 +108,81 @@ func (r *renewer[T]) join(ctx context.Context) *flight[T] {
 func (r *renewer[T]) fly(ctx context.Context, f *flight[T]) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.limit, errFlightTime)
 	defer cancel()
-	f.value, f.err = r.fetch(ctx)
+	f.value, f.err = r.fetch(ctx, f.held != nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.lookedAt = r.now()
 	switch {
+	case errors.Is(f.err, errStillWaiting):
+		f.err = f.held
 	case f.err != nil:
-		r.failures++
-		r.failure = f.err
-		r.retryAt = time.Now().Add(pause(f.err, r.failures))
+		r.failed(f.err)
+		f.err = cmp.Or(r.told(r.lookedAt), f.err)
 	case r.closed:
 		f.err = ErrClosed // close's caller sees to the value
 	default:
-		r.failures, r.failure, r.retryAt = 0, nil, time.Time{}
+		r.forget()
 		r.current.Store(f.value)
 	}
 	r.flight = nil
 	close(f.done)
 }
 
+// failed begins the wait after a failure. Call it with mu held, as those that follow.
+func (r *renewer[T]) failed(err error) {
+	r.failure, r.failedAt = err, r.lookedAt
+	var latched *LatchedError
+	var soon *tooSoonError
+	switch {
+	case errors.As(err, &latched):
+		r.wait = latchedPause
+	case errors.As(err, &soon):
+		r.wait = soon.left
+	default:
+		r.failures++
+		r.wait = pause(err, r.failures)
+	}
+}
+
+// left returns how much of a wait is left.
+func (r *renewer[T]) left(now time.Time) time.Duration {
+	r.failedAt = past(r.failedAt, now)
+	return r.wait - since(r.failedAt, now)
+}
+
+// told returns the failure that callers get during a wait; nil if there is none.
+func (r *renewer[T]) told(now time.Time) error {
+	left := r.left(now)
+	if r.failure == nil || left <= 0 {
+		return nil
+	}
+	if errors.As(r.failure, new(*LatchedError)) {
+		return r.failure
+	}
+	return &WaitError{Err: r.failure, Until: now.Add(left), Wait: left, next: r.next}
+}
+
+// mayLook reports whether it is time to look whether a wait was called off.
+func (r *renewer[T]) mayLook(now time.Time) bool {
+	r.lookedAt = past(r.lookedAt, now)
+	return r.lookEvery != 0 && since(r.lookedAt, now) >= r.lookEvery
+}
+
+func (r *renewer[T]) forget() { r.failures, r.failure, r.failedAt, r.wait = 0, nil, time.Time{}, 0 }
+
+// waiting returns the wait that is under way; nil if there is none.
+func (r *renewer[T]) waiting() (wait *WaitError) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	errors.As(r.told(r.now()), &wait)
+	return wait
+}
+
 // forgive lets the next caller try, whatever failed before.
 func (r *renewer[T]) forgive() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.failures, r.failure, r.retryAt = 0, nil, time.Time{}
+	r.forget()
 }
 
 // install puts value in the place of what is held, which it answers: nobody hands
@@ -130,7 +193,7 @@ func (r *renewer[T]) install(value *T) (before *T) {
 	if r.closed {
 		return value
 	}
-	r.failures, r.failure, r.retryAt = 0, nil, time.Time{}
+	r.forget()
 	return r.current.Swap(value)
 }
 
@@ -143,13 +206,18 @@ func (r *renewer[T]) close() (*T, *flight[T]) {
 	return r.current.Swap(nil), r.flight
 }
 
-var errFlightTime = errors.New("it took too long")
+var (
+	errFlightTime   = errors.New("it took too long")
+	errStillWaiting = errors.New("keeper: nothing has ended the wait")
+)
 
 const (
 	firstPause = time.Second
 	maxPause   = time.Minute
-	// latchedPause is how soon a latched guard is looked at again, for an
+	// latchedPause is how soon a latched guard is looked at again, because an
 	// operator or a changed credential may have re-armed it. Nothing is sent then.
+	// It is also how often a login that waits looks into the State, where an
+	// operator may have ended the wait, or another process have logged in.
 	latchedPause = 5 * time.Second
 	// maxRetryAfter bounds what is believed of a Retry-After.
 	maxRetryAfter = 5 * time.Minute
@@ -160,16 +228,8 @@ func backoff(failures int) time.Duration {
 	return min(firstPause<<min(failures-1, 10), maxPause)
 }
 
-// pause is how long a failure is the answer to everybody who asks.
+// pause returns how long the wait after a failure is, the last of so many in a row.
 func pause(err error, failures int) time.Duration {
-	var latched *LatchedError
-	if errors.As(err, &latched) {
-		return latchedPause
-	}
-	var soon *tooSoonError
-	if errors.As(err, &soon) {
-		return time.Until(soon.next)
-	}
 	wait := backoff(failures)
 	// Half of it at least, so that it grows; the rest at random, so that many
 	// keepers do not come back at the same moment.

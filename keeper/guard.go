@@ -64,10 +64,28 @@ func (e *LatchedError) Error() string {
 		e.Since.UTC().Format(time.RFC3339), e.Reason, e.Strikes, upstreamStrikes)
 	if e.Strikes < strikeLimit {
 		return text + "Correct the password where it is kept, and it is tried by itself. " +
-			"If it is right as it is, have an operator reset the guard (Keeper.ResetGuard)"
+			"If it is right as it is, run `latchkey guard reset`"
 	}
 	return text + "Find out whether the password is right and the account is not locked; " +
-		"then have an operator reset the guard (Keeper.ResetGuard)"
+		"then run `latchkey guard reset`"
+}
+
+// WaitError reports why there is no token, and how long none is asked for because
+// of that. It wraps the error of every login and of every request for an access
+// token that failed, except *[LatchedError], which no waiting ends.
+type WaitError struct {
+	Err   error         // what happened
+	Until time.Time     // when the next attempt may be made, by the Keeper's clock
+	Wait  time.Duration // how long that was away when the error was returned
+
+	next string
+}
+
+// Unwrap returns Err.
+func (e *WaitError) Unwrap() error { return e.Err }
+
+func (e *WaitError) Error() string {
+	return fmt.Sprintf("%v; %s at %s", e.Err, e.next, e.Until.UTC().Format(time.RFC3339))
 }
 
 // account answers the guard of an account, and makes it if need be.

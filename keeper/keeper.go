@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,10 @@ type Config struct {
 	// tenth of that time early, by one of those who share the State. Credential
 	// must be a credential.Store then. Default: 0, never by itself; at least an hour.
 	RotateEvery time.Duration
+	// Now is the clock that everything is judged by. Default: that of the Upstream,
+	// if it is a *latchkey.Client whose Config.Now is set, or else time.Now. A test
+	// moves it; a Keeper with a clock of its own reads it for each request.
+	Now func() time.Time
 	// OnEvent, if set, is called for each event, from the goroutine that it
 	// happens in: it must return soon, may be called concurrently, and must not
 	// wait for a token, since it may be the one who gets it.
@@ -66,25 +71,32 @@ type Keeper struct {
 	config   Config
 	baseURL  string
 	base     *url.URL
-	conns    *http.Transport
+	client   *http.Client    // that of the Upstream
+	conns    *http.Transport // its, if it has none
 	counters counters
+	now      func() time.Time
+	foreign  bool // now is not the system's clock, by which timers run
 
 	sessions renewer[session]
 	bearers  renewer[bearer]
 
-	latchTold   time.Time // the latch that an event was made of; guarded by the lease
+	user      string    // of the last login; like resets it belongs to the flight of sessions
+	resets    int       // record.Resets at the last login
+	latchTold time.Time // the latch that an event was made of; guarded by the lease
+
 	strikePause time.Duration
 	settled     time.Duration
 
 	// turn is held by whoever rotates the password or looks after it; pending and
 	// warned belong to it.
-	turn    chan struct{}
-	pending int       // looks in a row that found an unfinished rotation
-	warned  time.Time // of the password's age
-	watch   *time.Timer
-	rescued atomic.Pointer[rescue]
-	closing chan struct{}
-	closed  sync.Once
+	turn     chan struct{}
+	pending  int       // looks in a row that found an unfinished rotation
+	warned   time.Time // of the password's age
+	watch    *time.Timer
+	nextLook alarm // the same, by a clock that is not the system's
+	rescued  atomic.Pointer[rescue]
+	closing  chan struct{}
+	closed   sync.Once
 }
 
 // ErrClosed is the answer to everybody who wants a token of a closed Keeper.
@@ -115,8 +127,9 @@ func New(config Config) (*Keeper, error) {
 		fault("State is missing: NewFileState(path) keeps the session and the count of failed logins over restarts; " +
 			"NewMemoryState() forgets them, so that restarts may lock the account")
 	}
-	k := &Keeper{config: config, conns: newConns(), counters: newCounters(), strikePause: strikePause, settled: settled,
+	k := &Keeper{config: config, counters: newCounters(), strikePause: strikePause, settled: settled,
 		turn: make(chan struct{}, 1), closing: make(chan struct{})}
+	k.now, k.foreign = clockOf(config)
 	if config.Upstream == nil {
 		fault("Upstream is missing: a *latchkey.Client is one")
 	} else {
@@ -137,35 +150,53 @@ func New(config Config) (*Keeper, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	k.sessions.usable = func(s *session) bool { return s != nil && !s.over.Load() }
+	k.connect()
+	k.sessions.usable = func(s *session) bool { return s != nil && !s.dead() }
 	k.sessions.due = func(*session) bool { return false }
-	k.sessions.fetch, k.sessions.limit = k.renewSession, flightLimit
-	k.bearers.usable = (*bearer).usable
-	k.bearers.due = func(b *bearer) bool { return b.due.Load() }
-	k.bearers.fetch, k.bearers.limit = k.renewBearer, bearerLimit
+	k.sessions.fetch, k.sessions.limit, k.sessions.now = k.renewSession, flightLimit, k.now
+	k.sessions.next, k.sessions.lookEvery = "the next login may be made", latchedPause
+	k.bearers.usable, k.bearers.due = (*bearer).usable, (*bearer).stale
+	k.bearers.fetch, k.bearers.limit, k.bearers.now = k.renewBearer, bearerLimit, k.now
+	k.bearers.next = "the next access token may be asked for"
+	k.nextLook.set(k.now(), firstLook)
 	k.watch = time.AfterFunc(lookEvery, k.look)
 	k.watch.Reset(firstLook) // now that the look can reset it, too
 	return k, nil
 }
 
-// newConns is what HTTPClient's requests travel on: Go's defaults, except that
-// all of them go to one host, for which Go keeps two idle connections only.
-func newConns() *http.Transport {
-	conns := &http.Transport{Proxy: http.ProxyFromEnvironment}
-	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
-		conns = standard.Clone()
+// connected is an Upstream that shares the http.Client of its own requests, as
+// *latchkey.Client does.
+type connected interface{ HTTPClient() *http.Client }
+
+// connect finds what requests travel on. An Upstream that has nothing to share gets
+// Go's defaults, except that all requests go to one host, for which Go keeps two
+// idle connections only.
+func (k *Keeper) connect() {
+	if upstream, ok := k.config.Upstream.(connected); ok {
+		k.client = upstream.HTTPClient()
+		return
 	}
-	conns.MaxIdleConns, conns.MaxIdleConnsPerHost = 64, 64
-	outbound.SendPings(conns)
-	return conns
+	k.conns = &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
+		k.conns = standard.Clone()
+	}
+	k.conns.MaxIdleConns, k.conns.MaxIdleConnsPerHost = 64, 64
+	outbound.SendPings(k.conns)
+	k.client = &http.Client{Transport: k.conns}
 }
 
-// HTTPClient answers a client whose every request carries both tokens, on
-// connections of the Keeper's own. See Transport.
-func (k *Keeper) HTTPClient() *http.Client { return &http.Client{Transport: k.Transport(k.conns)} }
+// HTTPClient returns a client whose every request carries both tokens. It is as the
+// one that the *latchkey.Client was configured with, so that certificates, proxies,
+// time limits and the policy for redirects are the same. See Transport.
+func (k *Keeper) HTTPClient() *http.Client {
+	client := *k.client
+	client.Transport = k.Transport(nil)
+	return &client
+}
 
-// Transport answers a RoundTripper that sends requests through base, which is
-// http.DefaultTransport if nil, with both tokens in their headers. It is free to
+// Transport answers a RoundTripper that sends requests through base with both
+// tokens in their headers. If base is nil, it is the transport of the
+// *latchkey.Client that is the Upstream, so that requests go the way of the login. It is free to
 // be used at any rate: while the tokens live, it takes no lock and reads no clock.
 //
 // A request whose token is refused is sent once more with a renewed one,
@@ -182,7 +213,7 @@ func (k *Keeper) HTTPClient() *http.Client { return &http.Client{Transport: k.Tr
 // Errors are those of base and of Tokens.
 func (k *Keeper) Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
-		base = http.DefaultTransport
+		base = cmp.Or[http.RoundTripper](k.client.Transport, http.DefaultTransport)
 	}
 	return &transport{keeper: k, base: base}
 }
@@ -200,7 +231,8 @@ type Tokens struct {
 // Whoever calls at the same time shares one renewal, and its failure; for some
 // seconds a failure is also the answer to those who come later. Each caller stops
 // waiting when its own ctx ends. Errors are *[LatchedError], [ErrClosed], that of
-// ctx, of the State, of the CredentialSource, and those of package latchkey.
+// ctx, and *[WaitError], which wraps those of the State, of the CredentialSource and
+// of package latchkey.
 func (k *Keeper) Tokens(ctx context.Context) (Tokens, error) {
 	s, b, err := k.tokens(ctx)
 	if err != nil {
@@ -247,13 +279,18 @@ func (k *Keeper) LogOut(ctx context.Context) error {
 	return nil
 }
 
-// ResetGuard lets logins happen again after a LatchedError, for all keepers that
-// share the State. It is for an operator who knows that the account is not locked
+// ResetGuard lets logins happen again after a LatchedError, and ends every wait for
+// the next one, for all keepers that share the State; others than k notice within
+// seconds. It is for an operator who knows that the account is not locked
 // and the credential is right: the strikes that the upstream has counted are
 // still there, and only a login that succeeds clears them.
 func (k *Keeper) ResetGuard(ctx context.Context) error {
 	if err := k.amend(ctx, func(shared *record) {
 		shared.Accounts, shared.Attempt = nil, nil
+		shared.Resets++
+		if s := shared.Session; s != nil {
+			s.Brief, s.Refused, s.Forgiven = 0, false, true
+		}
 		if shared.Rotation != nil {
 			shared.Rotation.ProbedAt = time.Time{} // so that one more login may tell
 		}
@@ -261,6 +298,7 @@ func (k *Keeper) ResetGuard(ctx context.Context) error {
 		return err
 	}
 	k.sessions.forgive()
+	k.bearers.forgive()
 	k.note(Event{Kind: EventGuardReset})
 	return nil
 }
@@ -289,6 +327,11 @@ func (k *Keeper) underLease(ctx context.Context, do func(Lease, *record) error) 
 	if err != nil {
 		return err
 	}
+	if shared.corrected {
+		if err := lease.Save(ctx, shared.encode()); err != nil {
+			return stateError("save", err)
+		}
+	}
 	return do(lease, shared)
 }
 
@@ -313,7 +356,9 @@ func (k *Keeper) Close(ctx context.Context) error {
 	if s != nil {
 		s.stop()
 	}
-	k.conns.CloseIdleConnections()
+	if k.conns != nil {
+		k.conns.CloseIdleConnections()
+	}
 	for _, done := range []<-chan struct{}{logIn.landed(), renewal.landed()} {
 		select {
 		case <-done:

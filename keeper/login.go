@@ -31,28 +31,40 @@ const (
 	strikePause = 10 * time.Second
 )
 
-// tooSoonError says that the next login has to wait. It is not a failure of the
-// upstream, and nothing was sent.
+// tooSoonError reports that the next login has to wait for so long. It is not a
+// failure of the upstream, and nothing was sent.
 type tooSoonError struct {
 	why  string
-	next time.Time
+	left time.Duration
 }
 
-func (e *tooSoonError) Error() string {
-	return fmt.Sprintf("keeper: %s; the next login may be made at %s", e.why, e.next.UTC().Format(time.RFC3339))
-}
+func (e *tooSoonError) Error() string { return "keeper: " + e.why }
 
 // renewSession finds a live session in the state or logs in. It runs in one
-// flight at a time, and sends a login only under the lease.
-func (k *Keeper) renewSession(ctx context.Context) (*session, error) {
+// flight at a time, and sends a login only under the lease. While the last failure
+// makes it wait, it only looks.
+func (k *Keeper) renewSession(ctx context.Context, waiting bool) (*session, error) {
 	last := k.sessions.current.Load()
-	c, unreadable := k.credential(ctx)
-	_, s, err := k.adopt(ctx, last, c.User)
-	if s != nil || err != nil {
-		return s, err
+	if waiting {
+		shared, s, err := k.adopt(ctx, last, k.user)
+		if s != nil {
+			return s, nil
+		}
+		if err != nil || shared.Resets == k.resets {
+			return nil, errStillWaiting
+		}
 	}
-	if unreadable != nil {
-		return nil, k.logInFailed(unreadable)
+	c, unreadable := k.credential(ctx)
+	k.user = c.User
+	shared, s, err := k.adopt(ctx, last, c.User)
+	if s != nil {
+		return s, nil
+	}
+	if err == nil {
+		k.resets, err = shared.Resets, unreadable
+	}
+	if err != nil {
+		return nil, k.logInFailed(err)
 	}
 	lease, err := k.config.State.Acquire(ctx)
 	if err != nil {
@@ -61,12 +73,19 @@ func (k *Keeper) renewSession(ctx context.Context) (*session, error) {
 	defer k.release(ctx, lease)
 	// Whoever held the lease before may have logged in meanwhile, or have changed
 	// the password.
-	shared, s, err := k.adopt(ctx, last, c.User)
-	if s != nil || err != nil {
-		return s, err
+	shared, s, err = k.adopt(ctx, last, c.User)
+	if s != nil {
+		return s, nil
 	}
-	if c, err = k.credential(ctx); err != nil {
+	if err == nil {
+		k.resets = shared.Resets
+		c, err = k.credential(ctx)
+	}
+	if err != nil {
 		return nil, k.logInFailed(err)
+	}
+	if shared.corrected {
+		k.save(ctx, lease, shared)
 	}
 	return k.logIn(ctx, lease, shared, last, c)
 }
@@ -85,7 +104,7 @@ func (k *Keeper) credential(ctx context.Context) (credential.Credential, error) 
 func (k *Keeper) adopt(ctx context.Context, last *session, user string) (*record, *session, error) {
 	shared, lastUse, err := k.load(ctx)
 	if err != nil {
-		return nil, nil, k.logInFailed(err)
+		return nil, nil, err
 	}
 	found := shared.Session
 	if found == nil || found.Upstream != shared.fingerprint(k.baseURL) {
@@ -98,21 +117,27 @@ func (k *Keeper) adopt(ctx context.Context, last *session, user string) (*record
 		return shared, nil, nil
 	}
 	used := later(found.Created, lastUse)
-	if time.Since(used) >= k.idleLimit() {
+	if since(used, k.now()) >= k.idleLimit() {
 		return shared, nil, nil
 	}
 	k.note(Event{Kind: EventAdopted})
 	return shared, k.newSession(found.secret(), used), nil
 }
 
-// load reads what is shared, and when the session was used last.
+// load reads what is shared, and when the session was used last. No time in it
+// lies in the future.
 func (k *Keeper) load(ctx context.Context) (*record, time.Time, error) {
 	saved, err := k.config.State.Load(ctx)
 	if err != nil {
 		return nil, time.Time{}, stateError("load", err)
 	}
 	shared, err := decodeRecord(saved.Data)
-	return shared, saved.LastUse, err
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	now := k.now()
+	shared.corrected = shared.correct(now)
+	return shared, past(saved.LastUse, now), nil
 }
 
 // logIn logs in under the lease, if the guard lets it. What it does also settles
@@ -129,8 +154,12 @@ func (k *Keeper) logIn(
 		}
 		return nil, k.latch(latched)
 	}
-	brief, err := shared.brief(last, k.settled)
+	brief, err := shared.brief(last, k.settled, k.now())
 	if err != nil {
+		if condemned || !shared.Session.Refused {
+			shared.Session.Refused = true
+			k.save(ctx, lease, shared)
+		}
 		return nil, err
 	}
 	a, pending := shared.account(id.account), shared.rotationOf(id.account)
@@ -148,16 +177,16 @@ func (k *Keeper) logIn(
 	switch {
 	case probe:
 		k.step(stepProbe)
-		pending.ProbedAt = time.Now()
+		pending.ProbedAt = k.now()
 	case known:
 		k.step(stepNew)
 	}
-	shared.Attempt = &attempt{Account: id.account, At: time.Now()}
+	shared.Attempt = &attempt{Account: id.account, At: k.now()}
 	if err := lease.Save(ctx, shared.encode()); err != nil {
 		return nil, k.logInFailed(fmt.Errorf("keeper: the attempt to log in could not be recorded, so it is not made: %w", err))
 	}
 	token, err := k.sendLogIn(ctx, c)
-	now := time.Now()
+	now := k.now()
 	shared.settle(id, judge(err), err, now)
 	ended := shared.concludeRotation(id, judge(err), now, unsaved == nil)
 	if err == nil {
@@ -204,8 +233,8 @@ func (k *Keeper) afterStrike(ctx context.Context, a *account) error {
 	why := "it is not known whether the password was changed"
 	if a.Strikes > 0 {
 		why = a.Reason
-		if next := a.Since.Add(k.strikePause); time.Now().Before(next) {
-			return &tooSoonError{why, next}
+		if left := k.strikePause - since(a.Since, k.now()); left > 0 {
+			return &tooSoonError{why, left}
 		}
 	}
 	token, err := k.config.Upstream.AccessToken(ctx)
@@ -229,23 +258,33 @@ func (k *Keeper) save(ctx context.Context, lease Lease, shared *record) {
 	}
 }
 
-// brief answers how many sessions in a row were refused when they were hardly
+// brief returns how many sessions in a row were refused when they were hardly
 // opened, the last one included, or an error if it is too soon for another.
-func (r *record) brief(last *session, settled time.Duration) (int, error) {
+func (r *record) brief(last *session, settled time.Duration, now time.Time) (int, error) {
 	found := r.Session
-	if found == nil || last == nil || !last.refused.Load() || !last.token.Equal(found.secret()) {
+	if found == nil || found.Forgiven || last == nil || !last.refused.Load() || !last.token.Equal(found.secret()) {
 		return 0, nil
 	}
-	age := time.Since(found.Created)
+	age := since(found.Created, now)
 	if age >= settled {
 		return 0, nil
 	}
-	brief := found.Brief + 1
-	if next := found.Created.Add(backoff(brief)); time.Now().Before(next) {
-		return 0, &tooSoonError{fmt.Sprintf("the upstream refused a session that was %v old at most: "+
-			"does somebody else log in as the same user", age.Round(time.Millisecond)), next}
+	if soon := found.tooSoon(now); soon != nil {
+		return 0, soon
 	}
-	return brief, nil
+	return found.Brief + 1, nil
+}
+
+// tooSoon returns why no login is made after the refusal of s, which was hardly
+// opened; nil if one may be made.
+func (s *sharedSession) tooSoon(now time.Time) *tooSoonError {
+	age := since(s.Created, now)
+	left := backoff(s.Brief+1) - age
+	if left <= 0 {
+		return nil
+	}
+	return &tooSoonError{fmt.Sprintf("the upstream refused a session that was %v old at most: "+
+		"does somebody else log in as the same user", age.Round(time.Millisecond)), left}
 }
 
 func (k *Keeper) logInFailed(err error) error {
@@ -262,17 +301,22 @@ func (k *Keeper) latch(latched *LatchedError) error {
 	return latched
 }
 
-// renewBearer gets an access token. The upstream caches it.
-func (k *Keeper) renewBearer(ctx context.Context) (*bearer, error) {
+// renewBearer gets an access token. The upstream caches it, by a clock that may
+// have been put back.
+func (k *Keeper) renewBearer(ctx context.Context, _ bool) (*bearer, error) {
 	last := k.bearers.current.Load()
 	token, err := k.config.Upstream.AccessToken(ctx)
+	if err == nil && last != nil && last.ended() && token.Token.Equal(last.Token) {
+		k.config.Upstream.InvalidateAccessToken(token.Token)
+		token, err = k.config.Upstream.AccessToken(ctx)
+	}
 	if err != nil {
 		err = fmt.Errorf("keeper: no access token: %w", err)
 		k.note(Event{Kind: EventBearerFailed, Err: err})
 		return nil, err
 	}
 	k.note(Event{Kind: EventBearer})
-	return newBearer(token, last), nil
+	return k.newBearer(token, last), nil
 }
 
 // release gives the lease back, whatever time is left.

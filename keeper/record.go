@@ -33,6 +33,10 @@ type record struct {
 	Rotation *rotation `json:"rotation,omitempty"`
 	// Password is the one that was accepted last.
 	Password *passwordAge `json:"password,omitempty"`
+	// Resets counts the resets of the guard, each of which ends every wait.
+	Resets int `json:"resets,omitempty"`
+
+	corrected bool // what is saved has times that lie in the future
 }
 
 // passwordAge tells how old a password is.
@@ -62,7 +66,7 @@ func (r *record) accepted(id identity, now time.Time) {
 	if age := r.age(id.account); age == nil || age.Credential != id.credential {
 		r.Password = &passwordAge{Account: id.account, Credential: id.credential, Since: now}
 		if pending := r.rotationOf(id.account); pending != nil && id.credential != pending.Old {
-			r.Password.Since, r.Password.Made = pending.Begun, true
+			r.Password.Since, r.Password.Made = past(pending.Begun, now), true
 		}
 	}
 }
@@ -77,6 +81,10 @@ type sharedSession struct {
 	// Brief counts the sessions in a row, before this one, that the upstream
 	// refused when they were hardly opened.
 	Brief int `json:"brief,omitempty"`
+	// Refused reports that it was refused as well, and the next login has to wait;
+	// Forgiven, that an operator has reset the guard since it was opened.
+	Refused  bool `json:"refused,omitempty"`
+	Forgiven bool `json:"forgiven,omitempty"`
 }
 
 func (s *sharedSession) secret() latchkey.Secret { return latchkey.Secret(s.Token) }

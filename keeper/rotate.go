@@ -163,7 +163,7 @@ func (r *rotating) run(ctx context.Context) error {
 	if !r.due(r.shared.age(id.account)) {
 		return nil
 	}
-	begun := time.Now()
+	begun := r.now()
 	if c, err = r.prepare(ctx, c, id); err != nil {
 		return r.rotationFailed(RotationNone, begun, err)
 	}
@@ -178,7 +178,7 @@ func (r *rotating) run(ctx context.Context) error {
 	err = r.send(ctx, c.Password)
 	if err != nil && changedNothing(err) {
 		if errors.Is(err, latchkey.ErrPasswordMismatch) { // which the upstream counts as a failed login
-			r.shared.settle(id, refusal, err, time.Now())
+			r.shared.settle(id, refusal, err, r.now())
 		}
 		r.shared.Rotation = nil
 		r.save(ctx, r.lease, r.shared)

@@ -54,6 +54,7 @@ func (k *Keeper) look() {
 	if err != nil && !errors.As(err, &told) {
 		k.note(Event{Kind: EventRotationFailed, Err: fmt.Errorf("keeper: the password's age or an unfinished rotation could not be looked at: %w", err)})
 	}
+	k.nextLook.set(k.now(), again)
 	k.watch.Reset(again)
 }
 
@@ -74,18 +75,25 @@ func (k *Keeper) lookNow(ctx context.Context) (again time.Duration, err error) {
 		})
 	}
 	k.pending = 0
+	if shared.corrected { // or else the password would never grow old
+		if err := k.underLease(ctx, func(Lease, *record) error { return nil }); err != nil {
+			return lookEvery, err
+		}
+	}
 	age := shared.Password
 	if age == nil {
 		return lookEvery, nil
 	}
-	if old := time.Since(age.Since); old >= oldAfter && time.Since(k.warned) >= warnEvery {
-		k.warned = time.Now()
+	now := k.now()
+	k.warned = past(k.warned, now)
+	if old := since(age.Since, now); old >= oldAfter && since(k.warned, now) >= warnEvery {
+		k.warned = now
 		k.note(Event{Kind: EventPasswordOld, Err: fmt.Errorf("keeper: the password is %d days old; "+
 			"the vendor advises to change it every 90 days", int(old/(24*time.Hour)))})
 	}
 	due := func(age *passwordAge) bool {
 		at := k.rotateAt(age)
-		return !at.IsZero() && !time.Now().Before(at)
+		return !at.IsZero() && !k.now().Before(at)
 	}
 	if !due(age) {
 		return lookEvery, nil

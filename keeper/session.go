@@ -27,13 +27,12 @@ const (
 type session struct {
 	token  latchkey.Secret
 	header []string // the token, as the value of its header
+	keeper *Keeper
 
 	inUse   atomic.Bool // raised by requests, lowered by the beat
 	over    atomic.Bool // refused, idle, or no longer ours: not to be used again
 	refused atomic.Bool // the upstream said so
 
-	every  time.Duration // between beats
-	touch  func(time.Time)
 	mu     sync.Mutex // guards what follows
 	used   time.Time
 	shared time.Time // the last use that was told to the State
@@ -42,59 +41,89 @@ type session struct {
 
 // newSession starts the watch. used is the last use, or the login.
 func (k *Keeper) newSession(token latchkey.Secret, used time.Time) *session {
-	s := &session{
-		token: token, header: []string{token.Reveal()},
-		every: k.config.IdleTimeout / beatsPerLife, touch: k.touch, used: used, shared: used,
-	}
+	s := &session{token: token, header: []string{token.Reveal()}, keeper: k, used: used, shared: used}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(s.every, s.beat)
+	s.timer = time.AfterFunc(k.beatEvery(), s.beat)
 	return s
 }
 
+func (k *Keeper) beatEvery() time.Duration { return k.config.IdleTimeout / beatsPerLife }
+
 // idleLimit is how long a session may have been unused.
 func (k *Keeper) idleLimit() time.Duration {
-	return k.config.IdleTimeout - idleMargin*(k.config.IdleTimeout/beatsPerLife)
+	return k.config.IdleTimeout - idleMargin*k.beatEvery()
 }
 
 // use notes that a request is about to be sent with s. It counts even if the
 // request then fails: while the upstream is away, a session must not seem idle,
 // since that would lead to a login.
 func (s *session) use() {
-	if !s.inUse.Load() { // storing what is there already would cost the other cores their cached copy
-		s.inUse.Store(true)
+	if s.keeper.foreign || !s.inUse.Load() { // storing what is there already would cost the other cores their cached copy
+		s.noteUse()
 	}
 }
 
+func (s *session) noteUse() {
+	if !s.keeper.foreign {
+		s.inUse.Store(true)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used = s.keeper.now()
+}
+
+// dead reports whether s may not be used again. Only a clock that is not the
+// system's is read for that, since beats do not follow it.
+func (s *session) dead() bool { return s.over.Load() || s.keeper.foreign && s.expired() }
+
+// expired gives the session up if it was not used for too long. With a clock that
+// is not the system's it also does what is due by it.
+func (s *session) expired() bool {
+	now := s.keeper.now()
+	if s.keeper.foreign && s.keeper.nextLook.due(now) {
+		s.keeper.watch.Reset(0)
+	}
+	if since(s.lastUse(), now) >= s.keeper.idleLimit() {
+		s.over.Store(true)
+	}
+	return s.over.Load()
+}
+
 // beat notes the use since the last beat, and gives the session up when there
-// was none for too long.
+// was none for too long. It also looks at the bearer, whose timer stands still
+// while the machine sleeps.
 func (s *session) beat() {
 	if s.over.Load() {
 		return
 	}
-	used, tell := s.note(touchEvery)
-	if tell {
-		s.touch(used)
+	if used, tell := s.note(touchEvery); tell {
+		s.keeper.touch(used)
 	}
-	if time.Since(used) >= (beatsPerLife-idleMargin)*s.every {
-		s.over.Store(true)
+	if b := s.keeper.bearers.current.Load(); b != nil {
+		b.check()
+	}
+	if s.expired() {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.over.Load() {
-		s.timer.Reset(s.every)
+		s.timer.Reset(s.keeper.beatEvery())
 	}
 }
 
-// note answers the last use, and whether it is time to tell the State of it,
+// note returns the last use, and whether it is time to tell the State of it,
 // which it is no sooner than apart after the last time.
 func (s *session) note(apart time.Duration) (used time.Time, tell bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.keeper.now()
 	if s.inUse.Swap(false) {
-		s.used = time.Now()
+		s.used = now
 	}
+	s.used, s.shared = past(s.used, now), past(s.shared, now)
 	tell = s.used.After(s.shared) && s.used.Sub(s.shared) >= apart
 	if tell {
 		s.shared = s.used
@@ -109,14 +138,15 @@ func (s *session) stop() {
 	s.timer.Stop()
 	s.mu.Unlock()
 	if used, tell := s.note(0); tell {
-		s.touch(used)
+		s.keeper.touch(used)
 	}
 }
 
-// lastUse answers it as far as it is known, which is to a beat.
+// lastUse returns it as far as it is known, which is to a beat.
 func (s *session) lastUse() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.used = past(s.used, s.keeper.now())
 	return s.used
 }
 
@@ -132,34 +162,76 @@ const bearerMargin = time.Minute
 // one that it replaced.
 const bearerRest = time.Second
 
+// maxBearerLife bounds what is believed of the lifetime of a bearer. The documented
+// one is an hour.
+const maxBearerLife = 24 * time.Hour
+
 // bearer is an access token.
 type bearer struct {
 	latchkey.AccessToken
 	header   []string // the value of its header
-	fetched  time.Time
-	refusals int // of the bearers before it, in a row
+	keeper   *Keeper
+	life     time.Duration // from when it was fetched
+	refusals int           // of the bearers before it, in a row
 
 	due     atomic.Bool // refused, or close to its end
 	refused atomic.Bool
+
+	mu      sync.Mutex // guards fetched
+	fetched time.Time
 }
 
-func newBearer(token latchkey.AccessToken, last *bearer) *bearer {
-	now := time.Now()
-	b := &bearer{AccessToken: token, header: []string{"Bearer " + token.Token.Reveal()}, fetched: now}
+func (k *Keeper) newBearer(token latchkey.AccessToken, last *bearer) *bearer {
+	now := k.now()
+	b := &bearer{
+		AccessToken: token, header: []string{"Bearer " + token.Token.Reveal()}, keeper: k, fetched: now,
+		life: max(0, min(token.ExpiresAt.Sub(now), maxBearerLife)),
+	}
 	if last != nil && last.refused.Load() {
 		b.refusals = last.refusals + 1
 	}
-	// A token that was handed out late in its hour is kept for half of the rest,
-	// as latchkey.Client does.
-	left := token.ExpiresAt.Sub(now)
-	time.AfterFunc(max(left-min(bearerMargin, left/2), bearerRest), func() { b.due.Store(true) })
+	time.AfterFunc(b.fresh(), b.check)
 	return b
 }
 
+// fresh is how long after it was fetched b is renewed. One that was handed out late
+// in its hour is kept for half of the rest, as latchkey.Client does.
+func (b *bearer) fresh() time.Duration {
+	return max(b.life-min(bearerMargin, b.life/2), bearerRest)
+}
+
+// age returns how long ago b was fetched.
+func (b *bearer) age() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.keeper.now()
+	b.fetched = past(b.fetched, now)
+	return since(b.fetched, now)
+}
+
+// check notes it if b is to be renewed.
+func (b *bearer) check() {
+	if b.age() >= b.fresh() {
+		b.due.Store(true)
+	}
+}
+
+// stale reports whether b is to be renewed. As with sessions, only a clock that is
+// not the system's is read for that.
+func (b *bearer) stale() bool {
+	if b.keeper.foreign {
+		b.check()
+	}
+	return b.due.Load()
+}
+
+// ended reports whether the life of b is over.
+func (b *bearer) ended() bool { return b.life > 0 && b.age() >= b.life }
+
 // resting reports whether b was fetched too recently to be renewed.
-func (b *bearer) resting() bool { return b.refusals > 1 && time.Since(b.fetched) < bearerRest }
+func (b *bearer) resting() bool { return b.refusals > 1 && b.age() < bearerRest }
 
 // usable reports whether a request with b may succeed.
 func (b *bearer) usable() bool {
-	return b != nil && !b.refused.Load() && (!b.due.Load() || time.Now().Before(b.ExpiresAt))
+	return b != nil && !b.refused.Load() && (!b.stale() || b.age() < b.life)
 }

@@ -17,8 +17,12 @@ type Status struct {
 	// Strikes is how many failed logins in a row the upstream may have counted
 	// against the account.
 	Strikes int
-	// Latched says why no login is made; nil if one would be.
+	// Latched says why no login is made until somebody acts, and Waiting, why none
+	// is made now, and until when. Both are nil if one would be made at once. How
+	// long other Keepers wait that share the State is known as far as it concerns
+	// the account.
 	Latched *LatchedError
+	Waiting *WaitError
 
 	// PasswordSince is when the password was made, if PasswordMade, or else when
 	// it was seen first, so that it may be older. It is zero before the first login.
@@ -40,6 +44,7 @@ func (k *Keeper) Status(ctx context.Context) (Status, error) {
 		return Status{}, err
 	}
 	var status Status
+	now := k.now()
 	if b := k.bearers.current.Load(); b.usable() {
 		status.BearerExpiresAt = b.ExpiresAt
 	}
@@ -50,9 +55,9 @@ func (k *Keeper) Status(ctx context.Context) (Status, error) {
 			status.LastUse = later(status.LastUse, held.lastUse())
 			status.Live = !held.refused.Load()
 		} else {
-			status.Live = true
+			status.Live = !found.Refused
 		}
-		status.Live = status.Live && time.Since(status.LastUse) < k.idleLimit()
+		status.Live = status.Live && since(status.LastUse, now) < k.idleLimit()
 	}
 	c, err := k.config.Credential.Load(ctx)
 	if err != nil {
@@ -61,18 +66,38 @@ func (k *Keeper) Status(ctx context.Context) (Status, error) {
 	status.Rotation = shared.rotationState(k.baseURL, c)
 	id := shared.identify(k.baseURL, c)
 	if pending := shared.rotationOf(id.account); pending != nil {
-		status.RotationBegun = pending.Begun
+		status.RotationBegun = past(pending.Begun, now)
 		if password, known := pending.password(); known { // which is what logins use
 			c.Password = password
 			id = shared.identify(k.baseURL, c)
 		}
 	}
 	status.Latched, status.Strikes = shared.latched(id), shared.account(id.account).Strikes
+	if status.Latched == nil {
+		status.Waiting = k.waiting(shared, id, now)
+	}
 	if age := shared.age(id.account); age != nil {
 		status.PasswordSince, status.PasswordMade = age.Since, age.Made
 		status.RotateAt = k.rotateAt(age)
 	}
 	return status, nil
+}
+
+// waiting returns the wait for the next login as id; nil if there is none.
+func (k *Keeper) waiting(shared *record, id identity, now time.Time) *WaitError {
+	wait := k.sessions.waiting()
+	of := func(soon *tooSoonError) {
+		if soon != nil && soon.left > 0 && (wait == nil || soon.left > wait.Wait) {
+			wait = &WaitError{Err: soon, Until: now.Add(soon.left), Wait: soon.left, next: k.sessions.next}
+		}
+	}
+	if a := shared.account(id.account); a.Strikes > 0 {
+		of(&tooSoonError{a.Reason, k.strikePause - since(a.Since, now)})
+	}
+	if s := shared.Session; s != nil && s.Refused && s.Account == id.account {
+		of(s.tooSoon(now))
+	}
+	return wait
 }
 
 func later(a, b time.Time) time.Time {

@@ -33,7 +33,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			"and the tokens would go wherever it does", k.baseURL)
 	}
 	s, b := k.sessions.current.Load(), k.bearers.current.Load()
-	if s == nil || s.over.Load() || b == nil || b.due.Load() {
+	if s == nil || s.dead() || b == nil || b.stale() {
 		var err error
 		if s, b, err = k.tokens(req.Context()); err != nil {
 			closeBody(req)
@@ -170,8 +170,8 @@ func (k *Keeper) tokens(ctx context.Context) (*session, *bearer, error) {
 func (k *Keeper) refuse(refused target, s *session, b *bearer) bool {
 	switch {
 	case refused == ofSession:
+		s.over.Store(true) // first, or else whoever sees that s is refused is given it again
 		if !s.refused.Swap(true) {
-			s.over.Store(true)
 			k.note(Event{Kind: EventSessionRefused})
 		}
 	case b.resting():

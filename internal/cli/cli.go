@@ -36,6 +36,9 @@ type app struct {
 	IO
 	root *cobra.Command
 	conf config
+	// clock is IO.Now; nil for the system's clock, which a keeper need not read for
+	// each request.
+	clock func() time.Time
 	// direct is set while an admin command has the database open itself.
 	direct bool
 }
@@ -44,10 +47,10 @@ type app struct {
 // request to stop: a server drains, everything else gives up. The environment is
 // the process's own.
 func Run(ctx context.Context, streams IO, args ...string) int {
-	if streams.Now == nil {
-		streams.Now = time.Now
+	a := &app{IO: streams, clock: streams.Now}
+	if a.Now == nil {
+		a.Now = time.Now
 	}
-	a := &app{IO: streams}
 	a.root = a.rootCommand()
 	a.root.SetArgs(args)
 	a.root.SetIn(a.In)

@@ -185,7 +185,7 @@ func (a *app) client(ctx context.Context, e *endpoint) (*latchkey.Client, error)
 	}
 	config := latchkey.Config{
 		BaseURL: e.url, APIKey: e.apiKey, APISecret: apiSecret, AllowPlaintext: e.plaintext,
-		UserAgent: "latchkey/" + buildVersion(debug.ReadBuildInfo()),
+		UserAgent: "latchkey/" + buildVersion(debug.ReadBuildInfo()), Now: a.clock,
 	}
 	if e.caFile != "" || e.skipVerify {
 		transport, err := e.transport()

@@ -27,7 +27,8 @@ func (a *app) guardStatusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "status", Short: "Show whether logins are made, and why not", Args: exactly(),
 		Long: `
-Nothing is sent. The exit code is 4 while no login is made.
+Nothing is sent. The exit code is 4 while no login is made until somebody acts. A wait
+that ends by itself is shown with its end, and is no failure.
 `,
 		Example: "  latchkey guard status --credential-file upstream.json || echo 'have a look'",
 	}
@@ -57,7 +58,8 @@ func (a *app) guardResetCommand() *cobra.Command {
 		Use: "reset", Short: "Let logins be made again", Args: exactly(),
 		Long: `
 Do it when you know that the password in the credential file is right and the account
-is not locked. What the upstream has counted is not undone by it: only a login that
+is not locked. It also ends every wait for the next login; programs that run notice it
+within seconds. What the upstream has counted is not undone by it: only a login that
 succeeds does that. Nothing is sent.
 `,
 		Example: "  latchkey guard reset --credential-file upstream.json",

@@ -132,7 +132,7 @@ func rotationFailure(err error, url string) error {
 
 // forShell is an error of a keeper in words for somebody at a shell.
 func forShell(err error) string {
-	return strings.ReplaceAll(strings.TrimPrefix(err.Error(), "keeper: "), "(Keeper.ResetGuard)", "(latchkey guard reset)")
+	return strings.TrimPrefix(err.Error(), "keeper: ")
 }
 
 // shownRotation is what `rotate --status` shows.
@@ -147,7 +147,9 @@ type shownRotation struct {
 	RotationBegun time.Time `json:"rotationBegun,omitzero"`
 	Session       string    `json:"session"`
 	Strikes       int       `json:"strikes"`
-	Latched       string    `json:"latched,omitempty"` // why no login is made
+	Latched       string    `json:"latched,omitempty"` // why no login is made until somebody acts
+	Waiting       string    `json:"waiting,omitempty"` // why none is made until then
+	WaitingUntil  time.Time `json:"waitingUntil,omitzero"`
 }
 
 func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) error {
@@ -175,6 +177,9 @@ func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) e
 	if shown.Latched != "" {
 		pairs = append(pairs, [2]string{"latched", shown.Latched})
 	}
+	if shown.Waiting != "" {
+		pairs = append(pairs, [2]string{"waiting", "until " + a.moment(shown.WaitingUntil) + ": " + shown.Waiting})
+	}
 	a.pairs(pairs...)
 	return nil
 }
@@ -199,6 +204,9 @@ func (u *upstream) shown(ctx context.Context, a *app, user string) (shown shownR
 	}
 	if status.Latched != nil {
 		shown.Latched = forShell(status.Latched)
+	}
+	if status.Waiting != nil {
+		shown.Waiting, shown.WaitingUntil = forShell(status.Waiting.Err), status.Waiting.Until
 	}
 	return shown, nil
 }

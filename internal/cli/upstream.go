@@ -90,7 +90,7 @@ func (u *upstream) online(ctx context.Context, a *app) (*tendedKeeper, error) {
 func (u *upstream) offline(ctx context.Context, a *app) (*tendedKeeper, error) {
 	u.url = cmp.Or(u.url, wire.ProductionBaseURL)
 	client, err := latchkey.NewClient(latchkey.Config{
-		BaseURL: u.url, APIKey: "unused", APISecret: "unused", AllowPlaintext: u.plaintext,
+		BaseURL: u.url, APIKey: "unused", APISecret: "unused", AllowPlaintext: u.plaintext, Now: a.clock,
 		HTTPClient: &http.Client{Transport: &http.Transport{}}, // no proxy setting is in the way
 	})
 	if err != nil {

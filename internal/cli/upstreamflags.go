@@ -130,7 +130,7 @@ func (a *app) connect(ctx context.Context, f *serveFlags, opened *service, log *
 	})
 	client, err := latchkey.NewClient(latchkey.Config{
 		BaseURL: u.url, APIKey: u.apiKey, APISecret: apiSecret, HTTPClient: &http.Client{Transport: transport},
-		UserAgent: "latchkey/" + buildVersion(debug.ReadBuildInfo()),
+		UserAgent: "latchkey/" + buildVersion(debug.ReadBuildInfo()), Now: a.clock,
 	})
 	if err != nil {
 		return nil, usage("%s; nothing was started", strings.ReplaceAll(err.Error(), "\n", "; "))
