@@ -159,13 +159,18 @@ func TestAPasswordOfTheFutureIsRotatedInItsTime(t *testing.T) {
 			k := newKeeper(t, m, keeper.Config{State: state, Credential: store, RotateEvery: 30 * day})
 			get(k.Transport(m)).ok(t)
 			state.right()
+			resets := func() int {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				return len(m.resets)
+			}
 			pass(20 * day)
-			if len(m.resets) != 0 {
+			if resets() != 0 {
 				t.Errorf("%v ahead: rotated after 20 days", by)
 			}
 			pass(11 * day)
-			if len(m.resets) != 1 {
-				t.Errorf("%v ahead: %d rotations in 31 days, want 1", by, len(m.resets))
+			if n := resets(); n != 1 {
+				t.Errorf("%v ahead: %d rotations in 31 days, want 1", by, n)
 			}
 			status, err := k.Status(t.Context())
 			if err != nil || status.PasswordSince.After(time.Now()) {
@@ -180,7 +185,7 @@ func TestAPasswordOfTheFutureIsRotatedInItsTime(t *testing.T) {
 func TestAResetOfTheGuardEndsEveryWait(t *testing.T) {
 	for name, begin := range map[string]func(*model){
 		"strike":  func(m *model) { m.setFault(fault{"cut", "login", time.Now().Add(time.Second)}) },
-		"refused": func(m *model) {},
+		"refused": func(*model) {},
 		"outage":  func(m *model) { m.setFault(fault{"unreachable", "login", time.Now().Add(20 * time.Minute)}) },
 		"throttled": func(m *model) {
 			m.setFault(fault{"throttled", "login", time.Now().Add(20 * time.Minute)})
