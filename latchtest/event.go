@@ -35,7 +35,10 @@ type Event struct {
 	User      string // empty where the name was nobody's
 	SessionID string // the public name of a session; it opens nothing
 	Client    string // API key
-	Detail    string // prose
+	// Count is how many refusals the event stands for: those of a minute are folded
+	// into the first and one for the others. 1 for every other kind of event.
+	Count  int
+	Detail string // prose
 }
 
 // eventPage is how many events are read at once.
@@ -54,7 +57,7 @@ func (s *Server) Events() []Event {
 		for _, event := range page {
 			after = event.Seq
 			all = append(all, Event{At: event.At, Kind: EventKind(event.Kind), User: event.User,
-				SessionID: event.SessionID, Client: event.Client, Detail: event.Detail})
+				SessionID: event.SessionID, Client: event.Client, Count: max(1, event.Count), Detail: event.Detail})
 		}
 		if len(page) < eventPage {
 			return all
@@ -62,12 +65,12 @@ func (s *Server) Events() []Event {
 	}
 }
 
-// Count answers how many events of a kind there were.
+// Count returns how often something of a kind has happened.
 func (s *Server) Count(kind EventKind) (n int) {
 	s.t.Helper()
 	for _, event := range s.Events() {
 		if event.Kind == kind {
-			n++
+			n += event.Count
 		}
 	}
 	return n

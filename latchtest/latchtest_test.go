@@ -223,6 +223,24 @@ func TestSwitchesDecideWhetherAnAbortedLoginIsAStrike(t *testing.T) {
 	}
 }
 
+// Refused logins are folded; what a test counts are logins.
+func TestEachRefusedLoginIsCounted(t *testing.T) {
+	s := latchtest.NewServer(t)
+	s.LockUser(latchtest.User)
+	for range 7 {
+		_, err := s.Client.LogIn(t.Context(), latchtest.User, latchtest.Password)
+		want(t, "a login of a locked user", err, latchkey.ErrAccountLocked)
+	}
+	s.UnlockUser(latchtest.User)
+	logIn(t, s)
+	if n := s.Count(latchtest.EventLogInRefused); n != 7 {
+		t.Errorf("%d refused logins are counted, want 7", n)
+	}
+	if events := s.Events(); events[len(events)-1].Kind != latchtest.EventLogIn || events[len(events)-2].Kind != latchtest.EventUnlocked {
+		t.Errorf("the events are not in order: %+v", events)
+	}
+}
+
 // told is a T that remembers how it failed.
 type told struct {
 	*testing.T

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -41,6 +43,8 @@ func checkAllow(rules []string) (string, error) {
 		case strings.Trim(methods, "ABCDEFGHIJKLMNOPQRSTUVWXYZ,*") != "" || methods != "*" && strings.Contains(methods, "*") ||
 			slices.Contains(strings.Split(methods, ","), ""):
 			return "", &InvalidError{"allow", Unacceptable, "has no methods like GET, GET,POST or *"}
+		case !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl):
+			return "", &InvalidError{"allow", IllegalCharacter, "holds a control character, or is not UTF-8"}
 		case !strings.HasPrefix(path, "/api/") || strings.Contains(path, "//") || stars >= 0 && stars < len(segments)-1:
 			return "", &InvalidError{"allow", Unacceptable, "has no path that begins with /api/ and has ** at its end only"}
 		case strings.ContainsAny(path, `?#%\;`) || slices.Contains(segments, ".") || slices.Contains(segments, ".."):

@@ -1,56 +1,6 @@
 package authority
 
-import (
-	"context"
-	"time"
-)
-
-// Event is one line of the audit trail. It never holds a password, a token or a
-// body.
-type Event struct {
-	Seq       int64
-	At        time.Time
-	Kind      EventKind
-	User      string // empty for a name that nobody has: it may be a mistyped password
-	SessionID string
-	Client    string // API key
-	Address   string
-	RequestID string
-	Detail    string
-	// Chain is set by the store; see Event.After. It is zero for events from
-	// before there was one.
-	Chain Chain
-}
-
-// EventKind says what happened.
-type EventKind string
-
-// The kinds of events.
-const (
-	EventLogIn         EventKind = "login"
-	EventLogInFailed   EventKind = "login-failed"
-	EventLogInRefused  EventKind = "login-refused" // the account was locked already
-	EventLocked        EventKind = "locked"
-	EventUnlocked      EventKind = "unlocked"
-	EventLogOut        EventKind = "logout"
-	EventExpired       EventKind = "expired"
-	EventReset         EventKind = "password-reset"
-	EventResetFailed   EventKind = "password-reset-failed"
-	EventResetRepeated EventKind = "password-reset-repeated" // its answer was told once more
-	EventSessionEnded  EventKind = "session-ended"           // by an operator, or by a later login
-	EventUserAdded     EventKind = "user-added"
-	EventUserRemoved   EventKind = "user-removed"
-	EventUserDisabled  EventKind = "user-disabled"
-	EventUserEnabled   EventKind = "user-enabled"
-	EventPasswordSet   EventKind = "password-set"
-	EventUserAllowed   EventKind = "user-allowed" // what the user may send on was changed
-	EventClientAdded   EventKind = "client-added"
-	EventClientRotated EventKind = "client-rotated"
-	EventClientRevoked EventKind = "client-revoked"
-	EventTokenRevoked  EventKind = "access-token-revoked"
-	EventForwarded     EventKind = "forwarded"     // a request to the upstream, and its status
-	EventAuditTrimmed  EventKind = "audit-trimmed" // events older than the retention were removed
-)
+import "context"
 
 // Origin is where a call came from. It goes into the audit trail.
 type Origin struct {
@@ -61,6 +11,7 @@ type Origin struct {
 
 // AuditEvents lists the audit trail.
 func (a *Authority) AuditEvents(ctx context.Context, query AuditQuery) ([]Event, error) {
+	a.writeRefusals(ctx, false)
 	events, err := a.stores.Audit.AuditEvents(ctx, query)
 	return events, unavailable(err)
 }
@@ -71,7 +22,8 @@ func (a *Authority) AuditEvents(ctx context.Context, query AuditQuery) ([]Event,
 func (a *Authority) record(ctx context.Context, origin Origin, event Event) {
 	event.At = a.now()
 	event.Client, event.Address, event.RequestID = origin.Client, origin.Address, origin.RequestID
-	a.recordEvents(ctx, event)
+	before := a.refused.take(func(key refusalKey, _ *openWindow) bool { return key.user == event.User && event.User != "" })
+	a.recordEvents(ctx, append(before, event)...)
 }
 
 // RecordForwarded adds events of requests that went to an upstream. Where the
@@ -80,15 +32,24 @@ func (a *Authority) RecordForwarded(ctx context.Context, events ...Event) {
 	a.recordEvents(ctx, events...)
 }
 
+// recordEvents adds events. If the store takes them together, that is cheapest;
+// if it does not, they are tried one by one, so that one which cannot be stored
+// takes no other with it. After a store has failed without telling what it has
+// done, an event may be there twice rather than not at all.
 func (a *Authority) recordEvents(ctx context.Context, events ...Event) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	if err := a.stores.Audit.AppendAudit(ctx, events...); err != nil {
-		a.auditFailures.Add(int64(len(events)))
-		for _, event := range events {
-			a.log.Error("an audit event could not be stored; it is in this line only",
-				"kind", event.Kind, "user", event.User, "session", event.SessionID, "client", event.Client,
-				"address", event.Address, "request", event.RequestID, "at", event.At, "error", err)
+	err := a.stores.Audit.AppendAudit(ctx, events...)
+	if err == nil {
+		return
+	}
+	for _, event := range events {
+		if len(events) > 1 {
+			err = a.stores.Audit.AppendAudit(ctx, event)
+		}
+		if err != nil {
+			a.auditFailures.Add(1)
+			a.log.Error("an audit event could not be stored; it is in this line only", append(event.attributes(), "error", err)...)
 		}
 	}
 }

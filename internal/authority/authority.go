@@ -108,6 +108,7 @@ type Authority struct {
 	now           func() time.Time
 	log           *slog.Logger
 	auditFailures atomic.Int64
+	refused       refusals
 	allow         allowCache
 	allowed       atomic.Int64 // rules that were read
 }

@@ -2,10 +2,13 @@ package authority
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -31,6 +34,13 @@ func (e Event) After(prev Chain) Chain {
 	for _, text := range []string{string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail} {
 		part(text)
 	}
+	if e.Method != "" || e.Host != "" || e.Path != "" || e.Status != 0 || e.Duration != 0 || e.UpstreamID != "" || e.Count != 0 {
+		// Events without these fields have the chain that they had before there were any.
+		for _, text := range []string{e.Method, e.Host, e.Path, strconv.Itoa(e.Status),
+			strconv.FormatInt(e.Duration.Microseconds(), 10), e.UpstreamID, strconv.Itoa(e.Count)} {
+			part(text)
+		}
+	}
 	return Chain(h.Sum(nil))
 }
 
@@ -45,6 +55,13 @@ type AuditProof struct {
 	// 0 where all are.
 	Broken  int64
 	Problem string
+	// Unproven is set if the trail begins after events that were removed, and the
+	// event that says so carries no seal of this server's key. It is of a version
+	// that made no seals, of another key, or forged.
+	Unproven bool
+	// MarkTrimmed is set if the event of the mark is gone, and a seal proves that
+	// the retention removed it.
+	MarkTrimmed bool
 }
 
 // AuditMark is an event that was there once: the Last and the Head of an earlier
@@ -54,34 +71,57 @@ type AuditMark struct {
 	Chain Chain
 }
 
-// trimmedDetail is what the event of a retention says.
-const trimmedDetail = "%d events up to #%d, chain %s"
+// trimmedDetail is the Detail of an EventAuditTrimmed, before its seal.
+const (
+	trimmedDetail = "%d events up to #%d, chain %s"
+	trimmedSeal   = ", seal "
+)
 
-// TrimmedDetail is the Detail of the event that stands for n that were removed, up
-// to the one of seq and chain.
-func TrimmedDetail(n int, seq int64, chain Chain) string {
-	return fmt.Sprintf(trimmedDetail, n, seq, chain)
+// trimNote returns the event that takes the place of events that were removed. Its
+// seal, under the server's key, proves that the retention of this server removed
+// them: who can only write the database cannot make one.
+func (a *Authority) trimNote(removed int, seq int64, chain Chain) Event {
+	detail := fmt.Sprintf(trimmedDetail, removed, seq, chain)
+	return Event{At: a.now(), Kind: EventAuditTrimmed, Detail: detail + trimmedSeal + hex.EncodeToString(a.trimSeal(detail))}
 }
 
-func parseTrimmed(detail string) (seq int64, chain Chain, ok bool) {
+func (a *Authority) trimSeal(detail string) []byte {
+	mac := hmac.New(sha256.New, a.tokens.key)
+	mac.Write([]byte("latchkey audit trimmed\x00" + detail))
+	return mac.Sum(nil)
+}
+
+// trimmed is what an EventAuditTrimmed says.
+type trimmed struct {
+	note   int64 // its own Seq
+	seq    int64 // of the last event that was removed
+	chain  Chain // of the same
+	sealed bool  // by this server's key
+}
+
+func (a *Authority) parseTrimmed(e Event) (t trimmed, ok bool) {
+	detail, seal, _ := strings.Cut(e.Detail, trimmedSeal)
 	var n int
 	var text string
-	if got, err := fmt.Sscanf(detail, trimmedDetail, &n, &seq, &text); err != nil || got != 3 {
-		return 0, Chain{}, false
+	if got, err := fmt.Sscanf(detail, trimmedDetail, &n, &t.seq, &text); err != nil || got != 3 {
+		return trimmed{}, false
 	}
 	sum, err := hex.DecodeString(text)
-	if err != nil || len(sum) != len(chain) {
-		return 0, Chain{}, false
+	if err != nil || len(sum) != len(t.chain) {
+		return trimmed{}, false
 	}
-	return seq, Chain(sum), true
+	made, err := hex.DecodeString(seal)
+	t.note, t.chain, t.sealed = e.Seq, Chain(sum), err == nil && hmac.Equal(made, a.trimSeal(detail))
+	return t, true
 }
 
 // VerifyAudit reads the whole trail, and tells whether any event in it was
 // changed, removed, added or moved since it was written. That the end was cut off
 // only a mark can tell. Whoever can write the database can also forge all of it
-// anew: only a mark that is kept elsewhere tells that.
+// anew: only a mark that is kept elsewhere tells that. A mark whose event is gone
+// is broken, unless a seal of this server's key proves that it was trimmed.
 func (a *Authority) VerifyAudit(ctx context.Context, mark AuditMark) (AuditProof, error) {
-	v := verification{mark: mark}
+	v := verification{authority: a, mark: mark}
 	for after := int64(0); ; {
 		events, err := a.stores.Audit.AuditEvents(ctx, AuditQuery{After: after, Limit: 1000})
 		if err != nil {
@@ -98,13 +138,13 @@ func (a *Authority) VerifyAudit(ctx context.Context, mark AuditMark) (AuditProof
 }
 
 type verification struct {
+	authority   *Authority
 	proof       AuditProof
 	mark        AuditMark
 	marked      bool
-	first       Event // whose predecessor was removed
-	trimmedSeq  int64
-	trimmed     Chain
-	wasTrimmed  bool
+	first       Event   // whose predecessor was removed
+	trimmed     trimmed // the last that there is; seq is 0 if there is none
+	provenSeq   int64   // up to which seals prove that events were trimmed
 	chained     bool
 	beginsLater bool
 }
@@ -120,8 +160,11 @@ func (v *verification) next(e Event) {
 		v.proof.First = e.Seq
 	}
 	if e.Kind == EventAuditTrimmed {
-		if seq, chain, ok := parseTrimmed(e.Detail); ok {
-			v.trimmedSeq, v.trimmed, v.wasTrimmed = seq, chain, true
+		if t, ok := v.authority.parseTrimmed(e); ok {
+			v.trimmed = t
+			if t.sealed {
+				v.provenSeq = max(v.provenSeq, t.seq)
+			}
 		}
 	}
 	switch {
@@ -145,16 +188,28 @@ func (v *verification) next(e Event) {
 }
 
 func (v *verification) end() AuditProof {
-	if v.beginsLater && (!v.wasTrimmed || v.first.Chain != v.first.After(v.trimmed)) {
-		problem := v.proof
-		v.proof.Broken = 0
-		v.broken(v.first.Seq, "what stood before it was removed, and no retention says so")
-		if problem.Broken != 0 && problem.Broken < v.proof.Broken {
-			v.proof = problem
+	if v.beginsLater {
+		if v.trimmed.seq == 0 || v.first.Chain != v.first.After(v.trimmed.chain) {
+			problem := v.proof
+			v.proof.Broken = 0
+			v.broken(v.first.Seq, "what stood before it was removed, and no retention says so")
+			if problem.Broken != 0 && problem.Broken < v.proof.Broken {
+				v.proof = problem
+			}
 		}
+		v.proof.Unproven = v.trimmed.seq != 0 && !v.trimmed.sealed
 	}
-	if v.mark.Seq > 0 && !v.marked && (!v.wasTrimmed || v.mark.Seq > v.trimmedSeq) {
-		v.broken(max(v.proof.Last, 1), fmt.Sprintf("the trail went on to #%d once, and ends or has a hole before that", v.mark.Seq))
+	switch mark := v.mark.Seq; {
+	case mark == 0 || v.marked:
+	case mark <= v.provenSeq:
+		v.proof.MarkTrimmed = true
+	case mark <= v.trimmed.seq:
+		v.broken(v.trimmed.note, fmt.Sprintf("the event of the head, #%d, is gone; this event says that it was trimmed, but carries "+
+			"no seal of this server's key: it is of an older version or of another key, or it is forged", mark))
+	case mark < v.proof.First:
+		v.broken(v.proof.First, fmt.Sprintf("the event of the head, #%d, is gone, and no retention says so", mark))
+	default:
+		v.broken(max(v.proof.Last, 1), fmt.Sprintf("the trail went on to #%d once, and ends or has a hole before that", mark))
 	}
 	return v.proof
 }
@@ -177,7 +232,7 @@ func (a *Authority) trimAudit(ctx context.Context) error {
 		return unavailable(err)
 	}
 	for ctx.Err() == nil {
-		n, err := a.stores.Audit.TrimAudit(ctx, a.now().Add(-keep), a.now(), trimBatch)
+		n, err := a.stores.Audit.TrimAudit(ctx, a.now().Add(-keep), trimBatch, a.trimNote)
 		if err != nil {
 			return unavailable(err)
 		}

@@ -50,7 +50,7 @@ func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text
 		if _, err := t.settle(ctx, Abandoned); err != nil {
 			return SessionToken{}, err
 		}
-		a.record(ctx, origin, Event{Kind: EventLogInFailed, User: name, Detail: "the user is disabled"})
+		a.refuse(ctx, origin, Event{Kind: EventLogInFailed, User: name, Detail: "the user is disabled"})
 		return SessionToken{}, ErrInvalidCredentials
 	}
 	return a.openSession(ctx, t, origin)
@@ -159,5 +159,5 @@ func (a *Authority) recordRefusal(ctx context.Context, name string, origin Origi
 	if _, err := a.stores.Users.User(ctx, name); err != nil {
 		event.User, event.Detail = "", "locked, unknown user name"
 	}
-	a.record(ctx, origin, event)
+	a.refuse(ctx, origin, event)
 }

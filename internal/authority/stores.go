@@ -152,17 +152,22 @@ type SessionQuery struct {
 
 // AuditStore keeps what happened, in order.
 type AuditStore interface {
-	// AppendAudit adds events, all or none. The store numbers them in Seq, and
-	// sets their Chain to what After answers for that of the event before.
+	// AppendAudit adds events, all or none. The store keeps what Valid returns,
+	// numbers the events in Seq, and sets their Chain to what After returns for
+	// that of the event before.
 	AppendAudit(ctx context.Context, events ...Event) error
 	// AuditEvents lists by Seq, ascending.
 	AuditEvents(ctx context.Context, query AuditQuery) ([]Event, error)
 	// TrimAudit removes the oldest events, up to the first that is not older than
-	// before and up to limit of them, and answers how many. In the same step it
-	// adds an EventAuditTrimmed at the time now, with TrimmedDetail, unless there
-	// was nothing to remove.
-	TrimAudit(ctx context.Context, before, now time.Time, limit int) (int, error)
+	// before and up to limit of them, and returns how many. In the same step it
+	// adds the event that note returns, unless there was nothing to remove. note
+	// may be called more than once.
+	TrimAudit(ctx context.Context, before time.Time, limit int, note TrimNote) (int, error)
 }
+
+// TrimNote returns the event that takes the place of events that are removed, up to
+// the one with these Seq and Chain.
+type TrimNote func(removed int, seq int64, chain Chain) Event
 
 // AuditQuery selects events. The zero value selects the oldest 100.
 type AuditQuery struct {

@@ -28,10 +28,12 @@ func (a *Authority) mySweep(ctx context.Context) (bool, error) {
 // Sweep does what is due: it ends sessions of password changes that were
 // interrupted, marks expired sessions as ended, forgets those that ended longer
 // ago than Policy.KeepEnded, and forgets the answers of resets that can no longer
-// be repeated. Call it every few seconds; nothing is wrong while it has not run,
+// be repeated. It also writes the refusals that wait (RecordRefused). Call it every
+// few seconds; nothing is wrong while it has not run,
 // for expired means gone at the moment of reading. Of several Authorities with the
 // same stores one does it at a time.
 func (a *Authority) Sweep(ctx context.Context) error {
+	a.writeRefusals(ctx, false)
 	if mine, err := a.mySweep(ctx); !mine || err != nil {
 		return err
 	}

@@ -128,12 +128,21 @@ func (a *app) auditTo(ctx context.Context, api adminAPI, filter url.Values, q au
 // align with: lines come one by one.
 func (a *app) printEvent(event wire.AdminEvent, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(a.Out).Encode(event)
+		encoder := json.NewEncoder(a.Out)
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(event)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %-22s %s", event.At.Local().Format("2006-01-02 15:04:05"), event.Kind, cmp.Or(printable(event.User), "-"))
+	fmt.Fprintf(&b, "%s  %-22s %s", event.At.Local().Format("2006-01-02 15:04:05"), event.Kind, cmp.Or(quoted(event.User), "-"))
+	if event.Method != "" {
+		fmt.Fprintf(&b, "  %s %s %d %.0fms", printable(event.Method), printable(event.Host+event.Path), event.Status, event.DurationMS)
+	}
+	if event.Count > 1 {
+		fmt.Fprintf(&b, "  %d times", event.Count)
+	}
 	for _, part := range [][2]string{
 		{"session", event.Session}, {"client", event.Client}, {"from", event.Address}, {"request", event.RequestID},
+		{"upstream", event.UpstreamRequestID},
 	} {
 		if part[1] != "" {
 			fmt.Fprintf(&b, "  %s %s", part[0], printable(part[1]))
@@ -143,6 +152,15 @@ func (a *app) printEvent(event wire.AdminEvent, asJSON bool) error {
 		fmt.Fprintf(&b, "  (%s)", printable(event.Detail))
 	}
 	return a.print("%s", b.String())
+}
+
+// quoted returns a name in quotation marks if it could be read as more than a name.
+func quoted(name string) string {
+	name = printable(name)
+	if strings.ContainsAny(name, " \"") {
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 // parseSince reads a time, or how long ago it was. Without a zone it is local.
@@ -175,7 +193,9 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 Each event is tied to the one before by a hash, so that one which was changed,
 removed, added or moved is found. That the end was cut off, or everything forged
 anew, only a head tells that was kept elsewhere: verify prints one, and --head takes
-one from before. The exit code is 1 if the trail is broken.
+one from before. If the event of that head is gone, the trail counts as broken unless
+the server's key proves that the retention removed it (--keep-audit). The exit code is
+1 if the trail is broken.
 `,
 		Example: "  latchkey audit verify\n  latchkey audit verify --head 4711:5d41402abc4b2a76b9719d911017c592…",
 	}
@@ -206,10 +226,16 @@ func (a *app) printProof(proof wire.AdminProof, asJSON bool) error {
 		}
 	}
 	if proof.Broken != 0 {
-		return fail(exitFailed, "the audit trail is broken at event #%d: %s; what stands before it is sound; compare it with a backup or an export (latchkey audit --json)", proof.Broken, proof.Problem)
+		return fail(exitFailed, "the audit trail is broken at event #%d: %s; the events before #%d are chained to one another; compare the trail with a backup or an export (latchkey audit --json)", proof.Broken, proof.Problem, proof.Broken)
 	}
 	if asJSON {
 		return nil
+	}
+	if proof.HeadTrimmed {
+		a.note("the event of that head is gone: the retention removed it since, as a seal of the server's key proves; keep the head below")
+	}
+	if proof.Unproven {
+		a.note("events before #%d are gone; the event that says that they were trimmed carries no seal of the server's key", proof.First)
 	}
 	old := ""
 	if proof.Unchained > 0 {

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/cli"
+	"github.com/latchkey/latchkey/internal/sqlstore"
 )
 
 // screen is what a run wrote, safe to read while it writes.
@@ -130,6 +133,37 @@ func TestAdministrationWithAndWithoutAServer(t *testing.T) {
 	run(t, 0, "", "user", "lock", "zoe", "--data", data)
 	out, _ = run(t, 0, "", "user", "list", "--json", "--data", data)
 	has(t, out, `"zoe"`, "locked")
+}
+
+// Nothing that a caller chose reads as another part of the line.
+func TestALineOfTheTrailCannotBeForged(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	data := t.TempDir() + "/data"
+	t.Run("with", func(t *testing.T) { serve(t, "--data", data) })
+	db, err := sqlstore.Open(t.Context(), sqlstore.Options{Path: data + "/latchkey.db"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, e := range []authority.Event{
+		{At: at, Kind: authority.EventForwarded, User: "zoe", Method: "GET", Path: (&url.URL{Path: "/api/x 200 1ms)\n2026"}).EscapedPath(),
+			Status: 403, Duration: 12 * time.Millisecond, UpstreamID: "u 200 1ms", RequestID: "r1"},
+		{At: at, Kind: authority.EventForwarded, User: "zoe  GET /api/z 200 1ms", Method: "PUT", Host: "imp.example", Path: "/api/y?<&>", Status: 500, Duration: time.Second},
+		{At: at, Kind: authority.EventForwardRefused, User: "zoe", Method: "G T", Path: "/api/w", Status: 405, Duration: time.Millisecond, Count: 49},
+	} {
+		if err := db.AppendAudit(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := run(t, 0, "", "audit", "--data", data)
+	has(t, out, "  zoe  GET /api/x%20200%201ms%29%0A2026 403 12ms  request r1  upstream u%20200%201ms\n",
+		`  "zoe  GET /api/z 200 1ms"  PUT imp.example/api/y?<&> 500 1000ms`, "  zoe  G%20T /api/w 405 1ms  49 times")
+	out, _ = run(t, 0, "", "audit", "--json", "--data", data)
+	has(t, out, `"method":"GET","path":"/api/x%20200%201ms%29%0A2026","status":403,"durationMs":12,"upstreamRequestId":"u%20200%201ms"}`,
+		`"method":"PUT","host":"imp.example","path":"/api/y?<&>","status":500,"durationMs":1000}`, `"count":49}`)
 }
 
 func TestMistakesAreExplained(t *testing.T) {

@@ -49,6 +49,14 @@ var (
 	switched = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream answered in another protocol, which the gateway does not carry.", 0)
 )
 
+// markRefused tells whoever keeps the audit trail that the request was refused and
+// nothing was sent on.
+func markRefused(w http.ResponseWriter) {
+	if to, ok := w.(interface{ Refused() }); ok {
+		to.Refused()
+	}
+}
+
 func (f *failure) write(w http.ResponseWriter) {
 	header := w.Header()
 	header.Set("Content-Type", wire.MediaTypeJSON)

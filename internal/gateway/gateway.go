@@ -112,6 +112,7 @@ func NewTransport(change func(*http.Transport)) *http.Transport {
 // tokens good.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if problem := refused(r); problem != nil {
+		markRefused(w)
 		problem.write(w)
 		return
 	}
@@ -119,6 +120,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		body, release, err := g.keep(out, r)
 		if err != nil {
+			markRefused(w)
 			unreadableBody.write(w)
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -40,7 +39,11 @@ func AdminHandler(a *authority.Authority, log *slog.Logger) http.Handler {
 	get := func(path string, answer func(context.Context, adminQuery) (any, error)) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			h.serve(w, r, func(ctx context.Context) (any, error) {
-				return answer(ctx, adminQuery{r.URL.Query()})
+				query, err := adminQueryOf(r.URL.RawQuery)
+				if err != nil {
+					return nil, err
+				}
+				return answer(ctx, query)
 			})
 		})
 	}
@@ -82,13 +85,8 @@ func change[Body any](h *admin, do func(context.Context, Body, authority.Origin)
 	return func(w http.ResponseWriter, r *http.Request) {
 		h.serve(w, r, func(ctx context.Context) (any, error) {
 			var body Body
-			decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, wire.MaxRequestBodyBytes))
-			decoder.DisallowUnknownFields()
-			if err := decoder.Decode(&body); err != nil {
-				return nil, invalid("the body is not what this operation takes")
-			}
-			if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-				return nil, invalid("the body goes on after its end")
+			if err := decodeAdmin(http.MaxBytesReader(w, r.Body, wire.MaxRequestBodyBytes), &body); err != nil {
+				return nil, err
 			}
 			return do(ctx, body, authority.Origin{Address: "admin socket", RequestID: requestID(r)})
 		})
@@ -202,12 +200,20 @@ func (h *admin) audit(ctx context.Context, query adminQuery) (any, error) {
 	}
 	answer := wire.AdminEvents{Events: make([]wire.AdminEvent, len(events))}
 	for i, event := range events {
-		answer.Events[i] = wire.AdminEvent{
-			Seq: event.Seq, At: event.At, Kind: string(event.Kind), User: event.User, Session: event.SessionID,
-			Client: event.Client, Address: event.Address, RequestID: event.RequestID, Detail: event.Detail,
-		}
+		answer.Events[i] = AdminEvent(event)
 	}
 	return answer, nil
+}
+
+// AdminEvent returns an event as the admin API shows it.
+func AdminEvent(event authority.Event) wire.AdminEvent {
+	return wire.AdminEvent{
+		Seq: event.Seq, At: event.At, Kind: string(event.Kind), User: event.User, Session: event.SessionID,
+		Client: event.Client, Address: event.Address, RequestID: event.RequestID,
+		Method: event.Method, Host: event.Host, Path: event.Path, Status: event.Status,
+		DurationMS: float64(event.Duration.Microseconds()) / 1000, UpstreamRequestID: event.UpstreamID,
+		Count: event.Count, Detail: event.Detail,
+	}
 }
 
 func (h *admin) verifyAudit(ctx context.Context, query adminQuery) (any, error) {
@@ -226,7 +232,7 @@ func (h *admin) verifyAudit(ctx context.Context, query adminQuery) (any, error) 
 	}
 	return wire.AdminProof{
 		Events: proof.Events, Unchained: proof.Unchained, First: proof.First, Last: proof.Last, Head: proof.Head.String(),
-		Broken: proof.Broken, Problem: proof.Problem,
+		Broken: proof.Broken, Problem: proof.Problem, Unproven: proof.Unproven, HeadTrimmed: proof.MarkTrimmed,
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"database/sql"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -69,10 +70,13 @@ func TestTamperingWithTheAuditTrailIsFound(t *testing.T) {
 		"the first three removed":  {`DELETE FROM audit WHERE seq <= 3`, 4},
 		"the last removed":         {`DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)`, 6},
 		"all removed":              {`DELETE FROM audit`, 1},
-		"one added at the end":     {`INSERT INTO audit SELECT 99, at, kind, 'ford', session_id, api_key, address, request_id, detail, chain FROM audit WHERE seq = 6`, 99},
+		"one added at the end":     {`INSERT INTO audit (seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain) SELECT 99, at, kind, 'ford', session_id, api_key, address, request_id, detail, chain FROM audit WHERE seq = 6`, 99},
 		"two changed places":       {`UPDATE audit SET seq = CASE seq WHEN 4 THEN -4 ELSE -5 END WHERE seq IN (4, 5)`, -5},
 		"a chain taken from it":    {`UPDATE audit SET chain = x'' WHERE seq = 5`, 5},
 		"all chains taken from it": {`UPDATE audit SET chain = x''`, 7},
+		"a status changed":         {`UPDATE audit SET status = 200 WHERE seq = 5`, 5},
+		"a count changed":          {`UPDATE audit SET event_count = 3 WHERE seq = 5`, 5},
+		"a path added":             {`UPDATE audit SET path = '/api/x' WHERE seq = 5`, 5},
 		"a field moved":            {`UPDATE audit SET user_name = '', session_id = user_name || session_id WHERE seq = 3`, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,10 +141,93 @@ func TestForwardedRequestsAreOnTheTrail(t *testing.T) {
 	}
 	e := events[0]
 	if e.User != user || e.Client != apiKey || e.SessionID == "" || e.Address != "127.0.0.1" || e.RequestID != "own-1" ||
-		!strings.HasPrefix(e.Detail, "POST /api/m2m/v1/devices/7 418 ") || !strings.HasSuffix(e.Detail, "ms upstream upstream-7") {
+		e.Method != http.MethodPost || e.Path != "/api/m2m/v1/devices/7" || e.Status != http.StatusTeapot || e.Duration <= 0 ||
+		e.UpstreamID != "upstream-7" || e.Detail != "" {
 		t.Errorf("the event is %+v", e)
 	}
 	if strings.Contains(fmt.Sprint(e), "secret") || strings.Contains(fmt.Sprint(e), tokens[3]) {
 		t.Error("the event holds what nobody should keep")
+	}
+}
+
+// An event that says that the trail was trimmed proves nothing by itself: whoever can
+// write the database can write one. Only the server's key makes a seal.
+func TestAForgedTrimmingDoesNotReplaceTheTrail(t *testing.T) {
+	// forged deletes what statement says and puts one event in its place, chained to
+	// what it claims was trimmed, and returns what the service says of the head.
+	forged := func(t *testing.T, seal string) (with, without wire.AdminProof) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "latchkey.db")
+		s := start(t, setup{path: path})
+		s.session(user, password)
+		before := s.verifyTrail(nil)
+		s.must(s.stop())
+		db, err := sql.Open("sqlite", path)
+		s.must(err)
+		last := before.Last + 5
+		claimed := authority.Chain{7}
+		e := authority.Event{Seq: last + 1, At: s.clock.Now(), Kind: authority.EventAuditTrimmed,
+			Detail: fmt.Sprintf("%d events up to #%d, chain %s%s", last, last, claimed, seal)}
+		e.Chain = e.After(claimed)
+		_, err = db.ExecContext(t.Context(), `DELETE FROM audit`)
+		s.must(err)
+		_, err = db.ExecContext(t.Context(), `INSERT INTO audit (seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain)
+			VALUES (?, ?, ?, '', '', '', '', '', ?, ?)`, e.Seq, e.At.UnixMicro(), string(e.Kind), e.Detail, e.Chain[:])
+		s.must(err)
+		s.must(db.Close())
+		s = start(t, setup{path: path, keepState: true})
+		return s.verifyTrail(&before), s.verifyTrail(nil)
+	}
+	for name, seal := range map[string]string{
+		"without a seal": "", "with another seal": ", seal " + strings.Repeat("ab", 32), "with an empty seal": ", seal ", "with no hex": ", seal x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			with, without := forged(t, seal)
+			if with.Broken == 0 || with.HeadTrimmed || !strings.Contains(with.Problem, "is gone") {
+				t.Errorf("with the head: %+v, want broken", with)
+			}
+			if !without.Unproven {
+				t.Errorf("without a head: %+v, want unproven", without)
+			}
+		})
+	}
+}
+
+// A seal holds for what was trimmed, and not for what came later.
+func TestAHeadThatWasTrimmedIsProvenAndALaterOneIsNot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	s := start(t, setup{path: path, policy: authority.Policy{KeepAudit: 24 * time.Hour}})
+	first := s.verifyTrail(nil)
+	s.clock.advance(48 * time.Hour)
+	s.addUser("trillian", password)
+	s.must(s.authority.Sweep(t.Context()))
+	if proof := s.verifyTrail(&first); proof.Broken != 0 || !proof.HeadTrimmed || proof.Unproven || proof.First == 1 {
+		t.Errorf("a head that was trimmed: %+v", proof)
+	}
+	later := s.verifyTrail(nil)
+	s.addUser("ford", password)
+	s.must(s.stop())
+	// The trimming is kept, and chained anew to what it stands for; the rest is gone.
+	db, err := sql.Open("sqlite", path)
+	s.must(err)
+	var note authority.Event
+	var at int64
+	s.must(db.QueryRow(`SELECT seq, at, kind, detail FROM audit WHERE kind = 'audit-trimmed'`).Scan(&note.Seq, &at, &note.Kind, &note.Detail))
+	note.At = time.UnixMicro(at)
+	var seq int64
+	var text string
+	_, err = fmt.Sscanf(note.Detail, "2 events up to #%d, chain %64s", &seq, &text)
+	s.must(err)
+	sum, err := hex.DecodeString(text)
+	s.must(err)
+	note.Chain = note.After(authority.Chain(sum))
+	_, err = db.ExecContext(t.Context(), `DELETE FROM audit WHERE seq <> ?`, note.Seq)
+	s.must(err)
+	_, err = db.ExecContext(t.Context(), `UPDATE audit SET chain = ?, seq = seq + 9`, note.Chain[:])
+	s.must(err)
+	s.must(db.Close())
+	s = start(t, setup{path: path, keepState: true})
+	if proof := s.verifyTrail(&later); proof.Broken == 0 || proof.HeadTrimmed {
+		t.Errorf("a head that came after the trimming: %+v, want broken", proof)
 	}
 }

@@ -29,9 +29,15 @@ func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 	defer func() { // an answer that breaks off ends in a panic
 		took := time.Since(start)
 		s.metrics.observe("forward", strconv.Itoa(answer.status), took)
-		s.trail.add(s.forwardedEvent(r, session, client, answer, took))
+		event := s.forwardedEvent(r, session, client, answer, took)
+		if answer.refused {
+			s.authority.RecordRefused(r.Context(), event)
+		} else {
+			s.trail.add(event)
+		}
 	}()
 	if !may {
+		answer.Refused()
 		notAllowed.write(answer, notAllowed.status)
 		return
 	}
@@ -47,12 +53,16 @@ func (s *Server) sender(r *http.Request) (authority.Session, authority.Client, e
 	return s.check(r)
 }
 
-// statusWriter remembers the status of an answer.
+// statusWriter records what the audit trail holds of a response.
 type statusWriter struct {
 	http.ResponseWriter
 
-	status int
+	status  int
+	refused bool
 }
+
+// Refused is called by the handler that refuses a request and sends nothing on.
+func (w *statusWriter) Refused() { w.refused = true }
 
 // WriteHeader implements http.ResponseWriter. There may be informational answers
 // before the one.

@@ -43,6 +43,8 @@ type Config struct {
 	Front Front
 	// Forward gets the requests under /api/ that are none of the session API's,
 	// once both of their tokens are found good. nil: there are no such resources.
+	// If it refuses a request and sends nothing on, it calls the method Refused of
+	// the ResponseWriter before it responds.
 	Forward http.Handler
 	// TrustLocal, unless empty, is the user as whom requests to Forward run that
 	// carry no credentials at all, and were made by a program on this machine.

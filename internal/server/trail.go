@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -65,6 +64,9 @@ func (t *trail) run(ctx context.Context) {
 				case event := <-t.queue:
 					t.write(ctx, event)
 				default:
+					if t.authority != nil { // a simulation has others
+						t.authority.Flush(context.Background())
+					}
 					return
 				}
 			}
@@ -91,19 +93,23 @@ func (t *trail) write(ctx context.Context, first authority.Event) {
 	t.authority.RecordForwarded(context.Background(), batch...)
 }
 
-// forwardedEvent says what a request to the upstream was, and what came of it. The
-// query is not part of it: it may hold what nobody should keep.
+// forwardedEvent describes a request to the upstream and its outcome. The query is
+// not part of it: it may hold what nobody should keep.
 func (s *Server) forwardedEvent(
 	r *http.Request, session authority.Session, client authority.Client, answer *statusWriter, took time.Duration,
 ) authority.Event {
-	detail := fmt.Sprintf("%s %s %d %dms", r.Method, r.URL.Path, answer.status, took.Milliseconds())
-	if id := answer.Header().Get(wire.HeaderRequestID); id != "" && id != r.Header.Get(wire.HeaderRequestID) {
-		detail += " upstream " + id[:min(len(id), 64)]
-	}
-	return authority.Event{
+	event := authority.Event{
 		At: s.authority.Now(), Kind: authority.EventForwarded, User: session.User, SessionID: sessionID(session), Client: client.Key,
-		Address: s.address(r), RequestID: r.Header.Get(wire.HeaderRequestID), Detail: detail,
+		Address: s.address(r), RequestID: r.Header.Get(wire.HeaderRequestID),
+		Method: r.Method, Path: r.URL.EscapedPath(), Status: answer.status, Duration: took,
 	}
+	if answer.refused {
+		event.Kind = authority.EventForwardRefused
+	}
+	if id := answer.Header().Get(wire.HeaderRequestID); id != event.RequestID {
+		event.UpstreamID = id
+	}
+	return event
 }
 
 // sessionID is the public ID of a session; a trusted program has none.

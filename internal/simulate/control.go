@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -228,10 +229,7 @@ func (s *Service) showEvents(ctx context.Context, r *http.Request) (any, error) 
 	}
 	answer := wire.AdminEvents{Events: make([]wire.AdminEvent, len(events))}
 	for i, event := range events {
-		answer.Events[i] = wire.AdminEvent{
-			Seq: event.Seq, At: event.At, Kind: string(event.Kind), User: event.User, Session: event.SessionID,
-			Client: event.Client, Address: event.Address, RequestID: event.RequestID, Detail: event.Detail,
-		}
+		answer.Events[i] = server.AdminEvent(event)
 	}
 	return answer, nil
 }

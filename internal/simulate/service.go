@@ -234,6 +234,7 @@ func (s *Service) SetSwitches(switches Switches) error {
 		return err
 	}
 	s.replace(next)
+	now.authority.Flush(context.Background())
 	return nil
 }
 
@@ -241,6 +242,7 @@ func (s *Service) SetSwitches(switches Switches) error {
 // number.
 func (s *Service) Events(ctx context.Context, after int64, limit int) (events []authority.Event, err error) {
 	err = s.With(func(a *authority.Authority) error {
+		a.Flush(ctx) // a test expects to see what has happened
 		events, err = a.AuditEvents(ctx, authority.AuditQuery{After: after, Limit: limit})
 		return err
 	})

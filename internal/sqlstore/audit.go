@@ -38,9 +38,11 @@ func appendAudit(t tx, events ...authority.Event) error {
 		}
 		arguments := make([]any, 0, len(rows)*auditColumns)
 		for _, e := range rows {
+			e = e.Valid()
 			head = e.After(head)
 			seq++
-			arguments = append(arguments, seq, micros(e.At), string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail, bytes.Clone(head[:]))
+			arguments = append(arguments, seq, micros(e.At), string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail,
+				e.Method, e.Host, e.Path, int64(e.Status), e.Duration.Microseconds(), e.UpstreamID, int64(e.Count), bytes.Clone(head[:]))
 		}
 		if _, err := t.exec(query, arguments...); err != nil {
 			return err
@@ -54,19 +56,21 @@ func appendAudit(t tx, events ...authority.Event) error {
 // Many events are written by few statements, since each costs as much as several
 // rows.
 const (
-	auditColumns = 10
+	auditFields = `seq, at, kind, user_name, session_id, api_key, address, request_id, detail, ` +
+		`method, host, path, status, duration_us, upstream_id, event_count, chain`
+	auditColumns = 17
 	auditRows    = 50
 )
 
 var insertManyAudit = insertAudit(auditRows)
 
 func insertAudit(rows int) string {
-	return `INSERT INTO audit (seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain) VALUES ` +
-		strings.TrimSuffix(strings.Repeat(`(?, ?, ?, ?, ?, ?, ?, ?, ?, ?), `, rows), ", ")
+	row := `(` + strings.Repeat(`?, `, auditColumns-1) + `?)`
+	return `INSERT INTO audit (` + auditFields + `) VALUES ` + strings.Repeat(row+`, `, rows-1) + row
 }
 
 // TrimAudit implements authority.AuditStore.
-func (db *tables) TrimAudit(ctx context.Context, before, now time.Time, limit int) (removed int, err error) {
+func (db *tables) TrimAudit(ctx context.Context, before time.Time, limit int, note authority.TrimNote) (removed int, err error) {
 	err = db.write(ctx, func(t tx) error {
 		if _, _, err := auditHead(t); err != nil {
 			return err
@@ -92,9 +96,7 @@ func (db *tables) TrimAudit(ctx context.Context, before, now time.Time, limit in
 			return err
 		}
 		// First, so that there is always one to chain it to.
-		if err := appendAudit(t, authority.Event{
-			At: now, Kind: authority.EventAuditTrimmed, Detail: authority.TrimmedDetail(removed, last, chain),
-		}); err != nil {
+		if err := appendAudit(t, note(removed, last, chain)); err != nil {
 			return err
 		}
 		_, err = t.exec(`DELETE FROM audit WHERE seq <= ?`, last)
@@ -123,12 +125,14 @@ func (db *tables) AuditEvents(ctx context.Context, query authority.AuditQuery) (
 		var at int64
 		var chain []byte
 		var kind string
-		err := r.Scan(&e.Seq, &at, &kind, &e.User, &e.SessionID, &e.Client, &e.Address, &e.RequestID, &e.Detail, &chain)
-		e.At, e.Kind = moment(at), authority.EventKind(kind)
+		var duration int64
+		err := r.Scan(&e.Seq, &at, &kind, &e.User, &e.SessionID, &e.Client, &e.Address, &e.RequestID, &e.Detail,
+			&e.Method, &e.Host, &e.Path, &e.Status, &duration, &e.UpstreamID, &e.Count, &chain)
+		e.At, e.Kind, e.Duration = moment(at), authority.EventKind(kind), time.Duration(duration)*time.Microsecond
 		copy(e.Chain[:], chain)
 		events = append(events, e)
 		return err
-	}, `SELECT seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain FROM audit WHERE `+where+order,
+	}, `SELECT `+auditFields+` FROM audit WHERE `+where+order,
 		append(arguments, limitOr100(query.Limit))...)
 	if query.Last {
 		slices.Reverse(events)

@@ -55,7 +55,7 @@ type Postgres struct {
 	clients *clientCache
 	lookups gather[authority.SessionKey, found]
 	slides  gather[slide, bool]
-	trail   gather[[]authority.Event, struct{}]
+	trail   gather[[]authority.Event, error]
 	log     *slog.Logger
 	end     context.CancelFunc
 	tasks   sync.WaitGroup
@@ -119,7 +119,7 @@ func OpenPostgres(ctx context.Context, options PostgresOptions) (*Postgres, erro
 	db.lookups.start(lookupConns)
 	db.slides = gather[slide, bool]{limit: slideBatch, timeout: writeTimeout, run: db.writeLastUses}
 	db.slides.start(slideConns)
-	db.trail = gather[[]authority.Event, struct{}]{limit: trailBatch, timeout: writeTimeout, run: db.appendGathered}
+	db.trail = gather[[]authority.Event, error]{limit: trailBatch, timeout: writeTimeout, run: db.appendGathered}
 	db.trail.start(1)
 	return db, nil
 }

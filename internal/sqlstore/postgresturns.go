@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
@@ -26,16 +27,23 @@ const nowMicros = `(extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT`
 // AppendAudit implements authority.AuditStore. The trail has one end, which is
 // locked while it is written; so what this replica has to add is gathered.
 func (db *Postgres) AppendAudit(ctx context.Context, events ...authority.Event) error {
-	_, err := db.trail.ask(ctx, events)
-	return err
+	failed, err := db.trail.ask(ctx, events)
+	return errors.Join(err, failed)
 }
 
-func (db *Postgres) appendGathered(ctx context.Context, all [][]authority.Event) ([]struct{}, error) {
-	var events []authority.Event
-	for _, some := range all {
-		events = append(events, some...)
+// appendGathered appends what several callers have, in one transaction. If that
+// fails, each caller's events are appended alone, so that no caller loses events
+// because of another's.
+func (db *Postgres) appendGathered(ctx context.Context, all [][]authority.Event) ([]error, error) {
+	failed := make([]error, len(all))
+	err := db.tables.AppendAudit(ctx, slices.Concat(all...)...)
+	if err == nil || len(all) == 1 {
+		return failed, err
 	}
-	return make([]struct{}, len(all)), db.tables.AppendAudit(ctx, events...)
+	for i, events := range all {
+		failed[i] = db.tables.AppendAudit(ctx, events...)
+	}
+	return failed, nil
 }
 
 // ErrOtherKey is the answer to a server key that is not that of the other replicas.

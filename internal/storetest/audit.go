@@ -3,8 +3,10 @@ package storetest
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/latchkey/latchkey/internal/authority"
 )
@@ -64,8 +66,11 @@ func auditChain(t *testing.T, s authority.Stores) {
 		head = e.After(head)
 		equal(t, "the chain", e.Chain, head)
 	}
+	note := func(removed int, seq int64, chain authority.Chain) authority.Event {
+		return authority.Event{At: start.Add(2 * time.Hour), Kind: authority.EventAuditTrimmed, Detail: fmt.Sprint(removed, seq, chain)}
+	}
 	for _, step := range []struct{ limit, want int }{{30, 30}, {30, 10}, {30, 0}} {
-		n, err := s.Audit.TrimAudit(ctx, start.Add(time.Hour), start.Add(2*time.Hour), step.limit)
+		n, err := s.Audit.TrimAudit(ctx, start.Add(time.Hour), step.limit, note)
 		must(t, err)
 		equal(t, "trimmed events", n, step.want)
 	}
@@ -75,5 +80,38 @@ func auditChain(t *testing.T, s authority.Stores) {
 	equal(t, "the first that is left", left[0], events[40])
 	notes := left[len(left)-2:]
 	equal(t, "the chain of the first note", notes[0].Chain, notes[0].After(left[len(left)-3].Chain))
-	equal(t, "the second note", notes[1].Detail, authority.TrimmedDetail(10, events[39].Seq, events[39].Chain))
+	equal(t, "the second note", notes[1].Detail, fmt.Sprint(10, events[39].Seq, events[39].Chain))
+}
+
+// auditText holds that a store keeps what callers and upstreams may send, as
+// authority.Event.Valid makes it.
+func auditText(t *testing.T, s authority.Stores) {
+	ctx := t.Context()
+	odd := []string{"\x00", "\xff", "a\x00b\xffc", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xef\xbf\xbf", "\u2028", "\x1b[2J", strings.Repeat("é", 2000)}
+	var batch []authority.Event
+	for i, text := range odd {
+		batch = append(batch, authority.Event{At: start.Add(time.Duration(i) * time.Second), Kind: authority.EventKind(text), User: text, SessionID: text,
+			Client: text, Address: text, RequestID: text, Method: text, Host: text, Path: "/" + text, Status: 200 + i,
+			Duration: 1234567 * time.Nanosecond, UpstreamID: text, Count: i, Detail: text})
+	}
+	must(t, s.Audit.AppendAudit(ctx, batch...))
+	must(t, s.Audit.AppendAudit(ctx, batch[0]))
+	events, err := s.Audit.AuditEvents(ctx, authority.AuditQuery{})
+	must(t, err)
+	equal(t, "events", len(events), len(odd)+1)
+	var head authority.Chain
+	for i, e := range events {
+		want := batch[i%len(odd)].Valid()
+		want.Seq, want.Chain = e.Seq, want.After(head)
+		equal(t, "an event", e, want)
+		head = want.Chain
+		for _, text := range []string{string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Method, e.Host, e.Path, e.UpstreamID, e.Detail} {
+			if !utf8.ValidString(text) || strings.Contains(text, "\x00") || text == "" || len(text) > 1024 {
+				t.Fatalf("a text is kept as %q", text)
+			}
+		}
+	}
+	equal(t, "a path", events[2].Path, "/a%00b%FFc")
+	equal(t, "a user", events[2].User, "a\ufffdb\ufffdc")
+	equal(t, "a duration", events[2].Duration, 1234*time.Microsecond)
 }

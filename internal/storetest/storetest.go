@@ -47,6 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) authority.Stores) {
 		"sessions/a listing pages through all, newest first":    sessionPages,
 		"audit/events are kept in order and found":              audit,
 		"audit/events are chained, and trimmed from the front":  auditChain,
+		"audit/any text is kept, and chained as it is kept":     auditText,
 		"every store/a context that has ended stops what waits": contexts,
 	}
 	for name, run := range cases {

@@ -150,7 +150,17 @@ type AdminEvent struct {
 	Client    string    `json:"client,omitempty"`
 	Address   string    `json:"address,omitempty"`
 	RequestID string    `json:"requestId,omitempty"`
-	Detail    string    `json:"detail,omitempty"`
+	// These are of requests to the upstream. The path is escaped, has no query, and
+	// ends in "…" if it was cut.
+	Method            string  `json:"method,omitempty"`
+	Host              string  `json:"host,omitempty"` // if it is not the main one
+	Path              string  `json:"path,omitempty"`
+	Status            int     `json:"status,omitempty"`
+	DurationMS        float64 `json:"durationMs,omitempty"`
+	UpstreamRequestID string  `json:"upstreamRequestId,omitempty"`
+	// Count is how many refusals were folded into this event; absent: it is one.
+	Count  int    `json:"count,omitempty"`
+	Detail string `json:"detail,omitempty"`
 }
 
 // AdminEvents is a stretch of the audit trail, oldest first. The next stretch
@@ -168,6 +178,10 @@ type AdminProof struct {
 	Head      string `json:"head"`
 	Broken    int64  `json:"broken,omitempty"` // the first event that is not as it was written
 	Problem   string `json:"problem,omitempty"`
+	// Unproven: no seal proves that what stood before First was trimmed.
+	Unproven bool `json:"unproven,omitempty"`
+	// HeadTrimmed: the event of the head was trimmed, and a seal proves it.
+	HeadTrimmed bool `json:"headTrimmed,omitempty"`
 }
 
 // The codes of AdminError.
