@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -55,42 +56,55 @@ type AccessToken struct {
 // callers that repeat should wait in between.
 //
 // Errors are those of the token endpoint: [OAuthError], [FaultError],
-// [ResponseError] and [TransportError].
+// [ResponseError] and [TransportError]; or that of Config.AccessToken.
 func (c *Client) AccessToken(ctx context.Context) (AccessToken, error) { return c.tokens.get(ctx) }
 
 // InvalidateAccessToken forgets the cached access token if it is still this one.
-// Call it when the gateway refused the token ([ErrUnauthorized]).
+// Call it when the gateway refused the token ([ErrUnauthorized]). Config.AccessToken
+// is then called for another one.
 func (c *Client) InvalidateAccessToken(token Secret) { c.tokens.forget(token) }
 
 // RevokeAccessToken ends the access token of the API key, for everybody who uses
 // the key: the service gives every client of a key the same one. Where none is
 // cached, it is fetched first. Requests under way may then be refused with
-// [ErrUnauthorized].
+// [ErrUnauthorized]. A token of Config.AccessToken can be revoked with the API key
+// that it was issued to; without a key in the Config nothing is sent ([ErrNotSent]).
 func (c *Client) RevokeAccessToken(ctx context.Context) error {
+	began := time.Now()
+	r := &request{op: opRevokeToken, method: http.MethodPost, path: wire.PathRevoke}
+	a, err := c.revokeAccessToken(ctx, r)
+	c.logAnswer(ctx, r, began, a, err)
+	return err
+}
+
+func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*answer, error) {
+	if c.config.APIKey == "" {
+		return nil, refuse(r.op, "the access token is not from this Client, and no API key is configured to revoke it with")
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	token, err := c.AccessToken(ctx)
 	if err != nil {
-		return &AccessTokenError{Err: err}
+		return nil, &AccessTokenError{Err: err}
 	}
 	// Before, so that nobody takes a token that is about to end; after, because
 	// a concurrent caller may have been given the same one again meanwhile.
 	c.InvalidateAccessToken(token.Token)
 	defer c.InvalidateAccessToken(token.Token)
-	a, err := c.send(ctx, c.clientRequest(opRevokeToken, wire.PathRevoke,
-		// RFC 7009, section 2.1, asks for the token alone; the vendor for both.
-		url.Values{"grant_type": {wire.GrantTypeClient}, "token": {token.Token.Reveal()}}, token.Token))
+	// RFC 7009, section 2.1, asks for the token alone; the vendor for both.
+	form := url.Values{"grant_type": {wire.GrantTypeClient}, "token": {token.Token.Reveal()}}
+	a, err := c.send(ctx, c.clientRequest(r.op, r.path, form, token.Token))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.failure(); err != nil {
-		return err
+		return a, err
 	}
 	// RFC 7009 asks for no more than the status; this service also says which.
 	if revoked := Secret(a.header.Get(wire.HeaderRevokedToken)); revoked != "" && !revoked.Equal(token.Token) {
-		return a.unreadable("it names another access token than the one to revoke")
+		return a, a.unreadable("it names another access token than the one to revoke")
 	}
-	return nil
+	return a, nil
 }
 
 // clientRequest is a form that the API key's owner sends, under Basic
@@ -113,33 +127,21 @@ func (c *Client) fetchAccessToken(ctx context.Context) (AccessToken, time.Durati
 	if len(c.config.Scopes) > 0 {
 		form.Set("scope", strings.Join(c.config.Scopes, " "))
 	}
+	r := c.clientRequest(opGetToken, wire.PathToken, form)
 	for again := false; ; again = true {
-		asked := c.config.Now()
-		a, err := c.send(ctx, c.clientRequest(opGetToken, wire.PathToken, form))
+		asked, began := c.config.Now(), time.Now()
+		a, err := c.send(ctx, r)
+		var token Secret
+		var life time.Duration
+		if err == nil {
+			token, life, err = a.accessToken()
+		}
+		c.logAnswer(ctx, r, began, a, err)
 		if err != nil {
 			return AccessToken{}, 0, err
 		}
-		if err := a.failure(); err != nil {
-			return AccessToken{}, 0, err
-		}
-		var w struct {
-			AccessToken string          `json:"access_token"`
-			TokenType   string          `json:"token_type"`
-			ExpiresIn   json.RawMessage `json:"expires_in"` // services differ in its form
-		}
-		problem := a.decode(&w)
-		switch {
-		case problem != "":
-		case !isToken(w.AccessToken):
-			problem = "it holds no usable access token"
-		case w.TokenType != "" && !strings.EqualFold(w.TokenType, wire.TokenTypeBearer):
-			problem = "its token is not a bearer token"
-		}
-		if problem != "" {
-			return AccessToken{}, 0, a.unreadable(problem)
-		}
-		if life := tokenLife(w.ExpiresIn); life > 0 || again {
-			return AccessToken{Token: Secret(w.AccessToken), ExpiresAt: asked.Add(life)}, life, nil
+		if life > 0 || again {
+			return AccessToken{Token: token, ExpiresAt: asked.Add(life)}, life, nil
 		}
 		// The service gives out the same token until its hour is over, and counts
 		// whole seconds: 0 means that this one dies within the second, and that
@@ -154,6 +156,44 @@ func (c *Client) fetchAccessToken(ctx context.Context) (AccessToken, time.Durati
 			}
 		}
 	}
+}
+
+// accessToken reads the answer of the token endpoint.
+func (a *answer) accessToken() (Secret, time.Duration, error) {
+	if err := a.failure(); err != nil {
+		return "", 0, err
+	}
+	var w struct {
+		AccessToken string          `json:"access_token"`
+		TokenType   string          `json:"token_type"`
+		ExpiresIn   json.RawMessage `json:"expires_in"` // services differ in its form
+	}
+	problem := a.decode(&w)
+	switch {
+	case problem != "":
+	case !isToken(w.AccessToken):
+		problem = "it holds no usable access token"
+	case w.TokenType != "" && !strings.EqualFold(w.TokenType, wire.TokenTypeBearer):
+		problem = "its token is not a bearer token"
+	}
+	if problem != "" {
+		return "", 0, a.unreadable(problem)
+	}
+	return Secret(w.AccessToken), tokenLife(w.ExpiresIn), nil
+}
+
+// sourceAccessToken asks Config.AccessToken.
+func (c *Client) sourceAccessToken(ctx context.Context) (AccessToken, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	token, err := c.config.AccessToken(ctx)
+	if err != nil {
+		return AccessToken{}, 0, fmt.Errorf("latchkey: Config.AccessToken: %w", err)
+	}
+	if !isToken(token.Token.Reveal()) {
+		return AccessToken{}, 0, errors.New("latchkey: Config.AccessToken returned no usable access token")
+	}
+	return token, max(token.ExpiresAt.Sub(c.config.Now()), 0), nil
 }
 
 // tokenLife returns how long an access token lives by its expires_in: a number of

@@ -22,6 +22,7 @@ type Client struct {
 	config *Config          // a pointer, so that printing a Client does not reach the secret
 	clock  func() time.Time // Config.Now as it was given
 	base   *url.URL
+	hosts  map[string]string // of Config.Hosts: hostKey → the header of the session token
 	conns  transports
 	tokens tokenCache
 }
@@ -29,21 +30,26 @@ type Client struct {
 // NewClient makes a Client. It does not use the network. The error lists every
 // fault of the configuration, one to a line.
 func NewClient(config Config) (*Client, error) {
-	resolved, base, err := config.resolve()
+	resolved, base, hosts, err := config.resolve()
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{config: resolved, clock: config.Now, base: base, conns: newTransports(resolved.HTTPClient)}
+	c := &Client{
+		config: resolved, clock: config.Now, base: base, hosts: hosts, conns: newTransports(resolved.HTTPClient),
+	}
 	c.SessionManagement = &SessionManagementController{client: c}
 	c.tokens.now = resolved.Now
 	c.tokens.fetch = c.fetchAccessToken
+	if resolved.AccessToken != nil {
+		c.tokens.fetch = c.sourceAccessToken
+	}
 	return c, nil
 }
 
 // isVendors reports whether the Client speaks to the vendor's own service.
 func (c *Client) isVendors() bool {
 	host := strings.TrimSuffix(c.base.Hostname(), ".") // a name may end in the root's dot
-	return strings.EqualFold(host, strings.TrimPrefix(wire.ProductionBaseURL, "https://"))
+	return strings.EqualFold(host, vendorsHost)
 }
 
 // Format implements fmt.Formatter: it shows where the client points to, whatever
@@ -75,28 +81,37 @@ func (c *Client) HTTPClient() *http.Client {
 func (c *Client) Clock() func() time.Time { return c.clock }
 
 // Do sends any request of the API, with the bearer and, unless it is empty, the
-// session token in their headers, and answers what came, of whatever status; see
-// [ErrorFromResponse]. req.URL may be relative to Config.BaseURL ("/api/m2m/…");
-// any other host is refused, because the tokens would go there. Accept and
-// User-Agent are filled in where they are missing.
+// session token in their headers, and returns the response, whatever its status; see
+// [ErrorFromResponse]. req.URL may be relative to Config.BaseURL ("/api/m2m/…") or an
+// absolute URL that [Client.SessionHeader] permits; any other is refused, because the
+// tokens would go there. Accept and User-Agent are filled in if they are missing.
 //
 // The caller closes the response's body. Only req's context bounds the time,
-// since a body may be long. Redirects are not followed and nothing is sent
-// again by Do; a login or a reset is sent on a connection of its own, as
-// [Client.SessionManagement] does, and loses an Idempotency-Key, which transports
-// take for leave to repeat it (see [SessionResetPasswordRequest] for a reset with
-// one). Errors are as those of the operations.
+// since a body may be long. Redirects are not followed, and Do sends nothing again.
+// Beneath it, net/http repeats a GET, HEAD, OPTIONS or TRACE once if the connection
+// was kept from an earlier request and breaks before a response begins. A request
+// with req.Close is not repeated either: it goes over HTTP/1.1 on a connection of its
+// own. So does every other method with an Idempotency-Key, which net/http would
+// repeat, too, and so does a login or a reset, which loses that header besides (see
+// [SessionResetPasswordRequest] for a reset with one). Errors are as those of the
+// operations.
 func (c *Client) Do(req *http.Request, sessionToken Secret) (*http.Response, error) {
-	const op = "send request"
-	path := req.URL.EscapedPath()
-	target, problem := c.target(req.URL)
+	began := time.Now()
+	r := &request{op: "send request", method: req.Method, path: req.URL.EscapedPath()}
+	resp, err := c.do(req, r, sessionToken)
+	c.log(req.Context(), r, began, resp, err)
+	return resp, err
+}
+
+func (c *Client) do(req *http.Request, r *request, sessionToken Secret) (*http.Response, error) {
+	target, header, problem := c.target(req.URL)
 	if problem == "" && sessionToken != "" && !isToken(sessionToken.Reveal()) {
 		problem = "the session token cannot stand in a header"
 	}
 	var token AccessToken
 	var err error
 	if problem != "" {
-		err = refuse(op, problem)
+		err = refuse(r.op, problem)
 	} else if token, err = c.AccessToken(req.Context()); err != nil {
 		err = &AccessTokenError{Err: err}
 	}
@@ -119,33 +134,59 @@ func (c *Client) Do(req *http.Request, sessionToken Secret) (*http.Response, err
 	}
 	out.Header.Set("Authorization", wire.TokenTypeBearer+" "+token.Token.Reveal())
 	if sessionToken != "" {
-		out.Header.Set(wire.HeaderSessionToken, sessionToken.Reveal())
+		out.Header.Set(header, sessionToken.Reveal())
 	}
-	r := &request{op: op, method: req.Method, path: path, carries: []Secret{sessionToken, token.Token}}
-	for _, precious := range []string{
-		wire.PathLogIn, wire.PathLogInAlias, wire.PathResetPassword, wire.PathResetPasswordAlias,
-	} {
-		r.once = r.once || target.Path == c.base.JoinPath(precious).Path
+	r.carries = []Secret{sessionToken, token.Token}
+	if target.Host != c.base.Host {
+		r.host = target.Host
+	}
+	if c.isPrecious(target) {
+		r.once = true
+	} else if req.Close || isKeyed(req) {
+		r.once, r.keepsKey = true, true
 	}
 	resp, _, err := c.deliver(out, r)
 	return resp, err
 }
 
-// target answers where a request for u goes, or why it goes nowhere.
-func (c *Client) target(u *url.URL) (*url.URL, string) {
-	if u.Opaque != "" || u.User != nil {
-		return nil, "the URL is not a path of the API"
+// isPrecious reports whether u is that of a login or a reset.
+func (c *Client) isPrecious(u *url.URL) bool {
+	for _, path := range []string{
+		wire.PathLogIn, wire.PathLogInAlias, wire.PathResetPassword, wire.PathResetPasswordAlias,
+	} {
+		if strings.EqualFold(strings.TrimRight(u.Path, "/"), c.base.JoinPath(path).Path) {
+			return true
+		}
 	}
-	if u.Host == "" && u.Scheme == "" {
-		target := c.base.JoinPath(u.EscapedPath())
+	return false
+}
+
+// isKeyed reports whether net/http takes req for one that may be repeated because of a
+// key in its header.
+func isKeyed(req *http.Request) bool {
+	switch req.Method {
+	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return false // it repeats these anyway
+	}
+	return req.Header.Get(wire.HeaderIdempotency) != "" || req.Header.Get("X-"+wire.HeaderIdempotency) != ""
+}
+
+// target returns where a request for u goes and in which header it carries the session
+// token, or why it goes nowhere.
+func (c *Client) target(u *url.URL) (target *url.URL, header, problem string) {
+	if u.Host == "" && u.Scheme == "" && u.Opaque == "" && u.User == nil {
+		if !cleanPath(u.Path) {
+			return nil, "", "the path has a dot segment"
+		}
+		target = c.base.JoinPath(u.EscapedPath())
 		target.RawQuery = u.RawQuery
-		return target, ""
+		return target, wire.HeaderSessionToken, ""
 	}
-	if u.Scheme != c.base.Scheme || !strings.EqualFold(u.Host, c.base.Host) ||
-		!strings.HasPrefix(u.Path, c.base.Path) {
-		return nil, "the URL does not lie under the base URL " + c.base.String()
+	header, ok := c.SessionHeader(u)
+	if !ok {
+		return nil, "", "the URL is neither under the base URL " + c.base.String() + " nor at one of the further hosts"
 	}
-	return u, ""
+	return u, header, ""
 }
 
 // authorized sends r with the access token as its bearer and answers a success,

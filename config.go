@@ -1,8 +1,10 @@
 package latchkey
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -32,7 +34,8 @@ const defaultTimeout = 30 * time.Second
 type Secret = secret.Text
 
 // Config says which service a Client speaks to, and as whom. APIKey and
-// APISecret are required; the zero value of every other field is its default.
+// APISecret are required unless AccessToken is set; the zero value of every other
+// field is its default.
 type Config struct {
 	// BaseURL is the scheme, the host and, where the API stands behind a proxy,
 	// a path prefix. Default: https://thingspace.verizon.com.
@@ -42,9 +45,24 @@ type Config struct {
 	// is always allowed.
 	AllowPlaintext bool
 
+	// Hosts are further hosts that requests of Client.Do may go to with both tokens,
+	// each with the header that it wants the session token in ("" for VZ-M2M-Token):
+	// {"imp.thingspace.verizon.com": "SessionToken"}. Names are exact, with a port if
+	// it is not 443, and requests use https://, or http:// on this machine. Default: if
+	// BaseURL is ProductionURL, imp.thingspace.verizon.com and 5gedge.verizon.com, or
+	// else none. A map that is not nil takes the place of the default.
+	Hosts map[string]string
+
 	// APIKey and APISecret identify the program (OAuth 2.0 client credentials).
 	APIKey    string
 	APISecret Secret
+	// AccessToken, if set, returns the access token in place of the token endpoint,
+	// for programs that have it from elsewhere. The Client caches what it returns until
+	// shortly before ExpiresAt (a zero ExpiresAt: not at all), and calls it again after
+	// InvalidateAccessToken: then it must return another token. It may be called
+	// concurrently; ctx is bounded by Timeout. Its errors must show no secret.
+	// APIKey and APISecret are then needed for RevokeAccessToken only.
+	AccessToken func(ctx context.Context) (AccessToken, error)
 	// Scopes to ask for with the access token. Default: none are named.
 	Scopes []string
 
@@ -68,14 +86,18 @@ type Config struct {
 	// Timeout bounds each operation as a whole, beside the caller's context.
 	// Default: 30 seconds.
 	Timeout time.Duration
+	// Log, if set, gets one line for each operation and each request for an access
+	// token: what was done, method, path, status, duration, request ID, and the kind of
+	// failure. No line has a query, a body, a header, a token or a password in it.
+	Log *slog.Logger
 	// Now is the clock that the lifetime of the access token is judged by.
 	// Default: time.Now.
 	Now func() time.Time
 }
 
-// resolve fills in the defaults and answers the parsed base URL, or an error
-// that lists everything that is wrong, one fault to a line.
-func (c Config) resolve() (*Config, *url.URL, error) {
+// resolve fills in the defaults and returns the parsed base URL and the further hosts
+// by their keys, or an error that lists everything that is wrong, one fault to a line.
+func (c Config) resolve() (*Config, *url.URL, map[string]string, error) {
 	var faults []error
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("latchkey: Config."+format, args...))
@@ -87,13 +109,23 @@ func (c Config) resolve() (*Config, *url.URL, error) {
 	if problem != "" {
 		fault("BaseURL %s", problem)
 	}
+	if c.Hosts == nil && base != nil && base.Scheme == "https" && hostKey(base) == vendorsHost+":443" {
+		c.Hosts = vendorHosts()
+	}
+	hosts, name, problem := parseHosts(c.Hosts, base)
+	if problem != "" {
+		fault("Hosts[%q] %s", name, problem)
+	}
+	needsKey := c.AccessToken == nil || c.APIKey != "" || c.APISecret != ""
 	switch {
+	case !needsKey:
 	case c.APIKey == "":
 		fault("APIKey is missing")
 	case !isToken(c.APIKey) || strings.Contains(c.APIKey, ":"):
 		fault("APIKey may hold printable ASCII characters only, and no colon")
 	}
 	switch {
+	case !needsKey:
 	case c.APISecret == "":
 		fault("APISecret is missing")
 	case strings.ContainsFunc(c.APISecret.Reveal(), isControl):
@@ -128,7 +160,7 @@ func (c Config) resolve() (*Config, *url.URL, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &c, base, errors.Join(faults...)
+	return &c, base, hosts, errors.Join(faults...)
 }
 
 // parseBaseURL answers the URL, or what is wrong with it. The URL itself is not

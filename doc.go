@@ -34,7 +34,7 @@
 // been changed all the same.
 //
 // Sent once: a login and a reset are never repeated, neither by this package nor
-// by the HTTP transport beneath it. Whether to try again is the caller's
+// by the HTTP transport beneath it; [Client.Do] says what may be. Whether to try again is the caller's
 // decision, and [ErrNotSent] tells when that is free of any risk:
 //
 //	if errors.Is(err, latchkey.ErrNotSent) { … } // no strike was spent, nothing was changed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -162,4 +163,19 @@ func ExampleClient_Do() {
 	// Output:
 	// latchkey: refused UnifiedWebService.REQUEST_FAILED.SessionToken.Expired: The session has ended or was idle for too long. Log in again. (status 400, request id inventory-7)
 	// log in again: true
+}
+
+// The same program runs against the vendor and against a service of latchkey.
+func ExampleConfigFromEnvironment() {
+	config, err := latchkey.ConfigFromEnvironment()
+	if err != nil {
+		log.Fatal(err)
+	}
+	config.APIKey, config.APISecret = "demo-key", "demo-secret" // unless the environment has them
+	config.Log = slog.Default()
+	client, err := latchkey.NewClient(config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(client.BaseURL())
 }

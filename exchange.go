@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -30,12 +31,14 @@ var (
 type request struct {
 	op           string // for errors: "start session"
 	method, path string
+	host         string // for the log, if it is not that of Config.BaseURL
 	contentType  string
 	body         []byte
 	sessionToken Secret
 	needsSession bool
 	idempotency  string // the key in the header of that name; "": none
 	once         bool   // must never be repeated, on any layer
+	keepsKey     bool   // although once, an Idempotency-Key goes with it
 	toldOnce     bool   // its answer holds what is told nowhere else
 
 	authorization string
@@ -104,7 +107,7 @@ func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delive
 	client := c.conns.shared
 	if r.once {
 		client = c.conns.once
-		unrepeatable(req)
+		unrepeatable(req, r.keepsKey)
 		if r.idempotency != "" {
 			req.Header.Set(wire.HeaderIdempotency, r.idempotency)
 		}
@@ -114,7 +117,7 @@ func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delive
 	resp, err := client.Do(req.WithContext(ctx)) //nolint:gosec // the host is that of Config.BaseURL
 	if err != nil {
 		return nil, watch, &TransportError{
-			Op: r.op, Method: r.method, Path: r.path, MaybeSent: watch.maybeSent(),
+			Op: r.op, Method: r.method, Path: r.path, MaybeSent: watch.maybeSent() && !watch.handshakeRefused(err),
 			Err: presentable(ctx, err, watch, r.secrets()), repeatable: r.idempotency != "",
 		}
 	}
@@ -126,6 +129,7 @@ type delivery struct {
 	sawAll    bool // the transport is known to report every step
 	asked     atomic.Bool
 	connected atomic.Bool
+	reused    atomic.Bool // the connection carried a request before
 	answered  atomic.Bool
 }
 
@@ -135,8 +139,9 @@ func (d *delivery) trace(onSent func()) *httptrace.ClientTrace {
 		// A connection was had: resolving, dialling and TLS are done, and writing
 		// is next. It happens on another goroutine, so no later step is proof
 		// that nothing left.
-		GotConn: func(httptrace.GotConnInfo) {
+		GotConn: func(info httptrace.GotConnInfo) {
 			d.connected.Store(true)
+			d.reused.Store(d.reused.Load() || info.Reused)
 			if onSent != nil {
 				onSent()
 			}
@@ -149,6 +154,22 @@ func (d *delivery) trace(onSent func()) *httptrace.ClientTrace {
 // RoundTripper that reports nothing is given no benefit of the doubt.
 func (d *delivery) maybeSent() bool {
 	return d.connected.Load() || !d.sawAll && !d.asked.Load()
+}
+
+// handshakeRefused reports whether err is that of a server which did not accept our
+// certificate, or the lack of one. TLS 1.3 tells a client so only after the client has
+// begun to send; what it sent was never read.
+func (d *delivery) handshakeRefused(err error) bool {
+	var alert *net.OpError
+	if d.reused.Load() || d.answered.Load() || !errors.As(err, &alert) || alert.Op != "remote error" {
+		return false
+	}
+	switch alert.Err.Error() {
+	case "tls: certificate required", "tls: bad certificate", "tls: unsupported certificate", "tls: revoked certificate",
+		"tls: expired certificate", "tls: unknown certificate", "tls: unknown certificate authority":
+		return true
+	}
+	return false
 }
 
 // readBody reads up to maxAnswer bytes and closes the body. What was read is

@@ -156,8 +156,10 @@ func newResponseError(
 // ErrorFromResponse classifies an answer of any service of the API: nil for a
 // 2xx status, and otherwise a [ConnectivityManagementResultError], [FaultError]
 // or [OAuthError] where the body has that form, and a [ResponseError] where it
-// has none of them. sent names the secrets that the request carried; should the
-// server echo one, it is redacted.
+// has none of them. sent names the secrets that the request carried; if the
+// server echoes one, it is redacted. A secret that could be an ordinary word is not
+// searched for, because the gap would tell it: the service's message is then not
+// shown at all, whatever is in it.
 func ErrorFromResponse(status int, header http.Header, body []byte, sent ...Secret) error {
 	if status >= 200 && status <= 299 {
 		return nil
@@ -166,7 +168,7 @@ func ErrorFromResponse(status int, header http.Header, body []byte, sent ...Secr
 	if fault, ok := wire.ParseFault(body); ok {
 		return &FaultError{
 			StatusCode: status, Code: errorCode(fault.Code, sent),
-			Message: prose(fault.Message, maxProse, sent), Description: prose(fault.Description, maxProse, sent),
+			Message: message(fault.Code, fault.Message, sent), Description: detail(fault.Description, sent),
 			RetryAfter: retryAfter(header), RequestID: id,
 		}
 	}
@@ -184,13 +186,13 @@ func ErrorFromResponse(status int, header http.Header, body []byte, sent ...Secr
 	case err == nil && told.ErrorCode != "":
 		return &ConnectivityManagementResultError{
 			StatusCode: status, ErrorCode: errorCode(told.ErrorCode, sent),
-			ErrorMessage: prose(unquote(told.ErrorMessage), maxProse, sent), RequestID: id,
+			ErrorMessage: message(told.ErrorCode, unquote(told.ErrorMessage), sent), RequestID: id,
 		}
 	case err == nil && told.Error != "":
 		description, cause := unquote(told.Description), unquote(told.Cause)
 		return &OAuthError{
 			StatusCode: status, Code: errorCode(told.Error, sent),
-			Description: prose(description, maxProse, sent), Cause: prose(cause, maxProse, sent),
+			Description: message(told.Error, description, sent), Cause: detail(cause, sent),
 			RetryAfter: retryAfter(header), RequestID: id,
 			wrapped: wrappedError(told.Error, description+"\n"+cause),
 		}

@@ -172,6 +172,53 @@ func do(ctx context.Context, c *latchkey.Client, method, path string) error {
 	return err
 }
 
+// Over a kept connection net/http repeats what it may. Do says of which requests that holds.
+func TestDoRepeatsWhatItSaysAndNothingElse(t *testing.T) {
+	for _, test := range []struct {
+		method, header string
+		close          bool
+		body           string
+		sent           int
+	}{
+		{method: "GET", sent: 2}, {method: "HEAD", sent: 2}, {method: "OPTIONS", sent: 2},
+		{method: "GET", close: true, sent: 1}, {method: "HEAD", close: true, sent: 1}, {method: "OPTIONS", close: true, sent: 1},
+		{method: "POST", body: "{}", sent: 1}, {method: "PUT", body: "{}", sent: 1}, {method: "DELETE", sent: 1},
+		{method: "POST", body: "{}", header: "Idempotency-Key", sent: 1}, {method: "POST", header: "Idempotency-Key", sent: 1},
+		{method: "DELETE", header: "X-Idempotency-Key", sent: 1}, {method: "PATCH", body: "{}", header: "x-idempotency-key", sent: 1},
+		{method: "GET", header: "Idempotency-Key", close: true, sent: 1},
+	} {
+		server := newRawServer(t)
+		client := newClient(t, "http://"+server.Addr().String())
+		if err := logOut(t.Context(), client); err != nil { // leaves a connection behind
+			t.Fatal(err)
+		}
+		const path = "/api/m2m/v1/x"
+		req, err := http.NewRequestWithContext(t.Context(), test.method, path, strings.NewReader(test.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if test.body == "" {
+			req.Body, req.GetBody = nil, nil
+		}
+		if test.header != "" {
+			req.Header.Set(test.header, "1")
+		}
+		req.Close = test.close
+		resp, err := client.Do(req, sessionID)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		server.stop(client)
+		var lost *latchkey.TransportError
+		if !errors.As(err, &lost) || !lost.MaybeSent {
+			t.Errorf("%+v: error %v, want one that says that it may have been sent", test, err)
+		}
+		if n := server.counts[path]; n != test.sent {
+			t.Errorf("%+v: sent %d times, want %d", test, n, test.sent)
+		}
+	}
+}
+
 // The proof that the rawServer can tell: without our care, net/http sends twice.
 func TestNetHTTPRepeatsWhatIsNotGuarded(t *testing.T) {
 	server := newRawServer(t)

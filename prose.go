@@ -1,6 +1,7 @@
 package latchkey
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -24,19 +26,80 @@ const (
 	maxProse = 512
 )
 
-// prose makes what a server said fit to be printed: without the secrets that
-// were sent to it, on one line, with nothing that moves a terminal's cursor, and
+// notShown takes the place of what a server said if it cannot be shown safely.
+const notShown = "(the service's message is not shown: it could repeat a secret of the request)"
+
+// message makes what a server said about code fit to be printed.
+//
+// A secret that could be a word of any sentence (see isRecognizable) is not looked for:
+// the gap that it left in a sentence that everybody knows would tell it. If the request
+// carried one, the message is dropped, whatever is in it, for our own words on the code.
+func message(code, text string, sent []Secret) string {
+	if text != "" && !areRecognizable(sent) {
+		return cmp.Or(wordsOn(code), notShown)
+	}
+	return prose(text, maxProse, sent)
+}
+
+// detail is message for what a server said beside its message.
+func detail(text string, sent []Secret) string {
+	if !areRecognizable(sent) {
+		return ""
+	}
+	return prose(text, maxProse, sent)
+}
+
+func areRecognizable(secrets []Secret) bool {
+	return !slices.ContainsFunc(secrets, func(s Secret) bool { return s != "" && !isRecognizable(s) })
+}
+
+// wordsOn returns our own words on a documented code; "" for any other.
+func wordsOn(code string) string {
+	if err := errorOfCode[wire.CodeOf(code)]; err != nil {
+		return err.Error()
+	}
+	switch code {
+	case wire.FaultNoBearer, wire.FaultInvalidBearer:
+		return ErrUnauthorized.Error()
+	case wire.FaultThrottled:
+		return ErrThrottled.Error()
+	case wire.FaultUnavailable:
+		return ErrUnavailable.Error()
+	case wire.OAuthInvalidClient:
+		return ErrInvalidClient.Error()
+	}
+	return ""
+}
+
+// isRecognizable reports whether s can be found in a text without being mistaken for an
+// ordinary part of it: whether it is as long and as mixed as tokens and generated
+// passwords are.
+func isRecognizable(s Secret) bool {
+	text := strings.ToLower(s.Reveal())
+	return len(text) >= 10 && strings.ContainsAny(text, "0123456789") && strings.ContainsFunc(text, unicode.IsLetter)
+}
+
+// prose makes what a server said fit to be printed: without the recognizable secrets
+// that were sent to it, on one line, with nothing that moves a terminal's cursor, and
 // not longer than limit bytes.
 func prose(text string, limit int, sent []Secret) string {
-	text = redact(text, sent)
+	// Twice, because closing the gaps may put a secret together.
+	return shortened(redact(onOneLine(redact(text, sent)), sent), limit)
+}
+
+// onOneLine replaces what cannot be printed, and every space, by one blank each.
+func onOneLine(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
 	}, text)
-	// Once more, since closing the gaps may have put a secret together.
-	text = redact(strings.Join(strings.Fields(text), " "), sent)
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// shortened cuts text at limit bytes, with a mark.
+func shortened(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}
@@ -63,10 +126,13 @@ func errorCode(code string, sent []Secret) string {
 	return prose(code, maxWord, sent)
 }
 
-// redact replaces the secrets in text, in whatever case, and also in the escaped
-// forms in which they travelled.
+// redact replaces the recognizable secrets in text, in whatever case, and also in the
+// escaped forms in which they traveled.
 func redact(text string, secrets []Secret) string {
 	for _, s := range secrets {
+		if !isRecognizable(s) {
+			continue
+		}
 		plain := s.Reveal()
 		quoted, _ := json.Marshal(plain)
 		for _, form := range []string{
@@ -106,10 +172,11 @@ func requestID(id string) string {
 	return ", request id " + id
 }
 
-// presentable answers err in a form that can be shown. net/http quotes what it
+// presentable returns err in a form that can be shown. net/http quotes what it
 // could not read as HTTP, and that can be an answer with a password in it: once
 // the server has begun to speak, only errors that are known to quote nothing
-// are passed on.
+// are passed on. The errors of the system and of net/http hold no secret, so
+// nothing is looked for in them; those of a RoundTripper of another type might.
 func presentable(ctx context.Context, err error, watch *delivery, sent []Secret) error {
 	if err == nil {
 		return nil
@@ -120,8 +187,13 @@ func presentable(ctx context.Context, err error, watch *delivery, sent []Secret)
 	if watch.answered.Load() && !quotesNothing(ctx, err) {
 		return errNotHTTP
 	}
-	if text := err.Error(); redact(text, sent) != text {
-		return &redactedError{prose(text, maxProse, sent), err}
+	text := err.Error()
+	shown := onOneLine(text) // a proxy's words may be in it
+	if !watch.sawAll {
+		shown = prose(text, maxProse, sent)
+	}
+	if shown != text {
+		return &redactedError{shortened(shown, maxProse), err}
 	}
 	return err
 }
@@ -132,8 +204,8 @@ func quotesNothing(ctx context.Context, err error) bool {
 		errors.As(err, &netErr) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx))
 }
 
-// redactedError shows text in place of an error that prints a secret. The error
-// is still there for errors.Is and errors.As.
+// redactedError shows text in place of an error that prints a secret, or what moves a
+// terminal's cursor. The error is still there for errors.Is and errors.As.
 type redactedError struct {
 	text string
 	err  error

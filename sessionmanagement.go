@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -133,10 +134,36 @@ func NewPassword(raw Secret) (Secret, error) {
 }
 
 // perform sends r and turns its answer of wire form W into the model T. convert
-// also answers the secret without which the answer is worthless.
+// also returns the secret without which the answer is worthless.
 func perform[W, T any](
 	ctx context.Context, c *Client, r *request, convert func(W) (T, Secret),
 ) (*ApiResponse[T], error) {
+	began := time.Now()
+	var data T
+	a, err := c.ask(ctx, r)
+	if err == nil {
+		var w W
+		if problem := a.tells(&w, func() (told Secret) {
+			data, told = convert(w)
+			return told
+		}); problem != "" {
+			if r.toldOnce {
+				problem += ". The password has probably been changed, and RawBody holds the only trace of the new one: keep it"
+			}
+			err = a.unreadable(problem)
+		}
+	}
+	c.logAnswer(ctx, r, began, a, err)
+	if err != nil {
+		return nil, err
+	}
+	return &ApiResponse[T]{
+		StatusCode: a.status, Header: a.header, RawBody: Secret(a.body), Data: data,
+	}, nil
+}
+
+// ask sends r, unless it lacks a session token that it needs, and returns the answer to it.
+func (c *Client) ask(ctx context.Context, r *request) (*answer, error) {
 	if r.needsSession {
 		r.carries = append(r.carries, r.sessionToken)
 		switch {
@@ -146,23 +173,5 @@ func perform[W, T any](
 			return nil, refuse(r.op, "the session token cannot stand in a header", ErrSessionTokenInvalid)
 		}
 	}
-	a, err := c.authorized(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	var w W
-	var data T
-	problem := a.tells(&w, func() (told Secret) {
-		data, told = convert(w)
-		return told
-	})
-	if problem != "" {
-		if r.toldOnce {
-			problem += ". The password has probably been changed, and RawBody holds the only trace of the new one: keep it"
-		}
-		return nil, a.unreadable(problem)
-	}
-	return &ApiResponse[T]{
-		StatusCode: a.status, Header: a.header, RawBody: Secret(a.body), Data: data,
-	}, nil
+	return c.authorized(ctx, r)
 }

@@ -53,14 +53,16 @@ func onceTransport(t *http.Transport) *http.Transport {
 }
 
 // unrepeatable takes from req what would let a transport send it again: a body
-// that can be had a second time, the header that declares a request repeatable,
-// and the wish to keep the connection. This is all that can be done where the
-// transport is of a foreign type.
-func unrepeatable(req *http.Request) {
+// that can be had a second time, the wish to keep the connection, and, unless it
+// keepsKey, the header that declares a request repeatable. This is all that can be
+// done if the transport is of a foreign type.
+func unrepeatable(req *http.Request, keepsKey bool) {
 	req.Close = true
 	req.GetBody = nil
-	req.Header.Del(wire.HeaderIdempotency)
-	req.Header.Del("X-" + wire.HeaderIdempotency)
+	if !keepsKey {
+		req.Header.Del(wire.HeaderIdempotency)
+		req.Header.Del("X-" + wire.HeaderIdempotency)
+	}
 	if req.Body != nil && req.Body != http.NoBody {
 		// Hidden behind a type of its own, the body is a stream that is gone once
 		// read; req.ContentLength keeps it from being sent in chunks.

@@ -38,8 +38,10 @@ The access token and the session token are added. The body of the answer goes to
 standard output, its status to standard error. The exit code follows the status:
 0 for 2xx, 4 for 401 and 403, 3 for other 4xx, 5 for 429 and 5xx; an answer that
 says that the session is over is 4, too, and the session is forgotten.
-Nothing is sent twice, no redirect is followed, and only the service itself is
-spoken to: the tokens go nowhere else.
+Nothing is sent twice (the request has a connection of its own, over HTTP/1.1), no
+redirect is followed, and the tokens go to the service only: to --url, and for the
+vendor's production also to https://imp.thingspace.verizon.com and
+https://5gedge.verizon.com, if the whole URL is given.
 `,
 		Example: `  latchkey request GET /api/m2m/v1/accounts/0000123456-00001
   latchkey request POST /api/m2m/v1/devices/actions/list --data @filter.json
@@ -84,8 +86,9 @@ func (a *app) buildRequest(cmd *cobra.Command, f *requestFlags, method, path str
 	switch {
 	case err != nil:
 		wrong.add("%q is no path", path)
-	case u.IsAbs() || u.Host != "":
-		wrong.add("%s is not at %s, and the tokens go nowhere else; give a path, or another --url", path, f.url)
+	case !u.IsAbs() && u.Host != "":
+		wrong.add("%s names a host and no scheme; give a path, or a whole URL", path)
+	case u.IsAbs() && u.Host != "": // whether the tokens may go there is for the client to say
 	case !strings.HasPrefix(u.Path, "/"):
 		wrong.add("the path %q does not begin with /", path)
 	case ownCommands[u.Path] != "":
@@ -116,6 +119,7 @@ func (a *app) buildRequest(cmd *cobra.Command, f *requestFlags, method, path str
 		return nil, usage("this is no request: %w; nothing was sent", err)
 	}
 	req.Header = header
+	req.Close = true // a connection of its own, so that nothing below repeats it
 	if body != nil && header.Get("Content-Type") == "" {
 		header.Set("Content-Type", wire.MediaTypeJSON)
 	}
@@ -144,6 +148,9 @@ func (a *app) request(cmd *cobra.Command, f *requestFlags, req *http.Request) er
 	client, err := a.client(ctx, &f.endpoint)
 	if err != nil {
 		return err
+	}
+	if _, ok := client.SessionHeader(req.URL); req.URL.IsAbs() && !ok {
+		return usage("%s is not at %s, and the tokens go nowhere else; nothing was sent; give a path, or another --url", req.URL.Redacted(), f.url)
 	}
 	resp, err := client.Do(req, f.stored.token())
 	if err != nil {

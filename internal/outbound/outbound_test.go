@@ -82,10 +82,10 @@ func TestEveryVariableThatIsWrongIsNamedAndThoseNotUsedAreNot(t *testing.T) {
 		uses      bool
 	}{
 		"nil": {nil, true}, "default": {http.DefaultTransport, true},
-		"a clone":      {http.DefaultTransport.(*http.Transport).Clone(), true},
-		"none":         {&http.Transport{}, false},
-		"a fixed one":  {&http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy"})}, false},
-		"unknown type": {http.NewFileTransport(http.Dir(".")), false},
+		"environment's": {&http.Transport{Proxy: http.ProxyFromEnvironment}, true},
+		"none":          {&http.Transport{}, false},
+		"a fixed one":   {&http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy"})}, false},
+		"unknown type":  {http.NewFileTransport(http.Dir(".")), false},
 	} {
 		if err := outbound.CheckProxies(test.transport); test.uses != (err != nil) {
 			t.Errorf("%s: %v", name, err)

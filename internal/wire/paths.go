@@ -40,6 +40,9 @@ const (
 // regard to case.
 const (
 	HeaderSessionToken = "VZ-M2M-Token"
+	// HeaderSessionTokenIMP is what imp.thingspace.verizon.com takes in its place.
+	HeaderSessionTokenIMP = "SessionToken"
+
 	HeaderRevokedToken = "RevokedAccessToken"
 	HeaderIdempotency  = "Idempotency-Key"
 	HeaderRequestID    = "X-Request-Id"
