@@ -111,6 +111,7 @@ type flowing struct {
 	http.ResponseWriter
 
 	clock     deadlines
+	origin    *origin
 	requestID []string // set aside while there are informational responses
 }
 

@@ -3,8 +3,8 @@
 // of both tokens: who may ask is settled when a request comes here, and the local
 // tokens go no further.
 //
-// path.go says which requests are carried at all, headers.go which headers, body.go
-// how bodies are kept for the one time that a request is sent again, and failure.go
+// path.go says which requests are carried at all, headers.go and
+// location.go which headers and what becomes of them, body.go how bodies are kept for the one time that a request is sent again, and failure.go
 // what callers are told when there is no answer.
 package gateway
 
@@ -51,6 +51,7 @@ const (
 type Gateway struct {
 	proxy    *httputil.ReverseProxy
 	base     *url.URL
+	origin   origin
 	keepBody int64
 	kept     budget
 	log      *slog.Logger
@@ -62,7 +63,7 @@ func New(config Config) (*Gateway, error) {
 	if err != nil || base.Host == "" || config.Keeper == nil {
 		return nil, errors.New("gateway: a keeper and the upstream's URL are needed")
 	}
-	g := &Gateway{base: base, keepBody: config.KeepBody, log: config.Log}
+	g := &Gateway{base: base, origin: originOf(base), keepBody: config.KeepBody, log: config.Log}
 	if g.keepBody == 0 {
 		g.keepBody = defaultKeepBody
 	}
@@ -80,7 +81,7 @@ func New(config Config) (*Gateway, error) {
 		Rewrite:        g.rewrite,
 		Transport:      config.Keeper.Transport(config.Transport),
 		BufferPool:     NewBufferPool(),
-		ModifyResponse: inspect,
+		ModifyResponse: g.inspect,
 		ErrorHandler:   g.fail,
 		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
@@ -116,7 +117,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.write(w)
 		return
 	}
-	out := &flowing{ResponseWriter: w, clock: deadlines{to: http.NewResponseController(w)}}
+	out := &flowing{ResponseWriter: w, origin: &g.origin, clock: deadlines{to: http.NewResponseController(w)}}
 	if r.ContentLength != 0 {
 		body, release, err := g.keep(out, r)
 		if err != nil {
@@ -158,15 +159,15 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 }
 
 // inspect looks at an answer before it is passed on.
-func inspect(resp *http.Response) error {
+func (g *Gateway) inspect(resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return errSwitched
 	}
 	if keeper.RefusesToken(resp) {
 		return errTokenRefused
 	}
-	stop(resp.Header)
-	stopTrailers(resp)
+	g.origin.clean(resp.Header)
+	g.origin.cleanTrailers(resp)
 	return nil
 }
 

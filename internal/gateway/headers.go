@@ -20,13 +20,12 @@ func stop(header http.Header) {
 	}
 }
 
-// stopTrailers removes from the trailers of resp what stop removes from its
-// header: at once from the announced names, and at the end of the body from what
-// has arrived.
-func stopTrailers(resp *http.Response) {
-	stop(resp.Trailer)
+// cleanTrailers does with the trailers of resp what clean does with its header: at
+// once with the announced names, and at the end of the body with what has arrived.
+func (o *origin) cleanTrailers(resp *http.Response) {
+	o.clean(resp.Trailer)
 	if resp.ContentLength < 0 || resp.ProtoMajor > 1 { // else there are no trailers
-		resp.Body = &trailed{ReadCloser: resp.Body, resp: resp}
+		resp.Body = &trailed{ReadCloser: resp.Body, resp: resp, origin: o}
 	}
 }
 
@@ -34,14 +33,15 @@ func stopTrailers(resp *http.Response) {
 type trailed struct {
 	io.ReadCloser
 
-	resp *http.Response
+	resp   *http.Response
+	origin *origin
 }
 
 // Read implements io.Reader.
 func (t *trailed) Read(p []byte) (int, error) {
 	n, err := t.ReadCloser.Read(p)
 	if err != nil {
-		stop(t.resp.Trailer)
+		t.origin.clean(t.resp.Trailer)
 	}
 	return n, err
 }
@@ -49,7 +49,7 @@ func (t *trailed) Read(p []byte) (int, error) {
 // Close implements io.Closer. It may read the rest of the body, and the trailers.
 func (t *trailed) Close() error {
 	err := t.ReadCloser.Close()
-	stop(t.resp.Trailer)
+	t.origin.clean(t.resp.Trailer)
 	return err
 }
 
@@ -63,7 +63,7 @@ func (f *flowing) WriteHeader(status int) {
 		if f.requestID == nil {
 			f.requestID = ids[:min(len(ids), 1)]
 		}
-		stop(header)
+		f.origin.clean(header)
 	case ids == nil && f.requestID != nil:
 		header[wire.HeaderRequestID] = f.requestID
 	case len(ids) > 1: // the upstream has its own
