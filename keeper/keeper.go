@@ -150,7 +150,9 @@ func New(config Config) (*Keeper, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	k.connect()
+	if err := k.connect(); err != nil {
+		return nil, err
+	}
 	k.sessions.usable = func(s *session) bool { return s != nil && !s.dead() }
 	k.sessions.due = func(*session) bool { return false }
 	k.sessions.fetch, k.sessions.limit, k.sessions.now = k.renewSession, flightLimit, k.now
@@ -170,11 +172,14 @@ type connected interface{ HTTPClient() *http.Client }
 
 // connect finds what requests travel on. An Upstream that has nothing to share gets
 // Go's defaults, except that all requests go to one host, for which Go keeps two
-// idle connections only.
-func (k *Keeper) connect() {
+// idle connections only. It returns an error if proxy settings cannot be read.
+func (k *Keeper) connect() error {
 	if upstream, ok := k.config.Upstream.(connected); ok {
 		k.client = upstream.HTTPClient()
-		return
+		return nil
+	}
+	if err := outbound.CheckEnvironment(); err != nil {
+		return fmt.Errorf("keeper: %w", err)
 	}
 	k.conns = &http.Transport{Proxy: http.ProxyFromEnvironment}
 	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
@@ -183,6 +188,7 @@ func (k *Keeper) connect() {
 	k.conns.MaxIdleConns, k.conns.MaxIdleConnsPerHost = 64, 64
 	outbound.SendPings(k.conns)
 	k.client = &http.Client{Transport: k.conns}
+	return nil
 }
 
 // HTTPClient returns a client whose every request carries both tokens. It is as the
@@ -205,8 +211,10 @@ func (k *Keeper) HTTPClient() *http.Client {
 // and strings. Any other request gets the upstream's refusal as its answer, and
 // the next one a renewed token. So does a request that is refused again.
 //
-// Requests to another host, or outside of the base URL's path, are answered with
-// an error, because the tokens would go there. Redirects that a client follows
+// A request to one of the Client's further hosts (latchkey.Config.Hosts) carries the
+// session token in the header that the host wants. Requests to any other host, or
+// outside of the base URL's path, are answered with an error, because the tokens
+// would go there. Redirects that a client follows
 // come by here, too. The caller's request is not changed; its header's values
 // are shared with base, which must not alter them (as http.RoundTripper says).
 //
@@ -215,7 +223,7 @@ func (k *Keeper) Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = cmp.Or[http.RoundTripper](k.client.Transport, http.DefaultTransport)
 	}
-	return &transport{keeper: k, base: base}
+	return &transport{keeper: k, base: named{keeper: k, base: base}}
 }
 
 // Tokens are what a request of the API carries.

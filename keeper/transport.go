@@ -7,8 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
-	"net/url"
-	"strings"
 
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -29,8 +27,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	k := t.keeper
 	if !k.owns(req.URL) {
 		closeBody(req)
-		return nil, fmt.Errorf("keeper: the request was not sent, because it does not go to %s, "+
-			"and the tokens would go wherever it does", k.baseURL)
+		return nil, fmt.Errorf("keeper: the request was not sent, because it goes neither to %s nor to another host "+
+			"of the service, and the tokens would go wherever it does", k.baseURL)
 	}
 	s, b := k.sessions.current.Load(), k.bearers.current.Load()
 	if s == nil || s.dead() || b == nil || b.stale() {
@@ -143,13 +141,6 @@ func closeBody(req *http.Request) {
 	if req.Body != nil {
 		_ = req.Body.Close()
 	}
-}
-
-// owns reports whether the tokens may go to u.
-func (k *Keeper) owns(u *url.URL) bool {
-	return u != nil && u.Opaque == "" && u.Scheme == k.base.Scheme &&
-		(u.Host == k.base.Host || strings.EqualFold(u.Host, k.base.Host)) &&
-		(strings.HasPrefix(u.Path, k.base.Path) || u.Path+"/" == k.base.Path)
 }
 
 // tokens answers both tokens, renewing what has to be.
