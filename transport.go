@@ -83,9 +83,8 @@ func newTransport() *http.Transport {
 		// of ours go to one.
 		MaxIdleConns:           64,
 		MaxIdleConnsPerHost:    64,
-		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}
-	outbound.SendPings(t)
+	outbound.LoseDeadConnections(t)
 	return t
 }

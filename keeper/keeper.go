@@ -186,7 +186,7 @@ func (k *Keeper) connect() error {
 		k.conns = standard.Clone()
 	}
 	k.conns.MaxIdleConns, k.conns.MaxIdleConnsPerHost = 64, 64
-	outbound.SendPings(k.conns)
+	outbound.LoseDeadConnections(k.conns)
 	k.client = &http.Client{Transport: k.conns}
 	return nil
 }

@@ -74,7 +74,7 @@ func New(config Config) (*Verifier, error) {
 	} else if standard, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport := standard.Clone()
 		transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 64, 64 // Go keeps two
-		outbound.SendPings(transport)
+		outbound.LoseDeadConnections(transport)
 		client.Transport = transport
 	}
 	if err := outbound.CheckProxies(client.Transport); err != nil {

@@ -99,7 +99,7 @@ func New(config Config) (*Store, error) {
 		client.Transport = config.HTTPClient.Transport
 	} else if standard, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport := standard.Clone()
-		outbound.SendPings(transport)
+		outbound.LoseDeadConnections(transport)
 		client.Transport = transport
 	}
 	if err := outbound.CheckProxies(client.Transport); err != nil {

@@ -208,7 +208,7 @@ func (e *endpoint) transport() (*http.Transport, error) {
 		return nil, fail(exitFailed, "the default transport is of an unexpected type; nothing was sent")
 	}
 	transport := base.Clone()
-	outbound.SendPings(transport)
+	outbound.LoseDeadConnections(transport)
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: e.skipVerify} //nolint:gosec // on this machine only, see checkTLS
 	if e.caFile == "" {
 		return transport, nil

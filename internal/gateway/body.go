@@ -5,73 +5,177 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// budget bounds the bytes that are kept at once.
-type budget struct{ left atomic.Int64 }
+const (
+	// maxHeld bounds the bytes of bodies that are held at once, and maxHeldByUser
+	// those of one user. What is beyond is passed on as it comes.
+	maxHeld       = 64 << 20
+	maxHeldByUser = maxHeld / 4
+	// holdTime is how long a body may take to arrive as a whole. One that takes
+	// longer is passed on as it comes.
+	holdTime = 10 * time.Second
+	// firstBuffer is the room for what arrives first. It doubles.
+	firstBuffer = 4 << 10
+)
 
-func (b *budget) take(n int64) bool {
-	if b.left.Add(-n) >= 0 {
-		return true
+// budget counts the bytes of the bodies that are held.
+type budget struct {
+	mu    sync.Mutex
+	held  int64
+	users map[string]int64 // of users who have any
+}
+
+// take reports whether user may hold n bytes more.
+func (b *budget) take(user string, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held+n > maxHeld || b.users[user]+n > maxHeldByUser {
+		return false
 	}
-	b.left.Add(n)
-	return false
+	b.held += n
+	b.users[user] += n
+	return true
 }
 
-// kept is a request's body as it goes on.
-type kept struct {
-	reader io.ReadCloser
-	again  func() (io.ReadCloser, error) // nil: it can be read once
+// give returns n bytes of user.
+func (b *budget) give(user string, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held -= n
+	if b.users[user] -= n; b.users[user] == 0 {
+		delete(b.users, user)
+	}
 }
 
-// keep reads the body of r, if it is short enough, so that it can be sent again.
+// held is the beginning of a body, or all of it, in memory.
+type held struct {
+	budget *budget
+	user   string
+	bytes  []byte
+	taken  atomic.Int64 // of the budget
+}
+
+// grow makes room for more than there is, for limit bytes at most. It reports
+// whether the budget has it.
+func (h *held) grow(limit int64) bool {
+	size := min(max(2*int64(cap(h.bytes)), firstBuffer), limit)
+	more := size - int64(cap(h.bytes))
+	if !h.budget.take(h.user, more) {
+		return false
+	}
+	h.taken.Add(more)
+	h.bytes = append(make([]byte, 0, size), h.bytes...)
+	return true
+}
+
+// release returns what was taken. The bytes must not be used any more.
+func (h *held) release() {
+	if taken := h.taken.Swap(0); taken > 0 {
+		h.budget.give(h.user, taken)
+	}
+}
+
+// hold reads the body of r into memory, if it is short and comes soon, so that it
+// can be sent again. Otherwise the body becomes what was read, and then what comes.
 // Call release when the request is over.
-func (g *Gateway) keep(out *flowing, r *http.Request) (body kept, release func(), err error) {
-	release = func() {}
-	stream := &streamed{body: r.Body, clock: &out.clock, request: r}
-	room := g.keepBody
-	if r.ContentLength > 0 {
-		room = r.ContentLength
+func (g *Gateway) hold(t *transfer, r *http.Request) (release func(), err error) {
+	stream := &streamed{body: r.Body, transfer: t, request: r}
+	h := &held{budget: &g.held, user: t.user}
+	r.Body = stream
+	if r.ContentLength > g.keepBody {
+		return h.release, nil
 	}
-	if room > g.keepBody || !g.kept.take(room) {
-		return kept{reader: stream}, release, nil
+	whole, err := g.fill(h, stream, r.ContentLength)
+	switch {
+	case err != nil:
+		h.release()
+		return nil, err
+	case whole:
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(h.bytes)), nil }
+		r.Body, _ = r.GetBody() // it never fails
+	case len(h.bytes) > 0:
+		r.Body = &joined{streamed: stream, head: h, rest: h.bytes}
 	}
-	release = func() { g.kept.left.Add(room) }
-	var head bytes.Buffer
-	n, err := head.ReadFrom(io.LimitReader(stream, room))
-	if err != nil {
-		release()
-		return kept{}, nil, err
-	}
-	if r.ContentLength < 0 && n == room { // there may be more
-		return kept{reader: joined{io.MultiReader(&head, stream), stream}}, release, nil
-	}
-	stream.scrub()
-	again := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(head.Bytes())), nil }
-	first, _ := again() // it never fails
-	return kept{reader: first, again: again}, release, nil
+	return h.release, nil
 }
 
+// fill reads a body of the given length, or of an unknown one if it is negative. It
+// reports whether that was all of it.
+func (g *Gateway) fill(h *held, stream *streamed, length int64) (whole bool, err error) {
+	limit := g.keepBody + 1 // one more tells that it is too long
+	if length >= 0 {
+		limit = length
+	}
+	for began := time.Now(); ; {
+		var one [1]byte
+		room := one[:] // for the end of a body whose length was known
+		if int64(len(h.bytes)) < limit {
+			if len(h.bytes) == cap(h.bytes) && !h.grow(limit) {
+				return false, nil
+			}
+			room = h.bytes[len(h.bytes):cap(h.bytes)]
+		}
+		n, err := stream.Read(room)
+		if int64(len(h.bytes)+n) <= limit {
+			h.bytes = h.bytes[:len(h.bytes)+n]
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return true, nil
+		case err != nil:
+			return false, err
+		case int64(len(h.bytes)) > g.keepBody, time.Since(began) > g.holdTime:
+			return false, nil
+		}
+	}
+}
+
+// joined is a body of which the beginning is in memory, until it has been read.
 type joined struct {
-	io.Reader
-	io.Closer
+	*streamed
+
+	head *held
+	rest []byte
 }
 
-// streamed is a body as it comes in. It may take as long as it flows.
+// Read implements io.Reader.
+func (j *joined) Read(p []byte) (int, error) {
+	if len(j.rest) == 0 {
+		return j.streamed.Read(p)
+	}
+	n := copy(p, j.rest)
+	if j.rest = j.rest[n:]; len(j.rest) == 0 {
+		j.rest, j.head.bytes = nil, nil
+		j.head.release()
+	}
+	return n, nil
+}
+
+// streamed is a body as it comes.
 type streamed struct {
-	body    io.ReadCloser
-	clock   *deadlines
-	request *http.Request
+	body     io.ReadCloser
+	transfer *transfer
+	request  *http.Request // for its trailers
 }
 
 // Read implements io.Reader.
 func (s *streamed) Read(p []byte) (int, error) {
-	s.clock.read()
+	t := s.transfer
+	t.upload.begin(t.flow)
 	n, err := s.body.Read(p)
-	if errors.Is(err, io.EOF) {
+	t.upload.begin(0)
+	t.arrived.Add(int64(n))
+	t.download.count.Add(1)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
 		s.scrub()
+	default:
+		t.broken.CompareAndSwap(nil, &err)
 	}
 	return n, err
 }
@@ -82,44 +186,3 @@ func (s *streamed) scrub() { stop(s.request.Trailer) }
 
 // Close implements io.Closer.
 func (s *streamed) Close() error { return s.body.Close() }
-
-const (
-	// flowTimeout is how long a body may stand still in either direction.
-	flowTimeout = time.Minute
-	// flowStep is how far apart deadlines are set, since each costs.
-	flowStep = 5 * time.Second
-)
-
-// deadlines move with the flow: the server's own are those of a short request.
-type deadlines struct {
-	to              *http.ResponseController
-	readAt, writeAt time.Time
-}
-
-func (d *deadlines) read()  { move(&d.readAt, d.to.SetReadDeadline) }
-func (d *deadlines) write() { move(&d.writeAt, d.to.SetWriteDeadline) }
-
-func move(last *time.Time, set func(time.Time) error) {
-	if now := time.Now(); now.Sub(*last) > flowStep {
-		*last = now
-		_ = set(now.Add(flowTimeout)) // where it cannot be set, there is none
-	}
-}
-
-// flowing is an answer as it goes out.
-type flowing struct {
-	http.ResponseWriter
-
-	clock     deadlines
-	origin    *origin
-	requestID []string // set aside while there are informational responses
-}
-
-// Write implements io.Writer.
-func (f *flowing) Write(p []byte) (int, error) {
-	f.clock.write()
-	return f.ResponseWriter.Write(p)
-}
-
-// Unwrap lets an http.ResponseController find what the writer below can do.
-func (f *flowing) Unwrap() http.ResponseWriter { return f.ResponseWriter }

@@ -7,12 +7,13 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
 )
 
-// failure is what a caller is told where there is no answer of the upstream.
+// failure is what a caller is told if there is no response of the upstream.
 type failure struct {
 	status int
 	body   []byte
@@ -35,18 +36,21 @@ var (
 	pathRefused    = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The path is ambiguous: it has empty or dot segments, a backslash, a semicolon, an encoded separator, invisible characters, or characters that are not in Unicode normalization form NFKC. Nothing was sent on.", 0)
 	methodRefused  = newFailure(http.StatusMethodNotAllowed, wire.FaultMethod, "Method Not Allowed", "The gateway does not carry this method.", 0)
 	upgradeRefused = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The gateway does not carry connection upgrades. Nothing was sent on.", 0)
-	unreadableBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off. Nothing was sent on.", 0)
+	unreadableBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off, or came too slowly. Nothing was sent on.", 0)
 )
 
 // What became of requests that were carried, or could not be.
 var (
-	latched  = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The gateway does not log in to the upstream until an operator has looked, so that the account is not locked. Nothing was sent on.", 60)
-	noTokens = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The gateway has no session with the upstream right now. Nothing was sent on; try again after the time in Retry-After.", 5)
-	again    = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The upstream refused the gateway's session before it looked at the request, which could not be sent again at once: its body was too long to be kept, or the next login has to wait. It was not executed; send it again after the time in Retry-After.", 1)
-	away     = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream cannot be reached. Nothing was sent on.", 5)
-	lost     = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The connection to the upstream broke before it answered. The request may have been executed or not.", 0)
-	tooLate  = newFailure(http.StatusGatewayTimeout, wire.FaultTimeout, "Gateway Timeout", "The upstream did not answer in time. The request may have been executed or not.", 0)
-	switched = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream answered in another protocol, which the gateway does not carry.", 0)
+	latched    = newFailure(http.StatusServiceUnavailable, wire.FaultLatched, "Service Unavailable", "The gateway does not log in to the upstream until an operator has looked, so that the account is not locked. The request was not executed. For the operator: latchkey guard status tells why; latchkey guard reset lets logins be made again.", 60)
+	noTokens   = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The gateway has no session with the upstream right now. The request was not executed; send it again after the time in Retry-After.", 5)
+	again      = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The upstream refused the gateway's session before it looked at the request, which could not be sent again at once: its body was too long to be kept, or the next login has to wait. It was not executed; send it again after the time in Retry-After.", 1)
+	away       = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream cannot be reached. Nothing was sent on.", 5)
+	awayAgain  = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream refused the gateway's session before it looked at the request, and could not be reached any more with another one. The request was not executed.", 5)
+	lost       = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The connection to the upstream broke before it answered. The request may have been executed or not.", 0)
+	tooLate    = newFailure(http.StatusGatewayTimeout, wire.FaultTimeout, "Gateway Timeout", "The upstream did not answer in time. The request may have been executed or not.", 0)
+	brokenBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off, or came too slowly. Part of it was sent on, so the request may have been executed or not.", 0)
+	callerLeft = newFailure(wire.StatusCallerLeft, wire.FaultCallerLeft, "Client Closed Request", "The caller left before the upstream's response. If the request was sent on by then, it may have been executed or not.", 0)
+	switched   = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream answered in another protocol, which the gateway does not carry.", 0)
 )
 
 // markRefused tells whoever keeps the audit trail that the request was refused and
@@ -65,22 +69,43 @@ func (f *failure) write(w http.ResponseWriter) {
 		header.Set(wire.HeaderRetryAfter, strconv.Itoa(f.retry))
 	}
 	w.WriteHeader(f.status)
-	_, _ = w.Write(f.body) // a caller who left needs no answer
+	_, _ = w.Write(f.body) // a caller who left needs no response
 }
 
-// fail answers for an upstream that did not.
+// fail responds if the upstream did not, or if the request could not be read.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
-	f := failureOf(err)
-	g.log.LogAttrs(r.Context(), slog.LevelWarn, "no answer of the upstream", slog.Int("status", f.status),
+	t := transferOf(r.Context())
+	f, level := t.failure(err), slog.LevelWarn
+	if f.status < http.StatusInternalServerError {
+		level = slog.LevelDebug // the caller's own doing
+	}
+	if f == unreadableBody {
+		markRefused(t.ResponseWriter)
+	}
+	g.log.LogAttrs(r.Context(), level, "no response of the upstream", slog.Int("status", f.status),
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("error", err.Error()))
-	f.write(w)
+	f.after(retryAfter(err)).write(w)
 }
 
-// failureOf finds what an error is to the caller.
+// failure returns what an error is to the caller.
+func (t *transfer) failure(err error) *failure {
+	asked := t.attempts.Load() > 0
+	switch {
+	case t.left():
+		return callerLeft
+	case t.broken.Load() != nil && asked:
+		return brokenBody
+	case t.broken.Load() != nil:
+		return unreadableBody
+	}
+	return failureOf(err)
+}
+
+// failureOf returns what an error of the transport is to the caller.
 func failureOf(err error) *failure {
 	var stopped *keeper.LatchedError
+	var tried *attemptError
 	var network net.Error
-	var dialled *net.OpError
 	switch {
 	case errors.As(err, &stopped):
 		return latched
@@ -90,10 +115,33 @@ func failureOf(err error) *failure {
 		return switched
 	case keeper.NotSent(err):
 		return noTokens
-	case errors.As(err, &dialled) && dialled.Op == "dial":
+	case errors.As(err, &tried) && !tried.maybeSent && tried.earlier:
+		return awayAgain
+	case errors.As(err, &tried) && !tried.maybeSent:
 		return away
-	case errors.As(err, &network) && network.Timeout():
+	case errors.Is(err, errStoodStill), errors.As(err, &network) && network.Timeout():
 		return tooLate
 	}
 	return lost
+}
+
+// after returns f with another time after which the caller should try again, unless
+// that is not known, or f says that the caller should not.
+func (f *failure) after(wait time.Duration) *failure {
+	if wait <= 0 || f.retry == 0 {
+		return f
+	}
+	changed := *f
+	changed.retry = int((wait + time.Second - 1) / time.Second)
+	return &changed
+}
+
+// retryAfter returns how long it is until the keeper does what it could not do now;
+// 0 if that is not known.
+func retryAfter(err error) time.Duration {
+	var waiting *keeper.WaitError
+	if errors.As(err, &waiting) {
+		return waiting.Wait
+	}
+	return 0
 }

@@ -3,9 +3,10 @@
 // of both tokens: who may ask is settled when a request comes here, and the local
 // tokens go no further.
 //
-// path.go says which requests are carried at all, headers.go and
-// location.go which headers and what becomes of them, body.go how bodies are kept for the one time that a request is sent again, and failure.go
-// what callers are told when there is no answer.
+// path.go says which requests are carried at all, headers.go and location.go which
+// headers and what becomes of them, body.go how bodies are held for the one time that
+// a request is sent again, transfer.go how long everything may take, observed.go how
+// far a request came, and failure.go what callers are told if there is no response.
 package gateway
 
 import (
@@ -41,10 +42,7 @@ type Config struct {
 
 const (
 	defaultKeepBody = 1 << 20
-	// maxKept bounds the bodies that are kept at once. What is beyond it is passed
-	// on as it comes.
-	maxKept    = 64 << 20
-	bufferSize = 32 << 10
+	bufferSize      = 32 << 10
 )
 
 // Gateway is the handler. It is safe for concurrent use.
@@ -53,7 +51,10 @@ type Gateway struct {
 	base     *url.URL
 	origin   origin
 	keepBody int64
-	kept     budget
+	holdTime time.Duration
+	flow     time.Duration // flowTimeout
+	patience time.Duration // how long the upstream may take to begin a response; 0: for ever
+	held     budget
 	log      *slog.Logger
 }
 
@@ -63,7 +64,10 @@ func New(config Config) (*Gateway, error) {
 	if err != nil || base.Host == "" || config.Keeper == nil {
 		return nil, errors.New("gateway: a keeper and the upstream's URL are needed")
 	}
-	g := &Gateway{base: base, origin: originOf(base), keepBody: config.KeepBody, log: config.Log}
+	g := &Gateway{
+		base: base, origin: originOf(base), keepBody: config.KeepBody, holdTime: holdTime, flow: flowTimeout,
+		held: budget{users: map[string]int64{}}, log: config.Log,
+	}
 	if g.keepBody == 0 {
 		g.keepBody = defaultKeepBody
 	}
@@ -76,10 +80,13 @@ func New(config Config) (*Gateway, error) {
 	if err := outbound.CheckProxies(config.Transport); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g.kept.left.Store(maxKept)
+	transport, native := config.Transport.(*http.Transport)
+	if native {
+		g.patience = transport.ResponseHeaderTimeout
+	}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite:        g.rewrite,
-		Transport:      config.Keeper.Transport(config.Transport),
+		Transport:      config.Keeper.Transport(observed{config.Transport, native}),
 		BufferPool:     NewBufferPool(),
 		ModifyResponse: g.inspect,
 		ErrorHandler:   g.fail,
@@ -102,7 +109,7 @@ func NewTransport(change func(*http.Transport)) *http.Transport {
 	t.DisableCompression = true
 	t.MaxResponseHeaderBytes = 64 << 10
 	t.ReadBufferSize, t.WriteBufferSize = 16<<10, 16<<10
-	outbound.SendPings(t)
+	outbound.LoseDeadConnections(t)
 	if change != nil {
 		change(t)
 	}
@@ -110,32 +117,24 @@ func NewTransport(change func(*http.Transport)) *http.Transport {
 }
 
 // ServeHTTP implements http.Handler. Its caller has found both of the request's
-// tokens good.
+// tokens good, and put the user into its context (authority.WithUser).
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if problem := refused(r); problem != nil {
 		markRefused(w)
 		problem.write(w)
 		return
 	}
-	out := &flowing{ResponseWriter: w, origin: &g.origin, clock: deadlines{to: http.NewResponseController(w)}}
+	t, r := g.begin(w, r)
+	defer t.end()
 	if r.ContentLength != 0 {
-		body, release, err := g.keep(out, r)
+		release, err := g.hold(t, r)
 		if err != nil {
-			markRefused(w)
-			unreadableBody.write(w)
+			g.fail(t, r, err)
 			return
 		}
 		defer release()
-		copied := *r
-		copied.Body, copied.GetBody = body.reader, body.again
-		r = &copied
 	}
-	if r.ContentLength == 0 || r.GetBody != nil {
-		// Nothing more is to come. The deadline for it would otherwise end the
-		// request, however long its answer may take.
-		_ = out.clock.to.SetReadDeadline(time.Time{}) // where it cannot be set, there is none
-	}
-	g.proxy.ServeHTTP(out, r)
+	g.proxy.ServeHTTP(t, r)
 }
 
 // rewrite makes the request to the upstream out of the caller's. The path and the
@@ -153,6 +152,9 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	stop(p.Out.Header)
 	if id := p.In.Header[wire.HeaderRequestID]; id != nil {
 		p.Out.Header[wire.HeaderRequestID] = id // which a caller's Connection header may have removed
+	}
+	if p.Out.Body == nil || transferOf(p.In.Context()).begun() {
+		delete(p.Out.Header, "Expect") // the caller has been told to go on already
 	}
 	stop(p.In.Trailer)           // the announced names
 	p.Out.Trailer = p.In.Trailer // filled when the body has been read

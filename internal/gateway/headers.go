@@ -56,18 +56,22 @@ func (t *trailed) Close() error {
 // WriteHeader implements http.ResponseWriter. The headers of an informational
 // response come from the upstream without any other check, and httputil clears
 // them afterwards together with the request ID, which is restored here.
-func (f *flowing) WriteHeader(status int) {
-	header := f.Header()
+func (t *transfer) WriteHeader(status int) {
+	header := t.Header()
 	switch ids := header[wire.HeaderRequestID]; {
 	case status < http.StatusOK:
-		if f.requestID == nil {
-			f.requestID = ids[:min(len(ids), 1)]
+		if t.requestID == nil {
+			t.requestID = ids[:min(len(ids), 1)]
 		}
-		f.origin.clean(header)
-	case ids == nil && f.requestID != nil:
-		header[wire.HeaderRequestID] = f.requestID
+		t.origin.clean(header)
+	case ids == nil && t.requestID != nil:
+		header[wire.HeaderRequestID] = t.requestID
 	case len(ids) > 1: // the upstream has its own
 		header[wire.HeaderRequestID] = ids[1:2]
 	}
-	f.ResponseWriter.WriteHeader(status)
+	if status >= http.StatusOK {
+		t.answered.Store(true)
+		t.receive()
+	}
+	t.ResponseWriter.WriteHeader(status)
 }

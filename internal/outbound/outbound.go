@@ -4,6 +4,7 @@
 package outbound
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,22 +22,29 @@ const (
 	sendPingAfter = 10 * time.Second
 	// pingTimeout is how long a ping may take before the connection counts as dead.
 	pingTimeout = 5 * time.Second
+	// writeTimeout is how long a write on an HTTP/2 connection may make no progress,
+	// because a ping that cannot be written finds nothing out.
+	writeTimeout = 15 * time.Second
+	// idleTimeout is how long a connection is kept without use.
+	idleTimeout = 30 * time.Second
 )
 
-// SendPings makes t ping its HTTP/2 connections. Without it a connection whose other
-// end has silently gone is used until the operating system gives up, which takes a
-// quarter of an hour; with it no request waits longer than 15 seconds for a dead one.
-// Settings that t has already are kept.
-func SendPings(t *http.Transport) {
+// LoseDeadConnections makes t give up connections that are dead: whose other end, or
+// something in between, has forgotten them without closing them, so that what is sent
+// is lost. Without it, requests are sent on such a connection until the operating system
+// gives up, which takes a quarter of an hour, or never happens if something in between
+// acknowledges. With it, HTTP/2 connections are pinged, and no request waits longer than
+// 15 seconds for a dead one. HTTP/1.1 has no pings: each dead connection costs one
+// request, and after 30 seconds without use it costs none. Settings of HTTP/2 that t has
+// already are kept.
+func LoseDeadConnections(t *http.Transport) {
 	if t.HTTP2 == nil {
 		t.HTTP2 = &http.HTTP2Config{}
 	}
-	if t.HTTP2.SendPingTimeout == 0 {
-		t.HTTP2.SendPingTimeout = sendPingAfter
-	}
-	if t.HTTP2.PingTimeout == 0 {
-		t.HTTP2.PingTimeout = pingTimeout
-	}
+	t.HTTP2.SendPingTimeout = cmp.Or(t.HTTP2.SendPingTimeout, sendPingAfter)
+	t.HTTP2.PingTimeout = cmp.Or(t.HTTP2.PingTimeout, pingTimeout)
+	t.HTTP2.WriteByteTimeout = cmp.Or(t.HTTP2.WriteByteTimeout, writeTimeout)
+	t.IdleConnTimeout = idleTimeout
 }
 
 // CheckProxies returns an error if transport takes its proxies from the environment

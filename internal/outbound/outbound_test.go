@@ -93,14 +93,14 @@ func TestEveryVariableThatIsWrongIsNamedAndThoseNotUsedAreNot(t *testing.T) {
 	}
 }
 
-func TestSendPingsKeepsWhatIsSet(t *testing.T) {
+func TestLoseDeadConnectionsKeepsWhatIsSet(t *testing.T) {
 	own := &http.Transport{HTTP2: &http.HTTP2Config{SendPingTimeout: time.Hour, MaxReadFrameSize: 1 << 20}}
-	outbound.SendPings(own)
+	outbound.LoseDeadConnections(own)
 	if h := own.HTTP2; h.SendPingTimeout != time.Hour || h.PingTimeout == 0 || h.MaxReadFrameSize != 1<<20 {
 		t.Errorf("the settings are now %+v", h)
 	}
 	zero := &http.Transport{}
-	outbound.SendPings(zero)
+	outbound.LoseDeadConnections(zero)
 	if h := zero.HTTP2; h == nil || h.SendPingTimeout+h.PingTimeout > 30*time.Second || h.SendPingTimeout == 0 || h.PingTimeout == 0 {
 		t.Errorf("the settings are now %+v", h)
 	}

@@ -26,7 +26,11 @@ func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 	r.Header[wire.HeaderRequestID] = []string{id}
 	w.Header()[wire.HeaderRequestID] = []string{id} // unless the upstream answers with one of its own
 	answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	whole := false
 	defer func() { // an answer that breaks off ends in a panic
+		if !whole && r.Context().Err() != nil {
+			answer.status = wire.StatusCallerLeft
+		}
 		took := time.Since(start)
 		s.metrics.observe("forward", strconv.Itoa(answer.status), took)
 		event := s.forwardedEvent(r, session, client, answer, took)
@@ -39,9 +43,10 @@ func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 	if !may {
 		answer.Refused()
 		notAllowed.write(answer, notAllowed.status)
-		return
+	} else {
+		s.forward.ServeHTTP(answer, r.WithContext(authority.WithUser(r.Context(), session.User)))
 	}
-	s.forward.ServeHTTP(answer, r)
+	whole = true
 }
 
 // sender answers who sends a request: by both tokens, or, where programs of this

@@ -53,11 +53,17 @@ const (
 	FaultThrottled     = "900800"
 	FaultHeaders       = "431"
 	FaultUnavailable   = "900503"
+	FaultLatched       = "900423" // the gateway does not log in to the upstream until an operator has looked
 	FaultForbidden     = "900908"
 	FaultBadRequest    = "400"
 	FaultBadGateway    = "502"
 	FaultTimeout       = "504"
+	FaultCallerLeft    = "499"
 )
+
+// StatusCallerLeft is recorded for a request whose caller left before the whole of the
+// response was there. nginx uses the same number.
+const StatusCallerLeft = 499
 
 // Fault is what the API gateway answers: the caller never reached the service.
 type Fault struct {

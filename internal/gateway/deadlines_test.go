@@ -1,0 +1,63 @@
+package gateway_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Whatever the service's own deadlines are, a forwarded request takes as long as
+// --upstream-timeout says, and its bodies as long as they move.
+func TestARequestTakesAsLongAsTheUpstreamMay(t *testing.T) {
+	patient := setting{
+		transport: func(t *http.Transport) { t.ResponseHeaderTimeout = 10 * time.Minute },
+		handler: func(w http.ResponseWriter, r *http.Request) {
+			out := http.NewResponseController(w)
+			switch r.URL.Path {
+			case "/api/slow":
+				_, _ = io.Copy(io.Discard, r.Body)
+				time.Sleep(9 * time.Minute)
+				_, _ = io.WriteString(w, "late")
+			case "/api/trickle":
+				for range 20 {
+					time.Sleep(50 * time.Second)
+					_, _ = io.WriteString(w, "drop")
+					_ = out.Flush()
+				}
+			case "/api/pauses":
+				_, _ = io.WriteString(w, "begun")
+				_ = out.Flush()
+				for range 3 {
+					time.Sleep(5 * time.Minute)
+					_, _ = io.WriteString(w, "more")
+					_ = out.Flush()
+				}
+			case "/api/count":
+				n, err := io.Copy(io.Discard, r.Body)
+				if err != nil || n != 100*4 {
+					w.WriteHeader(http.StatusTeapot)
+				}
+				time.Sleep(5 * time.Minute)
+				_, _ = io.WriteString(w, "counted")
+			}
+		},
+	}
+	bothProtocols(t, patient, func(w *world) {
+		for _, body := range []string{"", "short", strings.Repeat("long", 1<<19)} {
+			if got := w.good(http.MethodPost, "/api/slow", strings.NewReader(body)); got != "late" {
+				w.Errorf("with %d bytes: got %q", len(body), got)
+			}
+		}
+		if got := w.good(http.MethodGet, "/api/trickle", http.NoBody); got != strings.Repeat("drop", 20) {
+			w.Errorf("a trickling response came as %q", got)
+		}
+		if got := w.good(http.MethodGet, "/api/pauses", http.NoBody); got != "begunmoremoremore" {
+			w.Errorf("a response with pauses came as %q", got)
+		}
+		if got := w.good(http.MethodPut, "/api/count", &trickle{pieces: 100, piece: "drop", pause: 4 * time.Second}); got != "counted" {
+			w.Errorf("a trickling body, and then a slow response: %q", got)
+		}
+	})
+}

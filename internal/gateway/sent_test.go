@@ -1,0 +1,164 @@
+package gateway_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// is reports what is wrong with the response of the gateway itself.
+func (w *world) is(p reply, err error, status int, code, words string) {
+	w.Helper()
+	var body wire.FaultBody
+	if err != nil || json.Unmarshal([]byte(p.text), &body) != nil || p.StatusCode != status || body.Fault.Code != code ||
+		!strings.Contains(body.Fault.Description, words) {
+		w.Errorf("got %v, %+v, want %d %s %q", err, p, status, code, words)
+	}
+}
+
+func dialError(err error) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
+	}
+}
+
+// silent dials to where nobody ever says anything.
+func silent(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, far) }()
+	return near, nil
+}
+
+// viaProxy sends requests through the proxy that the upstream's listener then is.
+func viaProxy(scheme string) func(*http.Transport) {
+	return func(t *http.Transport) { t.Proxy = http.ProxyURL(&url.URL{Scheme: scheme, Host: "proxy.test:1"}) }
+}
+
+// What was never sent is told as such: nothing that happens before there is a
+// connection can execute a request.
+func TestWhatWasNotSentIsToldSo(t *testing.T) {
+	status := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
+	}
+	for name, set := range map[string]setting{
+		"no such host": {transport: func(t *http.Transport) {
+			t.DialContext = dialError(&net.DNSError{Err: "no such host", Name: "upstream.test", IsNotFound: true})
+		}},
+		"refused":      {transport: func(t *http.Transport) { t.DialContext = dialError(errors.New("connection refused")) }},
+		"dial timeout": {transport: func(t *http.Transport) { t.DialContext = dialError(context.DeadlineExceeded) }},
+		"an error without a type": {transport: func(t *http.Transport) {
+			t.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("broken") }
+		}},
+		"TLS handshake timeout":                {base: "https://upstream.test", transport: func(t *http.Transport) { t.DialContext = silent }},
+		"not TLS":                              {base: "https://upstream.test", handler: status(200)},
+		"unknown certificate":                  {base: "https://upstream.test", handler: status(200), transport: overTLS},
+		"the proxy wants a login":              {base: "https://upstream.test", handler: status(407), transport: viaProxy("http")},
+		"the proxy forbids it":                 {base: "https://upstream.test", handler: status(403), transport: viaProxy("http")},
+		"the proxy is away":                    {base: "https://upstream.test", handler: status(502), transport: viaProxy("http")},
+		"the proxy speaks no HTTP":             {base: "https://upstream.test", handler: abort, transport: viaProxy("http")},
+		"a SOCKS proxy that does not speak it": {base: "https://upstream.test", handler: status(200), transport: viaProxy("socks5")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, set, func(w *world) {
+				for _, method := range []string{http.MethodGet, http.MethodPost} {
+					p, err := w.send(w.Context(), "one", method, "/api/x", strings.NewReader("{}"))
+					w.is(p, err, 502, wire.FaultBadGateway, "Nothing was sent on")
+					if err == nil && p.Header.Get("Retry-After") == "" {
+						w.Error("without Retry-After")
+					}
+				}
+			})
+		})
+	}
+}
+
+// overTLS makes the transport meet a server that speaks TLS, under a certificate that
+// nobody trusts.
+func overTLS(t *http.Transport) {
+	t.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		near, far := net.Pipe()
+		certificate, _, err := server.SelfSigned("upstream.test")
+		go func() {
+			secure := tls.Server(far, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}})
+			_ = secure.Handshake()
+			_ = secure.Close()
+		}()
+		return near, err
+	}
+}
+
+func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// What may have been sent is told as such, also where a kept connection was used.
+func TestWhatMayHaveBeenSentIsToldSo(t *testing.T) {
+	var cut atomic.Bool
+	set := setting{handler: func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if cut.Load() {
+			panic(http.ErrAbortHandler)
+		}
+	}}
+	inWorld(t, set, func(w *world) {
+		for _, method := range []string{http.MethodPost, http.MethodGet} {
+			cut.Store(false)
+			w.good(method, "/api/x", strings.NewReader("{}"))
+			cut.Store(true)
+			p, err := w.send(w.Context(), "one", method, "/api/x", strings.NewReader("{}"))
+			w.is(p, err, 502, wire.FaultBadGateway, "may have been executed")
+			cut.Store(false)
+			w.good(method, "/api/x", strings.NewReader("{}"))
+			w.upstream.Forget()
+			p, err = w.send(w.Context(), "one", method, "/api/x", strings.NewReader("{}"))
+			w.is(p, err, 504, wire.FaultTimeout, "may have been executed")
+		}
+	})
+}
+
+// The upstream refuses the session, and then cannot be reached, or breaks off.
+func TestASecondSendIsToldTruthfully(t *testing.T) {
+	var away, cut atomic.Bool
+	set := setting{
+		handler: func(http.ResponseWriter, *http.Request) {
+			if cut.Load() {
+				panic(http.ErrAbortHandler)
+			}
+		},
+		transport: func(t *http.Transport) {
+			t.DisableKeepAlives = true
+			plain, dials := t.DialContext, 0
+			t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if dials++; away.Load() && dials%2 == 0 {
+					return nil, errors.New("refused")
+				}
+				return plain(ctx, network, address)
+			}
+		},
+	}
+	inWorld(t, set, func(w *world) {
+		w.good(http.MethodPost, "/api/x", strings.NewReader("{}"))
+		w.good(http.MethodPost, "/api/x", strings.NewReader("{}")) // now the next dial is an odd one
+		time.Sleep(10 * time.Minute)                               // so that the session may be renewed at once
+		w.accounts.expire()
+		away.Store(true)
+		p, err := w.send(w.Context(), "one", http.MethodPost, "/api/x", strings.NewReader("{}"))
+		w.is(p, err, 502, wire.FaultBadGateway, "was not executed")
+		away.Store(false)
+		time.Sleep(10 * time.Minute)
+		w.accounts.expire()
+		cut.Store(true)
+		p, err = w.send(w.Context(), "one", http.MethodPost, "/api/x", strings.NewReader("{}"))
+		w.is(p, err, 502, wire.FaultBadGateway, "may have been executed")
+	})
+}
