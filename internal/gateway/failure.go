@@ -45,6 +45,7 @@ var (
 	noTokens   = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The gateway has no session with the upstream right now. The request was not executed; send it again after the time in Retry-After.", 5)
 	again      = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The upstream refused the gateway's session before it looked at the request, which could not be sent again at once: its body was too long to be kept, or the next login has to wait. It was not executed; send it again after the time in Retry-After.", 1)
 	away       = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream cannot be reached. Nothing was sent on.", 5)
+	awayNow    = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream cannot be reached. Nothing was sent on that could have changed anything.", 5)
 	awayAgain  = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream refused the gateway's session before it looked at the request, and could not be reached any more with another one. The request was not executed.", 5)
 	lost       = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The connection to the upstream broke before it answered. The request may have been executed or not.", 0)
 	tooLate    = newFailure(http.StatusGatewayTimeout, wire.FaultTimeout, "Gateway Timeout", "The upstream did not answer in time. The request may have been executed or not.", 0)
@@ -117,6 +118,8 @@ func failureOf(err error) *failure {
 		return noTokens
 	case errors.As(err, &tried) && !tried.maybeSent && tried.earlier:
 		return awayAgain
+	case errors.As(err, &tried) && !tried.maybeSent && tried.repeated:
+		return awayNow
 	case errors.As(err, &tried) && !tried.maybeSent:
 		return away
 	case errors.Is(err, errStoodStill), errors.As(err, &network) && network.Timeout():

@@ -20,7 +20,10 @@ type attemptError struct {
 	// maybeSent means that part of the request may have been sent. A transport that
 	// reports nothing gets no benefit of the doubt.
 	maybeSent bool
-	earlier   bool // an earlier attempt was refused for its token, so not executed
+	// repeated means that the transport sent it before, on a kept connection that was
+	// dead. It may do that to a request that changes nothing.
+	repeated bool
+	earlier  bool // an earlier attempt was refused for its token, so not executed
 }
 
 func (e *attemptError) Unwrap() error { return e.error }
@@ -29,41 +32,31 @@ func (e *attemptError) Unwrap() error { return e.error }
 func (o observed) RoundTrip(r *http.Request) (*http.Response, error) {
 	t := transferOf(r.Context())
 	t.ask()
-	a := attempt{safe: isSafe(r.Method)}
+	var a attempt
 	trace := &httptrace.ClientTrace{GetConn: a.getConn, GotConn: a.gotConn}
 	resp, err := o.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
 	if err != nil {
-		return nil, &attemptError{error: err, maybeSent: a.connected.Load() || !o.native && !a.asked.Load(), earlier: t.attempts.Load() > 1}
+		return nil, &attemptError{
+			error: err, maybeSent: a.connected.Load() || !o.native && !a.asked.Load(), repeated: a.repeated.Load(),
+			earlier: t.attempts.Load() > 1,
+		}
 	}
 	return resp, nil
 }
 
 // attempt records how far a request came.
-type attempt struct {
-	safe             bool
-	asked, connected atomic.Bool
-}
+type attempt struct{ asked, connected, repeated atomic.Bool }
 
 // getConn is called when the transport wants a connection: once, or again if it
-// found a kept one dead. Then it has written nothing of a request that may change
-// something, or the server has said that it will not process it.
+// found a kept one dead. Then it has written nothing, or the server has said that it
+// will not process the request, or its method is one that changes nothing.
 func (a *attempt) getConn(string) {
 	a.asked.Store(true)
-	if !a.safe {
-		a.connected.Store(false)
+	if a.connected.Swap(false) {
+		a.repeated.Store(true)
 	}
 }
 
 // gotConn is called when there is a connection: resolving, dialing, the proxy and
 // TLS are done, and the request is written next.
 func (a *attempt) gotConn(httptrace.GotConnInfo) { a.connected.Store(true) }
-
-// isSafe reports whether net/http sends a request of this method again although it
-// may have been sent already.
-func isSafe(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return true
-	}
-	return false
-}

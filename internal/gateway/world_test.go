@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -237,16 +236,17 @@ func (w *world) good(method, target string, body io.Reader) string {
 	return p.text
 }
 
-// forwarded ends the service and returns what the audit trail has of requests to a path.
-func (w *world) forwarded(path string) []string {
+// recorded ends the service and returns the statuses that the audit trail has of
+// requests for a path.
+func (w *world) recorded(path string) []int {
 	w.Helper()
 	w.stop()
 	all, err := w.authority.AuditEvents(context.Background(), authority.AuditQuery{Limit: 1000})
 	w.must(err)
-	var found []string
+	var found []int
 	for _, e := range all {
-		if e.Kind == authority.EventForwarded && strings.Contains(e.Detail, " "+path+" ") {
-			found = append(found, e.Detail)
+		if e.Path == path {
+			found = append(found, e.Status)
 		}
 	}
 	return found

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -35,7 +36,7 @@ func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 		s.metrics.observe("forward", strconv.Itoa(answer.status), took)
 		event := s.forwardedEvent(r, session, client, answer, took)
 		if answer.refused {
-			s.authority.RecordRefused(r.Context(), event)
+			s.authority.RecordRefused(context.WithoutCancel(r.Context()), event) // the caller may have left
 		} else {
 			s.trail.add(event)
 		}
