@@ -5,7 +5,7 @@
 # they were skipped.
 set -eu
 missing=
-for package in nginx caddy postgresql redis-server redis-sentinel pgbouncer; do
+for package in nginx caddy haproxy postgresql redis-server redis-sentinel pgbouncer; do
 	case $package in
 	postgresql) set -- postgres /usr/lib/postgresql/*/bin/postgres ;; # not on the PATH
 	*) set -- "$package" "/usr/sbin/$package" ;;

@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/outbound"
@@ -98,7 +99,8 @@ func From(ctx context.Context) (Session, bool) {
 
 // Handler hands on to next what comes with two good tokens. Other requests are
 // answered as the service answers them, with 401; where it cannot be asked or
-// cannot tell, with 503 and Retry-After.
+// cannot tell, with 503 and Retry-After. The headers in which a proxy says who sent a
+// request (Latchkey-User and its like) are removed: here they are the caller's.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		resp, err := v.ask(r)
@@ -116,7 +118,14 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 			unavailable(w) // it is not a latchkey service that answers there
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sessionKey{}, session)))
+		r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, session))
+		r.Header = r.Header.Clone()
+		for name := range r.Header {
+			if strings.HasPrefix(strings.ToLower(name), "latchkey") {
+				delete(r.Header, name)
+			}
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -31,6 +31,11 @@ func behind(t *testing.T, url string) (*httptest.Server, *[]verify.Session) {
 		if !ok {
 			t.Error("the context does not say who sent the request")
 		}
+		for name := range r.Header {
+			if strings.HasPrefix(strings.ToLower(name), "latchkey") {
+				t.Errorf("the service behind gets the caller's header %s", name)
+			}
+		}
 		seen = append(seen, session)
 		_, _ = io.WriteString(w, "behind")
 	})))
@@ -73,7 +78,8 @@ func TestWhoHasTwoGoodTokensComesThrough(t *testing.T) {
 	}
 	tokens := []string{"Authorization", "Bearer " + bearer.Token.Reveal(), "VZ-M2M-Token", token.Reveal()}
 	service.Advance(90 * time.Second)
-	if status, text, _ := ask(t, server.URL, tokens...); status != http.StatusOK || text != "behind" {
+	forged := append(tokens[:4:4], "Latchkey-User", "ford", "LATCHKEY_USER", "ford", "Latchkey-Session_Age", "0")
+	if status, text, _ := ask(t, server.URL, forged...); status != http.StatusOK || text != "behind" {
 		t.Fatalf("was answered %d %s", status, text)
 	}
 	if got := (*seen)[0]; got.User != "zoë 100%" || got.Client != latchtest.APIKey || got.ID == "" || got.Age != 90*time.Second {
