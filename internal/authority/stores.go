@@ -24,9 +24,11 @@ type Stores struct {
 	Turns Turns
 }
 
-// Lease is how long a store that several Authorities share may rely on a copy of what
-// it was told, from when it asked. Who changes what others may have copies of waits
-// for so long before saying that it is done, unless the others were told.
+// Lease bounds how long a store that several Authorities share may return what it has
+// in memory, from when that was last proven to be the same in the database. So an ended
+// session is refused everywhere a Lease after EndSession or EndUserSessions returned,
+// and by the store that they were called of at once. A change of an API client is in
+// effect everywhere when it is acknowledged.
 const Lease = 100 * time.Millisecond
 
 // Turns has one of the Authorities that share stores do what need be done only
@@ -112,7 +114,8 @@ type SessionStore interface {
 	// backwards. It answers ErrNotFound for a key that was never created, has
 	// ended, has not been used for idle or longer, or is past its ExpiresAt.
 	// Once it said so, and from the moment EndSession or EndUserSessions
-	// returned, no later call answers the session. A slide may reach the disk
+	// returned, no later call answers the session; of stores that share a database
+	// the others follow within a Lease. A slide may reach the disk
 	// later, but a restart, however abrupt, never makes a session expire early.
 	UseSession(ctx context.Context, key SessionKey, now time.Time, idle time.Duration) (Session, error)
 	// EndSession ends a session that has not ended yet, and answers it as it

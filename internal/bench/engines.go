@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"time"
 
@@ -16,17 +17,21 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/enginetest"
-	"github.com/latchkey/latchkey/internal/redisstore"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/sqlstore"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
+// How a service on PostgreSQL checks sessions.
+const (
+	cached   = "cached"   // from its memory, as long as the database notifies it
+	uncached = "uncached" // in the database, as behind a pooler
+)
+
 // engines are the servers that replicas share. One that is not installed is empty.
 type engines struct {
 	postgres string // of the database in which others are made
-	redis    string
-	caches   int // databases of Redis that are in use
+	pooler   string // the address of a PgBouncer before it, in transaction mode
 	stops    []func()
 }
 
@@ -44,16 +49,15 @@ func startEngines() (*engines, error) {
 		fmt.Println("PostgreSQL is not installed, so that nothing on it is measured")
 		return e, nil
 	}
-	redis, stop, err := enginetest.RunRedis("--databases", "256")
+	e.pooler, stop, err = enginetest.RunPgBouncer(e.postgres)
 	switch {
 	case err == nil:
-		e.redis = redis.URL()
 		e.stops = append(e.stops, stop)
 	case !errors.Is(err, enginetest.ErrMissing):
 		e.stop()
 		return nil, err
 	default:
-		fmt.Println("Redis is not installed, so that nothing on it is measured")
+		fmt.Println("PgBouncer is not installed, so that nothing behind it is measured")
 	}
 	return e, nil
 }
@@ -64,10 +68,14 @@ func (e *engines) stop() {
 	}
 }
 
-// cache is the URL of a Redis with nothing in it.
-func (e *engines) cache() string {
-	e.caches++
-	return fmt.Sprintf("%s/%d", e.redis, e.caches)
+// pooled is the URL of a database behind the pooler.
+func (e *engines) pooled(database string) (string, error) {
+	u, err := url.Parse(database)
+	if err != nil {
+		return "", err
+	}
+	u.Host = e.pooler
+	return u.String() + "&default_query_exec_mode=exec", nil // as latchkey does: statements are not kept there
 }
 
 // covering is how far ahead the last use of seeded sessions is written, so that no
@@ -76,7 +84,7 @@ func (e *engines) cache() string {
 const covering = 15 * time.Minute
 
 // with makes a PostgreSQL database with n live sessions.
-func (e *engines) with(ctx context.Context, n int) (url string, err error) {
+func (e *engines) with(ctx context.Context, n int) (address string, err error) {
 	fmt.Fprintf(os.Stderr, "making a PostgreSQL database with %d sessions\n", n)
 	admin, err := pgx.Connect(ctx, e.postgres)
 	if err != nil {
@@ -88,8 +96,8 @@ func (e *engines) with(ctx context.Context, n int) (url string, err error) {
 	if err = errors.Join(err, admin.Close(ctx)); err != nil {
 		return "", err
 	}
-	url = fmt.Sprintf("postgres://%s@%s:%d/%s?sslmode=disable", config.User, config.Host, config.Port, name)
-	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: url, Log: slog.New(slog.DiscardHandler)})
+	address = fmt.Sprintf("postgres://%s@%s:%d/%s?sslmode=disable", config.User, config.Host, config.Port, name)
+	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: address, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return "", err
 	}
@@ -116,13 +124,13 @@ func (e *engines) with(ctx context.Context, n int) (url string, err error) {
 	if err == nil {
 		_, err = db.Pool().Exec(ctx, "VACUUM ANALYZE sessions")
 	}
-	return url, err
+	return address, err
 }
 
 // unused has the first n sessions of those that are asked for have been used last two
 // minutes ago.
-func unused(ctx context.Context, url string, sessions, n uint64) error {
-	conn, err := pgx.Connect(ctx, url)
+func unused(ctx context.Context, address string, sessions, n uint64) error {
+	conn, err := pgx.Connect(ctx, address)
 	if err != nil {
 		return err
 	}
@@ -135,24 +143,15 @@ func unused(ctx context.Context, url string, sessions, n uint64) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// serveShared serves from PostgreSQL, and from Redis if there is one.
-func serveShared(ctx context.Context, listener net.Listener, database, redis string) error {
+// serveShared serves from PostgreSQL, with sessions cached or not.
+func serveShared(ctx context.Context, listener net.Listener, database string, caches bool) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: database, Log: log})
+	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: database, CacheSessions: caches, Log: log})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }() // measured by then
-	stores := db.Stores()
-	if redis != "" {
-		copies, err := redisstore.Open(ctx, redisstore.Options{URL: redis, Record: db, Key: serverKey, Log: log})
-		if err != nil {
-			return err
-		}
-		defer func() { _ = copies.Close() }() // measured by then
-		stores.Sessions = copies
-	}
-	rules, err := newAuthority(stores, db.Now)
+	rules, err := newAuthority(db.Stores(), db.Now)
 	if err != nil {
 		return err
 	}
@@ -161,9 +160,10 @@ func serveShared(ctx context.Context, listener net.Listener, database, redis str
 }
 
 // serveSelect looks one row up for each request, as well as pgx can: by the primary
-// key, with prepared statements, over as many connections as latchkey has.
-func serveSelect(ctx context.Context, listener net.Listener, url string) error {
-	config, err := pgxpool.ParseConfig(url)
+// key, with prepared statements unless the address says otherwise, over as many
+// connections as latchkey has.
+func serveSelect(ctx context.Context, listener net.Listener, address string) error {
+	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
 		return err
 	}

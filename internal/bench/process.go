@@ -75,7 +75,7 @@ func serve(ctx context.Context, what string, arguments []string) error {
 	case what == "latchkey" && len(arguments) == 1:
 		return serveLatchkey(ctx, listener, arguments[0], server.Config{})
 	case what == "latchkey" && len(arguments) == 2:
-		return serveShared(ctx, listener, arguments[0], arguments[1])
+		return serveShared(ctx, listener, arguments[0], arguments[1] == cached)
 	case what == "select" && len(arguments) == 1:
 		return serveSelect(ctx, listener, arguments[0])
 	case what == "gateway" && len(arguments) == 2:

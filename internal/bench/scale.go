@@ -108,7 +108,8 @@ func (s *scale) release() {
 }
 
 // benchScale looks at several replicas with one database: what a check costs on
-// PostgreSQL and Redis, and how that grows with the number of live sessions.
+// PostgreSQL, with sessions cached and behind a pooler, and how that grows with the
+// number of live sessions.
 func benchScale(ctx context.Context, all *databases) error {
 	running, err := startEngines()
 	if err != nil {
@@ -146,13 +147,18 @@ func (s *scale) beside(ctx context.Context) error {
 		list []string
 	}
 	list := []arguments{{"bare handler", []string{"bare"}}, {"check, embedded", []string{"latchkey", path}}}
-	if s.redis != "" {
-		list = append(list, arguments{"check, PostgreSQL + Redis", []string{"latchkey", s.urls[few], s.cache()}})
+	if s.postgres != "" {
+		list = append(list, arguments{"check, PostgreSQL, cached", []string{"latchkey", s.urls[few], cached}})
 	}
 	quick := len(list)
-	if s.postgres != "" {
-		list = append(list, arguments{"one SELECT through pgx", []string{"select", s.urls[few]}},
-			arguments{"check, PostgreSQL", []string{"latchkey", s.urls[few], ""}})
+	if s.pooler != "" {
+		pooled, err := s.pooled(s.urls[few])
+		if err != nil {
+			return err
+		}
+		list = append(list, arguments{"one SELECT through pgx and a pooler", []string{"select", pooled}},
+			arguments{"check, PostgreSQL behind a pooler", []string{"latchkey", pooled, cached}}, // which it cannot be there
+			arguments{"check, PostgreSQL, not cached", []string{"latchkey", s.urls[few], uncached}})
 	}
 	subjects := make([]*subject, len(list))
 	loads := make([]load, len(list))
@@ -200,14 +206,13 @@ func (s *scale) beside(ctx context.Context) error {
 
 // replicas compares two with one, and logins with argon2id alone.
 func (s *scale) replicas(ctx context.Context) error {
-	if s.redis == "" {
+	if s.postgres == "" {
 		return nil
 	}
-	cache := s.cache()
 	var pair [2]*subject
 	for i := range pair {
 		var err error
-		if pair[i], err = s.subject(ctx, "replica", few, "latchkey", s.urls[few], cache); err != nil {
+		if pair[i], err = s.subject(ctx, "replica", few, "latchkey", s.urls[few], cached); err != nil {
 			return err
 		}
 		if err := pair[i].fill(ctx, few); err != nil {
@@ -238,7 +243,7 @@ func (s *scale) replicas(ctx context.Context) error {
 	line(fmt.Sprintf("two replicas / one, with %d cores for all", runtime.NumCPU()),
 		fmt.Sprintf("%.2f", ratio(two, one)), ">= 1.70 where each has cores")
 	line("  processor time of a check on two / on one", fmt.Sprintf("%.1f / %.1f µs", median(twoCost), median(oneCost)), "")
-	line(fmt.Sprintf("logins, PostgreSQL + Redis / argon2id (%.1f/s / %.1f/s)", median(logIns), median(alone)),
+	line(fmt.Sprintf("logins, PostgreSQL / argon2id (%.1f/s / %.1f/s)", median(logIns), median(alone)),
 		fmt.Sprintf("%.2f", ratio(logIns, alone)), ">= 0.95")
 	return nil
 }
@@ -274,10 +279,7 @@ func (s *scale) growth(ctx context.Context) error {
 		}
 		lists := [][]string{{"latchkey", path}}
 		if s.postgres != "" {
-			lists = append(lists, []string{"latchkey", s.urls[n], ""})
-		}
-		if s.redis != "" {
-			lists = append(lists, []string{"latchkey", s.urls[n], s.cache()})
+			lists = append(lists, []string{"latchkey", s.urls[n], cached}, []string{"latchkey", s.urls[n], uncached})
 		}
 		columns = len(lists)
 		for _, arguments := range lists {
@@ -296,10 +298,10 @@ func (s *scale) growth(ctx context.Context) error {
 	}
 	for range onceRounds {
 		for i, n := range sizes {
-			if s.redis == "" {
+			if s.postgres == "" {
 				continue
 			}
-			rate, err := s.once(ctx, n, s.cache())
+			rate, err := s.once(ctx, n)
 			if err != nil {
 				return err
 			}
@@ -314,7 +316,7 @@ func (s *scale) growth(ctx context.Context) error {
 			if err := unused(ctx, s.urls[n], n, min(n, once)); err != nil {
 				return err
 			}
-			rate, err := s.once(ctx, n, "")
+			rate, err := s.once(ctx, n)
 			if err != nil {
 				return err
 			}
@@ -322,11 +324,11 @@ func (s *scale) growth(ctx context.Context) error {
 		}
 	}
 	fmt.Printf("\nchecks/s by the number of live sessions, beside the first row, µs of processor time of latchkey;\nof each database up to %d sessions are asked for in turn:\n%-10s", inUse, "sessions")
-	for _, name := range []string{"embedded", "PostgreSQL", "PostgreSQL + Redis"}[:columns] {
+	for _, name := range []string{"embedded", "PostgreSQL, cached", "PostgreSQL, not cached"}[:columns] {
 		fmt.Printf(" | %-24s", name)
 	}
 	if columns > 1 {
-		fmt.Printf(" | %-24s | %s", "the same, cold", "PostgreSQL, writing uses")
+		fmt.Printf(" | %-24s | %s", "not seen before", "not seen, writing uses")
 	}
 	fmt.Println()
 	for i, n := range sizes {
@@ -345,10 +347,9 @@ func (s *scale) growth(ctx context.Context) error {
 	return nil
 }
 
-// once is how fast a new replica checks sessions that neither it nor its Redis, if it
-// has one, has seen.
-func (s *scale) once(ctx context.Context, sessions uint64, cache string) (float64, error) {
-	replica, err := s.subject(ctx, "a new replica", sessions, "latchkey", s.urls[sessions], cache)
+// once is how fast a new replica checks sessions that it has not seen.
+func (s *scale) once(ctx context.Context, sessions uint64) (float64, error) {
+	replica, err := s.subject(ctx, "a new replica", sessions, "latchkey", s.urls[sessions], cached)
 	if err != nil {
 		return 0, err
 	}

@@ -99,9 +99,6 @@ func (a *app) announce(n announcement) {
 	if n.shared() {
 		fmt.Fprintf(&b, "  database     %s\n", bareAddress(n.database))
 	}
-	if n.sessions != "" {
-		fmt.Fprintf(&b, "  sessions     %s, copies of those in the database\n", bareAddress(n.sessions))
-	}
 	if n.upstream.url != "" {
 		fmt.Fprintf(&b, "  upstream     %s, as %s\n", n.upstream.host(), printable(n.upstream.user))
 	}

@@ -40,7 +40,7 @@ const (
 type storeFlags struct {
 	data     string
 	database string
-	sessions string
+	listenAt string
 	keyFile  string
 	policy   authority.Policy
 }
@@ -49,9 +49,9 @@ type storeFlags struct {
 func (s *storeFlags) addPlaces(flags *pflag.FlagSet) {
 	flags.StringVar(&s.data, "data", defaultDataDir, "the `DIR` with the database, the server key and the admin socket")
 	flags.StringVar(&s.database, "database", "", "the `DATABASE`, as sqlite:PATH or, for several replicas, postgres://… (default: "+databaseFile+" in the data directory)")
-	flags.StringVar(&s.sessions, "sessions", "", "with postgres://: keep copies of sessions in the Redis at this `URL`, redis://… or rediss://…")
+	flags.StringVar(&s.listenAt, "database-listen", "", "the same postgres:// database without a connection pooler in between, for notifications: `URL` (default: that of --database)")
 	flags.StringVar(&s.keyFile, "key-file", "", "the `FILE` with the server key, 32 random bytes or more (default: "+keyFile+" in the data directory, made on first start)")
-	settings(flags, "data", "database", "sessions", "key-file")
+	settings(flags, "data", "database", "database-listen", "key-file")
 }
 
 // addPolicy registers the flags that say under which rules.
@@ -112,7 +112,7 @@ func (s *storeFlags) open(ctx context.Context, hash authority.Config, now func()
 	if err != nil {
 		return nil, err
 	}
-	stores, err := s.openShared(ctx, key, now, log)
+	stores, err := s.openShared(ctx, true, now, log)
 	if err != nil {
 		return nil, err
 	}

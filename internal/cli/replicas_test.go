@@ -12,9 +12,9 @@ import (
 )
 
 // TestReplicaScripts runs the scripts under testdata/replicas, in which services share
-// a PostgreSQL and a Redis.
+// a PostgreSQL.
 func TestReplicaScripts(t *testing.T) {
-	database, redis := enginetest.Postgres(t), enginetest.Redis(t)
+	database := enginetest.Postgres(t)
 	key := filepath.Join(t.TempDir(), "server.key")
 	if err := os.WriteFile(key, []byte("0123456789abcdef0123456789abcdef"), 0o600); err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestReplicaScripts(t *testing.T) {
 	}
 	t.Cleanup(func() { upstream.stop() })
 	// For the services, which run in this process, and for the commands of the scripts.
-	shared := map[string]string{"LATCHKEY_DATABASE": database, "LATCHKEY_SESSIONS": redis, "LATCHKEY_KEY_FILE": key}
+	shared := map[string]string{"LATCHKEY_DATABASE": database, "LATCHKEY_KEY_FILE": key}
 	for name, value := range shared {
 		t.Setenv(name, value)
 	}

@@ -85,9 +85,11 @@ latchkey credential, changed by --rotate-every or latchkey rotate, and looked af
 with latchkey guard, which work on the same files while it runs.
 
 --database postgres://… lets any number of these run as one service, behind any load
-balancer, with one --key-file; --sessions redis://… makes their session checks
-cheaper. Both may be away for a while: see docs/scaling.md. A URL with a password
-belongs into LATCHKEY_DATABASE or LATCHKEY_SESSIONS, or into the config file.
+balancer, with one --key-file. Each caches the sessions that it checks, and the
+database notifies it of those that end. That needs a connection without a pooler in
+between: if --database leads to one, --database-listen names the database itself. See
+docs/scaling.md. A URL with a password belongs in LATCHKEY_DATABASE or
+LATCHKEY_DATABASE_LISTEN, or in the config file.
 
 Where it does not listen on this machine alone, use TLS (--tls-cert and --tls-key; a
 renewed certificate is picked up) or a proxy that does. --tls-self-signed makes a
@@ -99,7 +101,7 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
   latchkey serve --data /var/lib/latchkey --listen :8443 --tls-cert cert.pem --tls-key key.pem
   latchkey serve --upstream https://` + vendorHost + ` --upstream-api-key KEY --upstream-api-secret-file key.secret \
     --upstream-credential-file upstream.json --rotate-every 90d
-  latchkey serve --database postgres://latchkey@db.example/latchkey --sessions rediss://redis.example:6379 --key-file server.key
+  latchkey serve --database postgres://latchkey@db.example/latchkey --key-file server.key
   LATCHKEY_IDLE_TIMEOUT=30m latchkey serve --log-format json`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -153,7 +155,7 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	if f.demo && f.shared() {
 		wrong.add("%s would put accounts that everybody knows into a database that others share; leave --demo out, or the database", from("database"))
 	}
-	for _, place := range []string{"data", "database", "sessions", "key-file"} {
+	for _, place := range []string{"data", "database", "database-listen", "key-file"} {
 		if f.simulate && isSet(cmd, place) {
 			wrong.add("%s has no use with --simulate, which keeps everything in memory; leave one of them out", from(place))
 		}

@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/redisstore"
 	"github.com/latchkey/latchkey/internal/sqlstore"
 )
 
@@ -43,13 +42,13 @@ func (s *storeFlags) checkStores(source func(string) string, wrong *faults) {
 		checkNoPassword("database", s.database, source, wrong)
 	}
 	switch {
-	case s.sessions == "":
-	case !redisstore.IsURL(s.sessions):
-		wrong.add("%s is no Redis that this version knows; write it like redis://127.0.0.1:6379, with further nodes as ?addr=HOST:PORT&addr=HOST:PORT, and &master_set=NAME if these are Sentinels", source("sessions"))
+	case s.listenAt == "":
+	case !sqlstore.IsPostgresURL(s.listenAt):
+		wrong.add("%s is not the URL of a PostgreSQL database; write it like postgres://latchkey@db.example:5432/latchkey", source("database-listen"))
 	case !s.shared():
-		wrong.add("%s has no use without a postgres:// database: from the embedded one, sessions are checked in memory", source("sessions"))
+		wrong.add("%s has no use without a postgres:// database: the embedded one has one process, and no notifications", source("database-listen"))
 	default:
-		checkNoPassword("sessions", s.sessions, source, wrong)
+		checkNoPassword("database-listen", s.listenAt, source, wrong)
 	}
 }
 
@@ -98,23 +97,16 @@ func (s *storeFlags) openEmbedded(ctx context.Context, now func() time.Time, log
 	}}, nil
 }
 
-// openShared opens a database that replicas share, and Redis if there is one.
-func (s *storeFlags) openShared(ctx context.Context, key []byte, now func() time.Time, log *slog.Logger) (*openStores, error) {
-	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: s.database, IdleTimeout: s.policy.IdleTimeout, Now: now, Log: log})
+// openShared opens a database that replicas share. A service caches sessions; a
+// command does not.
+func (s *storeFlags) openShared(ctx context.Context, serves bool, now func() time.Time, log *slog.Logger) (*openStores, error) {
+	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{
+		URL: s.database, ListenURL: s.listenAt, CacheSessions: serves, IdleTimeout: s.policy.IdleTimeout, Now: now, Log: log,
+	})
 	if err != nil {
 		return nil, fail(exitFailed, "%w; nothing was done", err)
 	}
-	opened := &openStores{Stores: db.Stores(), now: db.Now, ready: db.Ready, close: db.Close, postgres: db}
-	if s.sessions == "" {
-		return opened, nil
-	}
-	copies, err := redisstore.Open(ctx, redisstore.Options{URL: s.sessions, Record: db, Key: key, Log: log})
-	if err != nil {
-		return nil, errors.Join(fail(exitFailed, "%w; nothing was started", err), db.Close(ctx))
-	}
-	opened.Sessions, opened.metrics = copies, []prometheus.Collector{copies}
-	opened.close = func(ctx context.Context) error { return errors.Join(copies.Close(), db.Close(ctx)) }
-	return opened, nil
+	return &openStores{Stores: db.Stores(), now: db.Now, ready: db.Ready, close: db.Close, postgres: db, metrics: []prometheus.Collector{db}}, nil
 }
 
 // agreeOnKey refuses a server key that is not that of the other replicas.
@@ -137,7 +129,7 @@ func (s *storeFlags) administer(ctx context.Context, now func() time.Time, log *
 	}
 	key := make([]byte, keyBytes)
 	_, _ = rand.Read(key) // it cannot fail; it ends the program instead
-	stores, err := s.openShared(ctx, key, now, log)
+	stores, err := s.openShared(ctx, false, now, log)
 	if err != nil {
 		return nil, err
 	}

@@ -3,51 +3,69 @@ package enginetest
 import (
 	"context"
 	"fmt"
-	"net/url"
+	neturl "net/url"
 	"os"
+	"os/user"
 	"path/filepath"
 	"syscall"
 	"testing"
 )
+
+const pgBouncerName = "PgBouncer"
 
 // StartPgBouncer is the URL of the database behind a PgBouncer in transaction mode, as
 // people run it in front of PostgreSQL. It ends with the test. Versions before 1.21, as
 // Debian 12's, do not carry prepared statements from one transaction to the next.
 func StartPgBouncer(t testing.TB, postgresURL string) string {
 	t.Helper()
-	const name = "PgBouncer"
-	upstream, err := url.Parse(postgresURL)
+	k, owner, err := pgBouncerKind(postgresURL)
+	check(t, pgBouncerName, err)
+	s := startServer(t, k, directoryOf(t, pgBouncerName, func() (string, error) { return newDirectory(owner) }))
+	return behind(postgresURL, s.Addr())
+}
+
+// behind is a URL with another host in it.
+func behind(url, host string) string {
+	parsed, err := neturl.Parse(url)
 	if err != nil {
-		t.Fatal(err)
+		return url
+	}
+	parsed.Host = host
+	return parsed.String()
+}
+
+// pgBouncerKind is PgBouncer in front of a database, and the user that it runs as.
+func pgBouncerKind(postgresURL string) (kind, *user.User, error) {
+	upstream, err := neturl.Parse(postgresURL)
+	if err != nil {
+		return kind{}, nil, err
 	}
 	owner, err := servant()
-	check(t, name, err)
-	through := *upstream
-	k := kind{
-		name: name,
+	if err != nil {
+		return kind{}, nil, err
+	}
+	return kind{
+		name: pgBouncerName,
 		program: func(directory string, port int) (program, error) {
 			path, err := find("pgbouncer", "/usr/sbin")
 			if err != nil {
 				return program{}, err
 			}
-			through.Host = address(port)
 			file := filepath.Join(directory, "pgbouncer.ini")
 			p := program{path: path, directory: directory, owner: owner, farewell: syscall.SIGKILL,
 				arguments: []string{file}}
 			return p, os.WriteFile(file, pgBouncerSettings(upstream, port), 0o644) //nolint:gosec // whoever it runs as reads it
 		},
-		answers: func(ctx context.Context, _ string, _, _ int) error {
-			_, err := ask(ctx, through.String(), "SELECT 'yes'")
+		answers: func(ctx context.Context, _ string, port, _ int) error {
+			_, err := ask(ctx, behind(postgresURL, address(port)), "SELECT 'yes'")
 			return err
 		},
-	}
-	startServer(t, k, directoryOf(t, name, func() (string, error) { return newDirectory(owner) }))
-	return through.String()
+	}, owner, nil
 }
 
 // pgBouncerSettings let everybody in as the user of the upstream. After that was away,
 // it is tried again at once, not after fifteen seconds.
-func pgBouncerSettings(upstream *url.URL, port int) []byte {
+func pgBouncerSettings(upstream *neturl.URL, port int) []byte {
 	login := "user=" + upstream.User.Username()
 	if password, ok := upstream.User.Password(); ok {
 		login += " password=" + password

@@ -9,11 +9,18 @@ func RunPostgres(settings ...string) (server *PostgresServer, stop func(), err e
 	return &PostgresServer{s}, stop, err
 }
 
-// RunRedis is StartRedis for a program that is no test. The error is ErrMissing if
-// Redis is not installed.
-func RunRedis(arguments ...string) (server *RedisServer, stop func(), err error) {
-	s, stop, err := runServer(redisServerKind(arguments...), func() (string, error) { return newDirectory(nil) })
-	return &RedisServer{s}, stop, err
+// RunPgBouncer is StartPgBouncer for a program that is no test. It returns where it
+// listens. The error is ErrMissing if PgBouncer is not installed.
+func RunPgBouncer(postgresURL string) (addr string, stop func(), err error) {
+	k, owner, err := pgBouncerKind(postgresURL)
+	if err != nil {
+		return "", nil, err
+	}
+	s, stop, err := runServer(k, func() (string, error) { return newDirectory(owner) })
+	if err != nil {
+		return "", nil, err
+	}
+	return s.Addr(), stop, nil
 }
 
 // runServer starts a server in a new directory. stop ends it and removes that.

@@ -37,7 +37,6 @@ var may = map[string][]string{
 	"internal/layout":              {},
 	"internal/outbound":            {},
 	"internal/pipenet":             {},
-	"internal/redisstore":          {"internal/authority", "internal/secret"},
 	"internal/replicas":            {"*"},
 	"internal/secret":              {},
 	"internal/server":              {"api", "internal/authority", "internal/secret", "internal/wire"},

@@ -3,9 +3,11 @@ package replicas_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,63 +15,119 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// staleness is for how long a session that has ended may still be answered where
-// Redis has copies.
+// staleness is for how long a session that has ended may still be returned by a replica
+// that has it in its cache.
 const staleness = 100 * time.Millisecond
 
-// TestStressEndedSessions ends sessions on one replica that others have in memory.
+// TestStressEndedSessions ends sessions on one replica that others have in their caches.
 func TestStressEndedSessions(t *testing.T) {
 	t.Parallel()
-	t.Run("postgres", func(t *testing.T) {
-		endSessions(t, startFleet(t, setup{database: enginetest.Postgres(t)}), 0)
-	})
-	t.Run("redis", func(t *testing.T) {
-		f := startFleet(t, setup{database: enginetest.Postgres(t), sessions: enginetest.Redis(t)})
+	t.Run("cached", func(t *testing.T) {
+		f := startFleet(t, setup{database: enginetest.Postgres(t)})
 		endSessions(t, f, staleness)
 		for i := 1; i < len(f.replicas); i++ {
-			n := f.copies(i)
-			t.Logf("replica %d answered %d checks from copies", i, n)
+			n := f.hits(i)
+			t.Logf("replica %d found %.0f sessions in its cache", i, n)
 			if n == 0 {
 				t.Error("there was nothing that could have been stale")
 			}
 		}
 	})
-	t.Run("redis unheard", unheard)
+	t.Run("behind a pooler", func(t *testing.T) {
+		f := startFleet(t, setup{database: enginetest.StartPgBouncer(t, enginetest.Postgres(t))})
+		endSessions(t, f, 0)
+		for i := range f.replicas {
+			if f.hits(i) > 0 || f.trusts(i) {
+				t.Errorf("replica %d trusts its cache, without notifications", i)
+			}
+		}
+	})
+	t.Run("unheard", unheard)
+	t.Run("paused", paused)
 }
 
-// unheard ends sessions while nothing passes between Redis and a replica that has
-// them in memory, and which nobody can tell that they have ended.
+// unheard ends sessions while nothing passes over the connection on which a replica
+// that has them in its cache is notified.
 func unheard(t *testing.T) {
-	redis := enginetest.StartRedis(t)
-	proxy := enginetest.StartProxy(t, redis.Addr())
-	f := startFleet(t, setup{database: enginetest.Postgres(t), sessions: redis.URL(), own: "redis://" + proxy.Addr()})
+	database := enginetest.StartPostgres(t)
+	proxy := enginetest.StartProxy(t, database.Addr())
+	f := startFleet(t, setup{database: database.URL(), own: through(t, database.URL(), proxy.Addr())})
 	f.addUser("zoe", "the right one")
-	last, rounds := len(f.replicas)-1, choose(10, 200)
+	last, rounds := len(f.replicas)-1, choose(6, 200)
 	var stale []time.Duration
 	for range rounds {
-		a := f.logIn(0, "zoe", "the right one")
-		if a.outcome != ok {
-			t.Fatal(a)
-		}
-		before := f.copies(last)
-		await(t, "the replica has a copy", func() error {
-			if c := f.check(last, a.text); c.outcome != ok {
-				t.Fatal(c)
-			}
-			if f.copies(last) == before {
-				return errors.New("it has none")
-			}
-			return nil
-		})
-		stale = append(stale, f.watch(t, a.text, func() (time.Duration, bool) {
+		session := f.cached(last)
+		stale = append(stale, f.watch(t, session, func() (time.Duration, bool) {
 			proxy.Stall()
-			out := f.logOut(0, a.text)
+			out := f.logOut(0, session)
 			if out.outcome != ok {
 				t.Errorf("a logout: %v", out)
 			}
 			return out.back, out.outcome == ok
 		}, staleness)...)
+		if f.trusts(last) {
+			t.Error("a replica says that it trusts its cache, and nothing reaches it")
+		}
 		proxy.Heal()
+		if t.Failed() {
+			break
+		}
+	}
+	report(t, rounds, stale)
+}
+
+// cached logs in, and returns a session that a replica has in its cache.
+func (f *fleet) cached(replica int) string {
+	f.t.Helper()
+	a := f.logIn(0, "zoe", "the right one")
+	if a.outcome != ok {
+		f.t.Fatal(a)
+	}
+	await(f.t, "the replica has it in its cache", func() error {
+		before := f.hits(replica)
+		if c := f.check(replica, a.text); c.outcome != ok {
+			f.t.Fatal(c)
+		}
+		if f.hits(replica) == before {
+			return errors.New("it has not")
+		}
+		return nil
+	})
+	return a.text
+}
+
+// paused ends sessions while the process of a replica that has them in its cache is
+// stopped, at whatever it does. When it goes on, it has heard of nothing yet, and its
+// own clocks may not have noticed.
+func paused(t *testing.T) {
+	f := startFleet(t, setup{database: enginetest.Postgres(t)})
+	f.addUser("zoe", "the right one")
+	last, rounds := len(f.replicas)-1, choose(10, 200)
+	var stale []time.Duration
+	for range rounds {
+		session := f.cached(last)
+		stale = append(stale, f.watch(t, session, func() (time.Duration, bool) {
+			stopped := f.replicas[last]
+			stopped.signal(syscall.SIGSTOP)
+			out := f.logOut(0, session)
+			if out.outcome != ok {
+				t.Errorf("a logout: %v", out)
+			}
+			pause(staleness)
+			const checks = 4
+			answers := make(chan answer, checks)
+			for range checks { // which wait in the kernel until the process goes on
+				go func() { answers <- f.check(last, session) }()
+			}
+			pause(rand.N(20 * time.Millisecond))
+			stopped.signal(syscall.SIGCONT)
+			for range checks {
+				if a := <-answers; a.call-out.back > staleness && a.outcome != expired {
+					t.Errorf("%v after the end was answered, while the process was stopped: %v", a.call-out.back, a)
+				}
+			}
+			return out.back, out.outcome == ok
+		}, staleness)...)
 		if t.Failed() {
 			break
 		}

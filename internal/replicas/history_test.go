@@ -3,6 +3,7 @@ package replicas_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -72,6 +73,16 @@ func (h *history) late(users map[string]bool) (n int) {
 	return n
 }
 
+// endedLate reports whether a session was ended by a reset of one of these users.
+func (h *history) endedLate(token string, users map[string]bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.sessions[token], func(o porcupine.Operation) bool {
+		what, _ := o.Input.(act)
+		return what.kind == actEnded && users[what.by]
+	})
+}
+
 func (h *history) session(token string, kind string, a answer) {
 	h.note(h.sessions, token, act{kind: kind}, a)
 }
@@ -136,8 +147,8 @@ var accountModel = porcupine.Model{
 // judged is what came of a history.
 type judged struct{ sessions, accounts, operations, undecided int }
 
-// hold holds everything to the models. With copies in Redis, a check may be answered
-// with what was true up to stale before it began.
+// hold holds everything to the models. With cached sessions, a check may return what
+// was true up to stale before it began.
 func (h *history) hold(t *testing.T, stale time.Duration) {
 	t.Helper()
 	h.mu.Lock()
@@ -193,7 +204,7 @@ func TestTheModels(t *testing.T) {
 			h.session("a", actEnd, at(ok, 1, 2))
 			h.session("a", actCheck, at(ok, 3, 4))
 		}, 0, false},
-		"the same while copies may be stale": {func(h *history) {
+		"the same while cached sessions may be stale": {func(h *history) {
 			h.session("a", actEnd, at(ok, 1, 2))
 			h.session("a", actCheck, at(ok, 3, 4))
 		}, 2, true},

@@ -13,7 +13,7 @@ import (
 // five of them are judged, and nobody else's login suffers.
 func TestStressLockout(t *testing.T) {
 	rounds, guesses := choose(3, 10), choose(300, 1000)
-	f := startFleet(t, setup{database: enginetest.Postgres(t), sessions: enginetest.Redis(t)})
+	f := startFleet(t, setup{database: enginetest.Postgres(t)})
 	for i := range 10 {
 		f.addUser(fmt.Sprint("other", i), "the right one")
 	}
@@ -68,7 +68,7 @@ func TestStressLockout(t *testing.T) {
 
 // TestStressRightLoginsTogether has one user log in from everywhere at once.
 func TestStressRightLoginsTogether(t *testing.T) {
-	f := startFleet(t, setup{database: enginetest.Postgres(t), sessions: enginetest.Redis(t)})
+	f := startFleet(t, setup{database: enginetest.Postgres(t)})
 	rounds, repeated := choose(1, 20), atomic.Int64{}
 	f.addUser("zoe", "the right one")
 	for range rounds {

@@ -92,8 +92,8 @@ func must(t testing.TB, err error) {
 // setup is what a fleet is made of.
 type setup struct {
 	database string // a postgres:// URL
-	sessions string // a redis:// URL, or ""
-	own      string // the URL by which the last replica reaches that Redis, or "": the same
+	listen   string // the URL that replicas listen at for notifications, or "": the same
+	own      string // the same of the last replica, or "": that of all
 	upstream string // the URL of what the last replica is a gateway to, or ""
 	replicas int
 }
@@ -125,11 +125,11 @@ func startFleet(t testing.TB, s setup) *fleet {
 			arguments:   []string{"--key-file", keyFile, "--listen", "127.0.0.1:0", "--hash-memory", "1", "--hash-passes", "1"},
 			environment: map[string]string{"LATCHKEY_DATABASE": s.database}}
 		r.arguments = append(r.arguments, "--data", r.data)
-		if s.sessions != "" {
-			r.environment["LATCHKEY_SESSIONS"] = s.sessions
+		if s.listen != "" {
+			r.environment["LATCHKEY_DATABASE_LISTEN"] = s.listen
 		}
 		if s.own != "" && i == s.replicas-1 {
-			r.environment["LATCHKEY_SESSIONS"] = s.own
+			r.environment["LATCHKEY_DATABASE_LISTEN"] = s.own
 		}
 		if s.upstream != "" && i == s.replicas-1 {
 			r.arguments = append(r.arguments, "--upstream", s.upstream, "--upstream-api-key", "demo-key")
@@ -260,22 +260,35 @@ func (f *fleet) trail(user, kind string) int {
 	}
 }
 
-var fromCopies = regexp.MustCompile(`(?m)^latchkey_session_answers_total\{from="(?:memory|redis)"\} (\d+)`)
-
-// copies counts the checks that a replica has answered from memory or from Redis.
-func (f *fleet) copies(replica int) (n int) {
+// metric is what a replica says of itself.
+func (f *fleet) metric(replica int, name string) float64 {
 	f.t.Helper()
 	response, err := f.http.Get(f.replicas[replica].url() + wire.PathMetrics)
 	must(f.t, err)
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)
 	must(f.t, err)
-	for _, match := range fromCopies.FindAllSubmatch(text, -1) {
-		count, err := strconv.Atoi(string(match[1]))
-		must(f.t, err)
-		n += count
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			must(f.t, err)
+			return number
+		}
 	}
-	return n
+	f.t.Fatalf("replica %d has no metric %s", replica, name)
+	return 0
+}
+
+// hits counts the sessions that a replica has found in its cache.
+func (f *fleet) hits(replica int) float64 {
+	f.t.Helper()
+	return f.metric(replica, `latchkey_session_lookups_total{in="cache"}`)
+}
+
+// trusts reports whether a replica says that it trusts its cache.
+func (f *fleet) trusts(replica int) bool {
+	f.t.Helper()
+	return f.metric(replica, "latchkey_session_cache_trusted") == 1
 }
 
 // users are the names of all accounts.
@@ -385,6 +398,15 @@ func (r *replica) start() error {
 	case <-late.C:
 		_ = command.Process.Kill()
 		return fmt.Errorf("replica %d does not listen:\n%s", r.number, r.said)
+	}
+}
+
+// signal sends a signal to the process.
+func (r *replica) signal(s os.Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.command.Process.Signal(s); err != nil {
+		r.t.Error(err)
 	}
 }
 

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"testing"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/enginetest"
-	"github.com/latchkey/latchkey/internal/redisstore"
 	"github.com/latchkey/latchkey/internal/sqlstore"
 )
 
@@ -22,13 +20,12 @@ type place struct {
 }
 
 // shared opens the stores of so many replicas as LATCHKEY_TEST_STORES asks for: none
-// on "", the embedded database, one on "postgres" and on "postgres+redis", and three
-// of the latter, which requests are spread over, on "replicas". `make test` runs the
-// tests on each.
+// on "", the embedded database, one on "postgres", and three, which requests are spread
+// over, on "replicas". All cache sessions. `make test` runs the tests on each.
 func shared(t testing.TB, alone bool, idle time.Duration, log *slog.Logger) (places []place) {
 	t.Helper()
 	engines := os.Getenv("LATCHKEY_TEST_STORES") // here, so that results are not taken for those of another engine
-	n := map[string]int{"": 0, "postgres": 1, "postgres+redis": 1, "replicas": 3}
+	n := map[string]int{"": 0, "postgres": 1, "replicas": 3}
 	count, known := n[engines]
 	if !known {
 		t.Fatalf("LATCHKEY_TEST_STORES=%q is unknown", engines)
@@ -39,25 +36,39 @@ func shared(t testing.TB, alone bool, idle time.Duration, log *slog.Logger) (pla
 	if count == 0 {
 		return nil
 	}
-	url, redis := enginetest.Postgres(t), ""
-	if engines != "postgres" {
-		redis = enginetest.Redis(t)
-	}
+	url := enginetest.Postgres(t)
 	for range count {
-		db, err := sqlstore.OpenPostgres(context.Background(), sqlstore.PostgresOptions{URL: url, IdleTimeout: idle, Log: log})
+		db, err := sqlstore.OpenPostgres(context.Background(), sqlstore.PostgresOptions{URL: url, CacheSessions: true, IdleTimeout: idle, Log: log})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := place{db.Stores(), db.Ready, func() error { return db.Close(context.Background()) }}
-		if redis != "" {
-			copies, err := redisstore.Open(context.Background(), redisstore.Options{URL: redis, Record: db, Key: []byte("the key of all replicas"), Log: log})
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.stores.Sessions = copies
-			p.close = func() error { return errors.Join(copies.Close(), db.Close(context.Background())) }
+		if count > 1 {
+			p.stores.Sessions = knownEverywhere{db}
 		}
 		places = append(places, p)
 	}
 	return places
+}
+
+// knownEverywhere returns from what ends sessions when every replica refuses them, which is
+// a Lease after the end is committed. The tests ask another replica at once.
+type knownEverywhere struct{ *sqlstore.Postgres }
+
+func (s knownEverywhere) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
+	defer waitLease()
+	return s.Postgres.EndSession(ctx, key, end)
+}
+
+func (s knownEverywhere) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+	n, err := s.Postgres.EndUserSessions(ctx, user, version, keep, end)
+	if n > 0 || err != nil {
+		waitLease()
+	}
+	return n, err
+}
+
+func waitLease() {
+	over := time.NewTimer(authority.Lease)
+	<-over.C
 }

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +28,13 @@ type PostgresOptions struct {
 	// URL is postgres://user:password@host:port/database, with the parameters of
 	// libpq and of pgxpool. pool_max_conns is 20 unless it says otherwise.
 	URL string
+	// ListenURL leads to the same database without a connection pooler in between, for
+	// the connection that notifications come over. "": URL does.
+	ListenURL string
+	// CacheSessions keeps the sessions that are checked in memory, as long as the
+	// database notifies this process of those that end. A process that checks a few
+	// sessions, or none, does not need it.
+	CacheSessions bool
 	// IdleTimeout is that of sessions. A twentieth of it, and a minute at most, is
 	// how far ahead of a session's last use the table is written, and so how much
 	// longer than the idle timeout a session may live that is used more often.
@@ -37,24 +43,29 @@ type PostgresOptions struct {
 	// time it is says the database.
 	Now func() time.Time
 	Log *slog.Logger // nil: slog.Default()
+
+	bootClock func() time.Duration // of tests; nil: bootTime
 }
 
 // Postgres is an open database that any number of processes share, each of which
-// may end at any moment. Nothing that decides is kept in memory, but for API
-// clients (postgresclients.go). It works behind a connection pooler that gives
-// each transaction another connection. It is safe for concurrent use.
+// may end at any moment. What decides is in the database: API clients
+// (postgresclients.go) and sessions (sessioncache.go) are kept in memory for as long
+// as they are proven to be the same there. It works behind a connection pooler that
+// gives each transaction another connection, but for the cache of sessions. It is safe
+// for concurrent use.
 type Postgres struct {
 	tables
 
 	pool    *pgxpool.Pool
 	name    string   // of the database, without secrets
 	holder  [16]byte // this process, among the replicas
-	id      string   // of the database, among others with the same cache
 	ahead   time.Duration
 	clock   *serverClock
 	clients *clientCache
+	cache   *sessionCache
 	lookups gather[authority.SessionKey, found]
 	slides  gather[slide, bool]
+	ends    gather[ending, ended]
 	trail   gather[[]authority.Event, error]
 	log     *slog.Logger
 	end     context.CancelFunc
@@ -86,6 +97,8 @@ const (
 	lookupBatch = 256
 	lookupConns = 3
 	slideConns  = 2
+	endBatch    = 100
+	endConns    = 2
 	trailBatch  = 100
 )
 
@@ -108,8 +121,13 @@ func OpenPostgres(ctx context.Context, options PostgresOptions) (*Postgres, erro
 	db.engine = db
 	db.ahead = min(maxAhead, options.IdleTimeout/aheadOfIdle)
 	db.clock = newServerClock(options.Now)
-	db.clients = &clientCache{}
-	if err := db.connect(ctx, options.URL); err != nil {
+	db.clients, db.cache = &clientCache{}, newSessionCache(options.bootClock)
+	config, err := db.connect(ctx, options.URL)
+	var listener *listener
+	if err == nil && options.CacheSessions {
+		listener, err = db.newListener(ctx, config, options.ListenURL)
+	}
+	if err != nil {
 		db.release()
 		return nil, err
 	}
@@ -121,13 +139,19 @@ func OpenPostgres(ctx context.Context, options PostgresOptions) (*Postgres, erro
 	db.slides.start(slideConns)
 	db.trail = gather[[]authority.Event, error]{limit: trailBatch, timeout: writeTimeout, run: db.appendGathered}
 	db.trail.start(1)
+	db.ends = gather[ending, ended]{limit: endBatch, timeout: writeTimeout, run: db.endSessions}
+	db.ends.start(endConns)
+	if listener != nil {
+		db.tasks.Go(func() { listener.run(ctx) })
+	}
 	return db, nil
 }
 
-func (db *Postgres) connect(ctx context.Context, address string) error {
+// connect opens the database, and returns how it is reached.
+func (db *Postgres) connect(ctx context.Context, address string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		return fmt.Errorf("the database URL cannot be read: %s; write it like postgres://latchkey@db.example:5432/latchkey", plainly(err))
+		return nil, fmt.Errorf("the database URL cannot be read: %s; write it like postgres://latchkey@db.example:5432/latchkey", plainly(err))
 	}
 	if !strings.Contains(address, "pool_max_conns") {
 		config.MaxConns = maxConnections
@@ -144,26 +168,21 @@ func (db *Postgres) connect(ctx context.Context, address string) error {
 		config.ConnConfig.RuntimeParams["application_name"] = "latchkey"
 	}
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return db.cannot("reached", err)
+		return nil, db.cannot("reached", err)
 	}
 	if err := db.Ready(ctx); err != nil {
-		return db.cannot("reached", err)
+		return nil, db.cannot("reached", err)
 	}
 	if err := db.migrate(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if err := db.clock.sync(ctx, db.askTime); err != nil {
-		return db.cannot("asked for the time", err)
+		return nil, db.cannot("asked for the time", err)
 	}
 	if err := db.refreshClients(ctx); err != nil {
-		return db.cannot("read", err)
+		return nil, db.cannot("read", err)
 	}
-	id, err := db.agree(ctx, "id", db.holder[:8])
-	if err != nil {
-		return db.cannot("written", err)
-	}
-	db.id = hex.EncodeToString(id)
-	return nil
+	return config, nil
 }
 
 // migrate makes the schema what this version knows, under a lock in a table: a
@@ -253,6 +272,7 @@ func (db *Postgres) Close(context.Context) error {
 	db.end()
 	db.lookups.stop()
 	db.slides.stop()
+	db.ends.stop()
 	db.trail.stop()
 	db.tasks.Wait()
 	db.release()

@@ -41,6 +41,12 @@ func TestStoreInPostgres(t *testing.T) {
 	})
 }
 
+func TestStoreInPostgresWithCachedSessions(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) authority.Stores {
+		return openCached(t, sqlstore.PostgresOptions{URL: enginetest.Postgres(t)}).Stores()
+	})
+}
+
 func TestStoreBehindPgBouncer(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) authority.Stores {
 		return openPostgres(t, sqlstore.PostgresOptions{URL: enginetest.StartPgBouncer(t, enginetest.Postgres(t))}).Stores()
@@ -50,25 +56,35 @@ func TestStoreBehindPgBouncer(t *testing.T) {
 // TestStoreOverThreeReplicas gives each kind of store to another replica, and
 // sessions to all of them in turn.
 func TestStoreOverThreeReplicas(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) authority.Stores {
-		url := enginetest.Postgres(t)
-		s := openPostgres(t, sqlstore.PostgresOptions{URL: url}).Stores()
-		second := openPostgres(t, sqlstore.PostgresOptions{URL: url})
-		third := openPostgres(t, sqlstore.PostgresOptions{URL: url})
-		s.Sessions = &inTurn{replicas: []authority.SessionStore{s.Sessions, second, third}}
-		s.Users, s.Audit = second, third
-		return s
-	})
+	for name, open := range map[string]func(*testing.T, sqlstore.PostgresOptions) *sqlstore.Postgres{"database": openPostgres, "cached": openCached} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) authority.Stores {
+				options := sqlstore.PostgresOptions{URL: enginetest.Postgres(t)}
+				first, second, third := open(t, options), open(t, options), open(t, options)
+				s := first.Stores()
+				s.Sessions = &inTurn{replicas: []*sqlstore.Postgres{first, second, third}}
+				s.Users, s.Audit = second, third
+				return s
+			})
+		})
+	}
 }
 
-// inTurn asks one replica after the other.
+// inTurn asks one replica after the other. What one has said is over, the others have
+// been notified of when it returns.
 type inTurn struct {
-	replicas []authority.SessionStore
+	replicas []*sqlstore.Postgres
 	n        atomic.Int64
 }
 
-func (i *inTurn) next() authority.SessionStore {
+func (i *inTurn) next() *sqlstore.Postgres {
 	return i.replicas[int(i.n.Add(1))%len(i.replicas)]
+}
+
+func (i *inTurn) catchUp(ctx context.Context) {
+	for _, replica := range i.replicas {
+		sqlstore.CaughtUp(ctx, replica)
+	}
 }
 
 func (i *inTurn) CreateSession(ctx context.Context, session authority.Session) error {
@@ -76,14 +92,20 @@ func (i *inTurn) CreateSession(ctx context.Context, session authority.Session) e
 }
 
 func (i *inTurn) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
-	return i.next().UseSession(ctx, key, now, idle)
+	session, err := i.next().UseSession(ctx, key, now, idle)
+	if errors.Is(err, authority.ErrNotFound) {
+		i.catchUp(ctx)
+	}
+	return session, err
 }
 
 func (i *inTurn) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
+	defer i.catchUp(ctx)
 	return i.next().EndSession(ctx, key, end)
 }
 
 func (i *inTurn) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+	defer i.catchUp(ctx)
 	return i.next().EndUserSessions(ctx, user, version, keep, end)
 }
 

@@ -19,18 +19,21 @@ type clientCache struct {
 	now        atomic.Pointer[clientsAt]
 }
 
+// clientsAt are good while a heartbeat is (sessioncache.go) and none of them has
+// changed since, and in any case for authority.Lease.
 type clientsAt struct {
-	asked    time.Time // when the database was asked; all that was told before is in it
+	asked    time.Duration // by the clock of the cache; all that was committed before is in it
+	changes  int64         // the notifications of changes that had been received then
 	revision int64
 	all      map[authority.ClientID]authority.Client
 }
 
-func (c *clientsAt) age() time.Duration { return time.Since(c.asked) }
-
 // Client implements authority.ClientStore.
 func (db *Postgres) Client(ctx context.Context, id authority.ClientID) (authority.Client, error) {
+	beat := db.cache.beat.Load() // before the notifications are counted
 	at := db.clients.now.Load()
-	switch age := at.age(); {
+	switch age := db.cache.clock() - at.asked; {
+	case at.changes == db.cache.clients.Load() && db.cache.trusts(beat):
 	case age > authority.Lease:
 		if err := db.refreshClients(ctx); err != nil {
 			return authority.Client{}, err
@@ -51,14 +54,14 @@ func (db *Postgres) Client(ctx context.Context, id authority.ClientID) (authorit
 
 // refreshClients has the clients as they are now, or later.
 func (db *Postgres) refreshClients(ctx context.Context) error {
-	called := time.Now()
+	called := db.cache.clock()
 	db.clients.refreshing.Lock()
 	defer db.clients.refreshing.Unlock()
 	at := db.clients.now.Load()
-	if at != nil && !at.asked.Before(called) {
-		return nil // somebody else has asked meanwhile
+	if at != nil && at.asked >= called {
+		return nil // another caller has asked in the meantime
 	}
-	next := &clientsAt{asked: time.Now()}
+	next := &clientsAt{asked: db.cache.clock(), changes: db.cache.clients.Load()}
 	revision, err := db.revision(ctx, "clients")
 	if err != nil {
 		return err

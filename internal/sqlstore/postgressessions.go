@@ -34,18 +34,30 @@ func (db *Postgres) CreateSession(ctx context.Context, session authority.Session
 	return wanted(n, err, authority.ErrExists)
 }
 
-// UseSession implements authority.SessionStore. What it answers is true at a
-// moment between its call and its return.
+// UseSession implements authority.SessionStore. What it returns was true in the
+// database at a moment between its call and its return, or if it is cached, at most
+// authority.Lease before its call.
 func (db *Postgres) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
-	session, _, err := db.CoverSession(ctx, key, now, idle)
+	if session, ok := db.cache.use(key, now); ok {
+		return session, nil
+	}
+	mark := db.cache.mark(key) // before the database is asked
+	session, covered, err := db.coverSession(ctx, key, now, idle)
+	switch {
+	case err == nil && covered.After(now):
+		db.cache.keep(session, covered, mark)
+	case errors.Is(err, authority.ErrNotFound):
+		db.cache.forget(key)
+	}
 	return session, err
 }
 
 // errUnsettled answers a check that was overtaken again and again.
 var errUnsettled = errors.New("the session changes too fast")
 
-// CoverSession is UseSession, and answers until when no use needs to be written.
-func (db *Postgres) CoverSession(
+// coverSession uses a session in the database, and returns until when no use needs to
+// be written.
+func (db *Postgres) coverSession(
 	ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration,
 ) (session authority.Session, covered time.Time, err error) {
 	us, wait := now.UnixMicro(), idle.Microseconds()
@@ -161,88 +173,6 @@ func alive(session authority.Session) authority.Session {
 		session.LastUsedAt = moment(-us)
 	}
 	return session
-}
-
-// EndSession implements authority.SessionStore.
-func (db *Postgres) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
-	session, err := db.EndOnRecord(ctx, key, end)
-	if err == nil {
-		err = db.DropCopies(ctx)
-	}
-	if err != nil {
-		return authority.Session{}, err
-	}
-	return session, nil
-}
-
-// EndOnRecord is EndSession for who sees to the copies that replicas may have.
-func (db *Postgres) EndOnRecord(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
-	session, ended := authority.Session{}, false
-	err := db.query(ctx, func(r row) (err error) {
-		session, err = scanSession(r)
-		ended = true
-		return err
-	}, `UPDATE sessions SET ended_at = ?, ended_reason = ?, ended_by = ? WHERE session_key = ? AND ended_at = 0 RETURNING `+sessionColumns,
-		micros(end.At), string(end.Reason), end.By, key[:])
-	if err == nil && !ended {
-		err = authority.ErrNotFound
-	}
-	if err != nil {
-		return authority.Session{}, err
-	}
-	session.End = authority.End{}
-	return alive(session), nil
-}
-
-// EndUserSessions implements authority.SessionStore.
-func (db *Postgres) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
-	keys, err := db.EndUserOnRecord(ctx, user, version, keep, end)
-	if err == nil && len(keys) > 0 {
-		err = db.DropCopies(ctx)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return len(keys), nil
-}
-
-// EndUserOnRecord is EndUserSessions for who sees to the copies that replicas may
-// have. It answers which sessions it ended.
-func (db *Postgres) EndUserOnRecord(
-	ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End,
-) (ended []authority.SessionKey, err error) {
-	err = db.write(ctx, func(t tx) error {
-		ended = nil
-		err := t.locked(func(r row) error {
-			var key []byte
-			err := r.Scan(&key)
-			ended = append(ended, authority.SessionKey(key))
-			return err
-		}, `SELECT session_key FROM sessions WHERE user_name = ? AND ended_at = 0 AND password_version < ? AND session_key <> ? ORDER BY session_key`,
-			user, version, keep[:])
-		if err != nil {
-			return err
-		}
-		return endAll(t, ended, end)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return ended, nil
-}
-
-// endAll ends sessions that are locked.
-func endAll(t tx, keys []authority.SessionKey, end authority.End) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	list := make([][]byte, len(keys))
-	for i := range keys {
-		list[i] = keys[i][:]
-	}
-	_, err := t.exec(`UPDATE sessions SET ended_at = ?, ended_reason = ?, ended_by = ? WHERE session_key = ANY(?) AND ended_at = 0`,
-		micros(end.At), string(end.Reason), end.By, list)
-	return err
 }
 
 // Sessions implements authority.SessionLog.

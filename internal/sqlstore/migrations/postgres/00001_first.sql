@@ -107,15 +107,6 @@ CREATE TABLE revisions (
 );
 INSERT INTO revisions (name, value) VALUES ('clients', 0);
 
--- The cache that replicas share: only what was written to it under this revision
--- counts, as long as it is the cache with this history. See postgrescache.go.
-CREATE TABLE caches (
-    name     TEXT   NOT NULL PRIMARY KEY,
-    revision BIGINT NOT NULL,
-    history  TEXT   NOT NULL
-);
-INSERT INTO caches (name, revision, history) VALUES ('sessions', 1, '');
-
 -- What one replica does at a time.
 CREATE TABLE turns (
     name       TEXT   NOT NULL PRIMARY KEY,
