@@ -304,7 +304,7 @@ func TestSecretsAreMadeOnceAndForTheirOwner(t *testing.T) {
 		if !slices.Contains(flags, "--"+name) {
 			t.Errorf("latchkey serve has no setting %s", name)
 		}
-		host := map[string]string{"database": "@postgres:5432", "sessions": "@redis:6379"}[name]
+		host := map[string]string{"database": "@postgres:5432"}[name]
 		if text, _ := value.(string); host == "" || !strings.Contains(text, host) {
 			t.Errorf("%s does not name %q", name, host)
 		}
