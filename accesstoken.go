@@ -212,6 +212,15 @@ func tokenLife(raw json.RawMessage) time.Duration {
 	return time.Duration(math.Floor(min(max(seconds, 0), maxAccessTokenLife.Seconds()))) * time.Second
 }
 
+// unquote returns the string that raw is, or raw itself if it is not a string.
+func unquote(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return s
+	}
+	return string(raw)
+}
+
 // tokenCache holds the current access token and lets its callers share the
 // fetching of the next.
 type tokenCache struct {

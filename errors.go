@@ -59,23 +59,26 @@ var errorOfCode = map[wire.Code]error{
 	wire.CodeUnexpected:         ErrUnexpected,
 }
 
-// ConnectivityManagementResultError is the refusal of a service of the API. It
-// matches the sentinel of its code: errors.Is(err, ErrSessionExpired).
+// ConnectivityManagementResultError is the refusal of a service of the API: a code
+// and a message, under whatever names the service has for them. It matches the
+// sentinel of what it means: errors.Is(err, ErrSessionExpired).
 type ConnectivityManagementResultError struct {
-	StatusCode   int    // 400, as documented; 401 or 403 from latchkey's own verify endpoint
-	ErrorCode    string // "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"
+	StatusCode   int    // 400, as documented; 401 of some services, and 401 or 403 of latchkey's own verify endpoint
+	ErrorCode    string // "UnifiedWebService.REQUEST_FAILED.SessionToken.Expired", "INVALID_PARAMETER", "401"
 	ErrorMessage string // prose that may change; shortened, without control characters and secrets
 	RequestID    string // X-Request-Id, where the server sent one
+
+	meaning wire.Meaning // found in the whole of what the service sent
 }
 
 func (e *ConnectivityManagementResultError) Error() string {
 	return describe(e.StatusCode, e.RequestID, "refused", e.ErrorCode, e.ErrorMessage)
 }
 
-// Is reports whether target is the sentinel of e's code or status.
+// Is reports whether target is the sentinel of e's code, meaning or status.
 func (e *ConnectivityManagementResultError) Is(target error) bool {
 	sentinel, ok := errorOfCode[wire.CodeOf(e.ErrorCode)]
-	return ok && sentinel == target || statusIs(e.StatusCode, target)
+	return ok && sentinel == target || refusalIs(e.meaning, e.StatusCode, target)
 }
 
 // AccessTokenError says that an operation was not sent because the access token

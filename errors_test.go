@@ -25,7 +25,7 @@ var sentinels = []error{
 	latchkey.ErrInvalidCredentials, latchkey.ErrAccountLocked, latchkey.ErrPasswordMismatch,
 	latchkey.ErrRequestUndefined, latchkey.ErrInvalidCharacter, latchkey.ErrDeserialization, latchkey.ErrUnexpected,
 	latchkey.ErrUnauthorized, latchkey.ErrThrottled, latchkey.ErrUnavailable, latchkey.ErrInvalidClient,
-	latchkey.ErrNotSent,
+	latchkey.ErrNotSent, latchkey.ErrBlocked, latchkey.ErrNoSuchResource,
 }
 
 // matches fails unless err matches exactly the sentinels in want.
@@ -91,22 +91,22 @@ func TestAnswersOfGatewaysAndOtherServicesAreClassified(t *testing.T) {
 		"fault, throttled":       {429, fault(`"900800"`), new(*latchkey.FaultError), []error{latchkey.ErrThrottled}},
 		"fault, throttled as 50": {503, fault(`"900800"`), new(*latchkey.FaultError), []error{latchkey.ErrThrottled, latchkey.ErrUnavailable}},
 		"fault, unavailable":     {503, fault(`"900503"`), new(*latchkey.FaultError), []error{latchkey.ErrUnavailable}},
-		"fault, not found":       {404, fault(`"404"`), new(*latchkey.FaultError), nil},
+		"fault, not found":       {404, fault(`"404"`), new(*latchkey.FaultError), []error{latchkey.ErrNoSuchResource}},
 		"fault, XML": {401, `<ams:fault xmlns:ams="http://wso2.org/apimanager/security"><ams:code>900901</ams:code>` +
 			`<ams:message>Invalid Credentials</ams:message><ams:description>Access failure</ams:description></ams:fault>`,
 			new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
 		"verify's refusal": {401, `{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"}`,
-			new(*latchkey.ConnectivityManagementResultError), []error{latchkey.ErrSessionExpired}},
+			new(*latchkey.ConnectivityManagementResultError), []error{latchkey.ErrSessionExpired, latchkey.ErrUnauthorized}},
 		"message that is an object": {400, `{"errorCode":"X.REQUEST_FAILED.SessionToken.Expired","errorMessage":{"a":1}}`,
 			new(*latchkey.ConnectivityManagementResultError), []error{latchkey.ErrSessionExpired}},
 		"OAuth, wrong client": {401, `{"error":"invalid_client","error_description":"no"}`,
-			new(*latchkey.OAuthError), []error{latchkey.ErrInvalidClient}},
+			new(*latchkey.OAuthError), []error{latchkey.ErrInvalidClient, latchkey.ErrUnauthorized}},
 		"OAuth, wrong grant": {400, `{"error":"unsupported_grant_type"}`, new(*latchkey.OAuthError), nil},
 		"OAuth, busy": {503, `{"error":"temporarily_unavailable"}`,
 			new(*latchkey.OAuthError), []error{latchkey.ErrUnavailable}},
 		"wrapped expiry, documented": {401, `{"error":"unauthorized","error_description":"Failure response received for ` +
 			`UWS V1 REST accounts: [400]","cause":"Requested service is unauthorized for given token"}`,
-			new(*latchkey.OAuthError), []error{latchkey.ErrSessionExpired}},
+			new(*latchkey.OAuthError), []error{latchkey.ErrSessionExpired, latchkey.ErrUnauthorized}},
 		"wrapped expiry, late in a long cause": {400, `{"error":"unauthorized","error_description":"x","cause":{"trace":"` +
 			strings.Repeat("at com.example ", 100) + `UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"}}`,
 			new(*latchkey.OAuthError), []error{latchkey.ErrSessionExpired}},
@@ -114,13 +114,13 @@ func TestAnswersOfGatewaysAndOtherServicesAreClassified(t *testing.T) {
 			`"cause":"UnifiedWebService.INPUT_INVALID.SessionToken.Invalid"}`,
 			new(*latchkey.OAuthError), []error{latchkey.ErrSessionTokenInvalid}},
 		"wrapped bearer refusal": {500, `{"error":"internal_server_error","error_description":"unauthorized: UWS V1 REST ` +
-			`accounts: [401]"}`, new(*latchkey.OAuthError), nil},
+			`accounts: [401]"}`, new(*latchkey.OAuthError), []error{latchkey.ErrUnauthorized}},
 		"unauthorized for another reason": {403, `{"error":"unauthorized","error_description":"not your account"}`,
 			new(*latchkey.OAuthError), nil},
 		"HTML":             {502, html, new(*latchkey.ResponseError), nil},
 		"HTML, throttled":  {429, html, new(*latchkey.ResponseError), []error{latchkey.ErrThrottled}},
 		"HTML, away":       {503, html, new(*latchkey.ResponseError), []error{latchkey.ErrUnavailable}},
-		"HTML, 401":        {401, html, new(*latchkey.ResponseError), nil},
+		"HTML, 401":        {401, html, new(*latchkey.ResponseError), []error{latchkey.ErrUnauthorized}},
 		"nothing":          {500, "", new(*latchkey.ResponseError), nil},
 		"other JSON":       {500, `{"message":"no"}`, new(*latchkey.ResponseError), nil},
 		"JSON of no shape": {400, `[1,2]`, new(*latchkey.ResponseError), nil},

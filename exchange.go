@@ -96,6 +96,7 @@ func (c *Client) send(ctx context.Context, r *request) (*answer, error) {
 	a := &answer{status: resp.StatusCode, header: resp.Header, secrets: r.secrets()}
 	a.body, err = readBody(resp.Body)
 	a.err = presentable(ctx, err, watch, a.secrets)
+	a.decompress()
 	if r.received != nil && a.status/100 == 2 {
 		r.received(Secret(a.body))
 	}
@@ -202,10 +203,20 @@ func (a *answer) failure() error {
 	return err
 }
 
+// decompress undoes the content coding of the body: some servers compress although
+// they were asked not to. A body that cannot be decoded is kept as it is, unless
+// what broke off was only the checksum behind it.
+func (a *answer) decompress() {
+	if text, err := wire.Decode(a.header, a.body, maxAnswer); err == nil || json.Valid(text) {
+		a.body = text
+		a.header.Del("Content-Encoding") // as http.Transport does
+	}
+}
+
 // decode reads the body of a success into v and answers what is wrong with it. A
 // body that parses is whole, even if the connection broke behind it.
 func (a *answer) decode(v any) (problem string) {
-	switch err := json.Unmarshal(a.body, v); {
+	switch err := json.Unmarshal(wire.Text(a.body), v); {
 	case err == nil:
 		return ""
 	case a.err != nil:

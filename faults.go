@@ -1,7 +1,6 @@
 package latchkey
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,18 +13,51 @@ import (
 
 // What the gateway and other bystanders say, whatever form it has.
 var (
-	// ErrUnauthorized: the gateway refused the bearer (fault 900901 or 900902, or
-	// any other with status 401). See [Client.InvalidateAccessToken].
+	// ErrUnauthorized: a token was refused. Every error with status 401 matches it,
+	// whatever its form, and so do the faults 900901 to 900904. An error that also
+	// matches a more specific sentinel (ErrSessionExpired, ErrInvalidClient) is
+	// about what that sentinel names. Otherwise it is the access token, or the
+	// service did not say which token: see [Client.InvalidateAccessToken].
 	ErrUnauthorized = errors.New("the access token was refused")
-	// ErrThrottled: too many requests (status 429 or fault 900800). Wait for
-	// RetryAfter.
+	// ErrThrottled: too many requests (status 429, or faults 900800 to 900807
+	// without 900805). Wait for RetryAfter.
 	ErrThrottled = errors.New("too many requests")
+	// ErrBlocked: the API client was blocked (fault 900805). Only the operator of
+	// the service can change that, so do not retry.
+	ErrBlocked = errors.New("the API client is blocked")
+	// ErrNoSuchResource: the API gateway knows no resource of this path (faults
+	// 900906 and 404).
+	ErrNoSuchResource = errors.New("no such resource")
 	// ErrUnavailable: the service is overloaded or away (status 503). Wait for
 	// RetryAfter.
 	ErrUnavailable = errors.New("the service is unavailable")
 	// ErrInvalidClient: the API key or its secret is wrong.
 	ErrInvalidClient = errors.New("the API key or its secret is wrong")
 )
+
+// errorOfMeaning lists the sentinels of what refusals mean.
+var errorOfMeaning = map[wire.Meaning]error{
+	wire.MeaningSessionExpired: ErrSessionExpired,
+	wire.MeaningSessionInvalid: ErrSessionTokenInvalid,
+	wire.MeaningSessionMissing: ErrSessionTokenMissing,
+	wire.MeaningBearer:         ErrUnauthorized,
+	wire.MeaningToken:          ErrUnauthorized,
+	wire.MeaningThrottled:      ErrThrottled,
+	wire.MeaningBlocked:        ErrBlocked,
+	wire.MeaningNoResource:     ErrNoSuchResource,
+}
+
+// refusalIs reports whether target is the sentinel of a refusal's meaning or of
+// its status.
+func refusalIs(meaning wire.Meaning, status int, target error) bool {
+	if sentinel, ok := errorOfMeaning[meaning]; ok && sentinel == target {
+		return true
+	}
+	if meaning == wire.MeaningBlocked && target == ErrThrottled {
+		return false // its status says so, and a caller would wait and retry
+	}
+	return statusIs(status, target)
+}
 
 // maxRetryAfter bounds what is believed of a Retry-After header: a longer one is
 // a mistake, and would put a client to sleep for good.
@@ -36,10 +68,10 @@ const maxRetryAfter = 24 * time.Hour
 // service may have seen it and acted on it.
 type FaultError struct {
 	StatusCode  int
-	Code        string // "900901"
-	Message     string // prose, shortened, without control characters and secrets
-	Description string // the same
-	RetryAfter  time.Duration
+	Code        string        // "900901"
+	Message     string        // prose, shortened, without control characters and secrets
+	Description string        // the same
+	RetryAfter  time.Duration // 0 with ErrBlocked: do not retry
 	RequestID   string
 }
 
@@ -47,22 +79,30 @@ func (e *FaultError) Error() string {
 	return describe(e.StatusCode, e.RequestID, "fault", e.Code, e.Message, e.Description)
 }
 
-// Is reports whether target is ErrUnauthorized, ErrThrottled or ErrUnavailable,
-// and that is what happened.
+// Is reports whether target is the sentinel of e's code or status.
 func (e *FaultError) Is(target error) bool {
-	switch target {
-	case ErrUnauthorized:
-		return e.Code == wire.FaultInvalidBearer || e.Code == wire.FaultNoBearer ||
-			e.StatusCode == http.StatusUnauthorized
-	case ErrThrottled:
-		return e.Code == wire.FaultThrottled || e.StatusCode == http.StatusTooManyRequests
-	}
-	return statusIs(e.StatusCode, target)
+	return refusalIs(wire.FaultMeaning(e.StatusCode, e.Code), e.StatusCode, target)
 }
 
+// isBearerRefused reports whether err means that the access token was refused, or
+// may have been.
 func isBearerRefused(err error) bool {
 	var fault *FaultError
-	return errors.As(err, &fault) && fault.Is(ErrUnauthorized)
+	var result *ConnectivityManagementResultError
+	var oauth *OAuthError
+	var odd *ResponseError
+	var meaning wire.Meaning
+	switch {
+	case errors.As(err, &fault):
+		meaning = wire.FaultMeaning(fault.StatusCode, fault.Code)
+	case errors.As(err, &result):
+		meaning = result.meaning
+	case errors.As(err, &oauth):
+		meaning = oauth.meaning
+	case errors.As(err, &odd) && odd.StatusCode == http.StatusUnauthorized:
+		meaning = wire.MeaningToken
+	}
+	return meaning == wire.MeaningBearer || meaning == wire.MeaningToken
 }
 
 // OAuthError is an error of the form of RFC 6749, section 5.2: from the token
@@ -76,38 +116,17 @@ type OAuthError struct {
 	RetryAfter  time.Duration
 	RequestID   string
 
-	wrapped error // the sentinel of the session error that is wrapped in it, if any
+	meaning wire.Meaning // found in the whole of what the service sent
 }
 
 func (e *OAuthError) Error() string {
 	return describe(e.StatusCode, e.RequestID, "error", e.Code, e.Description, e.Cause)
 }
 
-// Is reports whether target is ErrInvalidClient, ErrSessionExpired,
-// ErrSessionTokenInvalid, or the sentinel of the status, and that is what
-// happened.
+// Is reports whether target is ErrInvalidClient, the sentinel of what is wrapped in
+// e, or that of the status.
 func (e *OAuthError) Is(target error) bool {
-	return target == ErrInvalidClient && e.Code == wire.OAuthInvalidClient ||
-		e.wrapped != nil && e.wrapped == target || statusIs(e.StatusCode, target)
-}
-
-// wrappedError answers which session error a service wrapped into its own, from
-// the whole of what it told; nil for none.
-func wrappedError(code, told string) error {
-	switch {
-	case code != wire.OAuthUnauthorized:
-		return nil
-	case strings.Contains(told, string(wire.CodeTokenInvalid)):
-		return ErrSessionTokenInvalid
-	case strings.Contains(told, string(wire.CodeTokenExpired)):
-		return ErrSessionExpired
-	case strings.Contains(told, "UWS") && strings.Contains(told, "[400]"):
-		// The vendor's documented form (Cloud Connector, "Expired VZ-M2M token")
-		// only says that UWS, the session service, answered 400. Where that
-		// answered 401, the bearer was refused.
-		return ErrSessionExpired
-	}
-	return nil
+	return target == ErrInvalidClient && e.Code == wire.OAuthInvalidClient || refusalIs(e.meaning, e.StatusCode, target)
 }
 
 // ResponseError is an answer that cannot be understood: an error page of a
@@ -138,8 +157,8 @@ func (e *ResponseError) Error() string {
 // Unwrap answers why the body ended early, if it did.
 func (e *ResponseError) Unwrap() error { return e.Err }
 
-// Is reports whether target is ErrThrottled or ErrUnavailable, and that is what
-// the status says.
+// Is reports whether target is the sentinel of the status: ErrUnauthorized,
+// ErrThrottled or ErrUnavailable.
 func (e *ResponseError) Is(target error) bool { return statusIs(e.StatusCode, target) }
 
 func newResponseError(
@@ -153,48 +172,43 @@ func newResponseError(
 	}
 }
 
-// ErrorFromResponse classifies an answer of any service of the API: nil for a
+// ErrorFromResponse classifies a response of any service of the API: nil for a
 // 2xx status, and otherwise a [ConnectivityManagementResultError], [FaultError]
 // or [OAuthError] where the body has that form, and a [ResponseError] where it
-// has none of them. sent names the secrets that the request carried; if the
-// server echoes one, it is redacted. A secret that could be an ordinary word is not
-// searched for, because the gap would tell it: the service's message is then not
-// shown at all, whatever is in it.
+// has none of them. docs/contract.md lists the published forms. The body may be
+// in the content coding that header names (gzip or deflate), may begin with a
+// byte order mark, and may be cut off behind its code.
+//
+// sent names the secrets that the request carried; if the server echoes one, it is
+// redacted. A secret that could be an ordinary word is not searched for, because
+// the gap would tell it: the service's message is then not shown at all, whatever
+// is in it.
 func ErrorFromResponse(status int, header http.Header, body []byte, sent ...Secret) error {
 	if status >= 200 && status <= 299 {
 		return nil
 	}
 	id := prose(header.Get(wire.HeaderRequestID), maxWord, sent)
-	if fault, ok := wire.ParseFault(body); ok {
-		return &FaultError{
-			StatusCode: status, Code: errorCode(fault.Code, sent),
-			Message: message(fault.Code, fault.Message, sent), Description: detail(fault.Description, sent),
+	text, _ := wire.Decode(header, body, maxAnswer) // what cannot be decoded has no form
+	refusal := wire.ParseRefusal(status, text)
+	code, message := errorCode(refusal.Code, sent), message(refusal.Code, refusal.Message, sent)
+	switch refusal.Form {
+	case wire.FormFault:
+		fault := &FaultError{
+			StatusCode: status, Code: code, Message: message, Description: detail(refusal.Description, sent),
 			RetryAfter: retryAfter(header), RequestID: id,
 		}
-	}
-	// The prose is kept raw at first: a service that puts an object where a
-	// string belongs must not hide its code.
-	var told struct {
-		ErrorCode    string          `json:"errorCode"`
-		ErrorMessage json.RawMessage `json:"errorMessage"`
-		Error        string          `json:"error"`
-		Description  json.RawMessage `json:"error_description"`
-		Cause        json.RawMessage `json:"cause"`
-	}
-	err := json.Unmarshal(body, &told)
-	switch {
-	case err == nil && told.ErrorCode != "":
+		if refusal.Meaning == wire.MeaningBlocked {
+			fault.RetryAfter = 0
+		}
+		return fault
+	case wire.FormResult:
 		return &ConnectivityManagementResultError{
-			StatusCode: status, ErrorCode: errorCode(told.ErrorCode, sent),
-			ErrorMessage: message(told.ErrorCode, unquote(told.ErrorMessage), sent), RequestID: id,
+			StatusCode: status, ErrorCode: code, ErrorMessage: message, RequestID: id, meaning: refusal.Meaning,
 		}
-	case err == nil && told.Error != "":
-		description, cause := unquote(told.Description), unquote(told.Cause)
+	case wire.FormOAuth:
 		return &OAuthError{
-			StatusCode: status, Code: errorCode(told.Error, sent),
-			Description: message(told.Error, description, sent), Cause: detail(cause, sent),
-			RetryAfter: retryAfter(header), RequestID: id,
-			wrapped: wrappedError(told.Error, description+"\n"+cause),
+			StatusCode: status, Code: code, Description: message, Cause: detail(refusal.Cause, sent),
+			RetryAfter: retryAfter(header), RequestID: id, meaning: refusal.Meaning,
 		}
 	}
 	problem := "it is no error of this API"
@@ -204,18 +218,11 @@ func ErrorFromResponse(status int, header http.Header, body []byte, sent ...Secr
 	return newResponseError(status, header, body, problem, nil, sent)
 }
 
-// unquote answers the string that raw is, or raw itself where it is no string.
-func unquote(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
-	}
-	return string(raw)
-}
-
 // statusIs matches the sentinels that a status stands for in every form of error.
 func statusIs(status int, target error) bool {
 	switch status {
+	case http.StatusUnauthorized:
+		return errors.Is(target, ErrUnauthorized)
 	case http.StatusTooManyRequests:
 		return errors.Is(target, ErrThrottled)
 	case http.StatusServiceUnavailable:

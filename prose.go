@@ -58,11 +58,10 @@ func wordsOn(code string) string {
 	if err := errorOfCode[wire.CodeOf(code)]; err != nil {
 		return err.Error()
 	}
+	if err := errorOfMeaning[wire.FaultMeaning(0, code)]; err != nil {
+		return err.Error()
+	}
 	switch code {
-	case wire.FaultNoBearer, wire.FaultInvalidBearer:
-		return ErrUnauthorized.Error()
-	case wire.FaultThrottled:
-		return ErrThrottled.Error()
 	case wire.FaultUnavailable:
 		return ErrUnavailable.Error()
 	case wire.OAuthInvalidClient:
@@ -118,9 +117,11 @@ func errorCode(code string, sent []Secret) string {
 	if _, ok := errorOfCode[wire.Code(rest)]; ok {
 		return prose(service, maxWord, sent) + "." + rest
 	}
+	if wire.FaultMeaning(0, code) != wire.MeaningOther {
+		return code
+	}
 	switch code {
-	case wire.FaultNoBearer, wire.FaultInvalidBearer, wire.FaultThrottled, wire.FaultUnavailable,
-		wire.OAuthInvalidClient, wire.OAuthUnauthorized:
+	case wire.FaultUnavailable, wire.OAuthInvalidClient, wire.OAuthUnauthorized, wire.OAuthInternal:
 		return code
 	}
 	return prose(code, maxWord, sent)

@@ -15,8 +15,8 @@ import (
 type ApiResponse[T any] struct {
 	StatusCode int
 	Header     http.Header `json:"-"`
-	// RawBody is the body as it arrived, for callers that keep it before they
-	// trust anybody's parsing of it.
+	// RawBody is the body as it arrived, without a content coding, for callers that
+	// keep it before they trust anybody's parsing of it.
 	RawBody Secret `json:"-"`
 	Data    T
 }

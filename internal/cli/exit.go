@@ -88,7 +88,7 @@ func exitCode(err error) int {
 			return exitUnavailable
 		}
 		return exitRefused
-	case isAny(err, latchkey.ErrUnauthorized, latchkey.ErrInvalidClient, latchkey.ErrAccountLocked,
+	case isAny(err, latchkey.ErrUnauthorized, latchkey.ErrInvalidClient, latchkey.ErrBlocked, latchkey.ErrAccountLocked,
 		latchkey.ErrSessionExpired, latchkey.ErrSessionTokenInvalid, latchkey.ErrSessionTokenMissing):
 		return exitForbidden
 	case errors.Is(err, context.Canceled):
@@ -156,6 +156,8 @@ func explain(err error, baseURL, kept string) error {
 		return err
 	case errors.Is(err, latchkey.ErrInvalidClient):
 		return say("%s refused the API key or its secret; %s; check --api-key, and the secret in LATCHKEY_API_SECRET or --api-secret-file", baseURL, kept)
+	case errors.Is(err, latchkey.ErrBlocked):
+		return say("%s has blocked the API key; %s; trying again does not help: ask the operator of the service", baseURL, kept)
 	case errors.Is(err, latchkey.ErrSessionExpired):
 		return say("the session has ended or was idle for too long; it is no longer stored; log in again: latchkey login")
 	case errors.Is(err, latchkey.ErrAccountLocked):

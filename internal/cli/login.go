@@ -186,7 +186,7 @@ func isRefusal(err error) bool {
 	var refused *latchkey.ConnectivityManagementResultError
 	var fault *latchkey.FaultError
 	switch {
-	case isAny(err, latchkey.ErrNotSent, latchkey.ErrUnauthorized, latchkey.ErrThrottled):
+	case isAny(err, latchkey.ErrNotSent, latchkey.ErrThrottled, latchkey.ErrBlocked):
 		return true
 	case errors.As(err, &refused):
 		return refused.StatusCode < 500 && !errors.Is(err, latchkey.ErrUnexpected)

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"strings"
 )
@@ -93,29 +92,6 @@ const (
 	OAuthInvalidClient        = "invalid_client"
 	OAuthInvalidScope         = "invalid_scope"
 	OAuthUnsupportedGrantType = "unsupported_grant_type"
-	OAuthUnauthorized         = "unauthorized" // the wrapped form of an expired session
+	OAuthUnauthorized         = "unauthorized"          // the wrapped form of an expired session
+	OAuthInternal             = "internal_server_error" // the wrapped form of a refused access token
 )
-
-// ParseFault recognises a gateway fault in JSON or XML. The vendor's gateway
-// answers XML to clients whose Accept header it does not like.
-func ParseFault(body []byte) (Fault, bool) {
-	var wrapped struct {
-		Fault struct {
-			Code        json.RawMessage `json:"code"` // a string or a number
-			Message     string          `json:"message"`
-			Description string          `json:"description"`
-		} `json:"fault"`
-	}
-	if json.Unmarshal(body, &wrapped) == nil {
-		code := strings.Trim(string(wrapped.Fault.Code), `"`)
-		if code == "" || code == "null" {
-			return Fault{}, false
-		}
-		return Fault{Code: code, Message: wrapped.Fault.Message, Description: wrapped.Fault.Description}, true
-	}
-	var fault Fault
-	if xml.Unmarshal(body, &fault) == nil && fault.Code != "" {
-		return fault, true
-	}
-	return Fault{}, false
-}
