@@ -23,6 +23,7 @@ const (
 	EventBearerFailed   EventKind = "bearer_failed"   // why no access token could be had
 	EventBearerRefused  EventKind = "bearer_refused"  // the gateway refused the access token
 	EventReplay         EventKind = "replayed"        // a refused request is sent once more
+	EventRequestRefused EventKind = "request_refused" // which resource refuses a token that is good elsewhere
 	EventStateFailed    EventKind = "state_failed"    // why the State did not save; work goes on
 
 	EventRotating       EventKind = "rotating"        // a step of a rotation begins; Step names it
@@ -52,6 +53,7 @@ var levels = map[EventKind]slog.Level{
 	EventBearerFailed:   slog.LevelWarn,
 	EventBearerRefused:  slog.LevelInfo,
 	EventReplay:         slog.LevelDebug,
+	EventRequestRefused: slog.LevelWarn,
 	EventStateFailed:    slog.LevelError,
 	EventRotating:       slog.LevelInfo,
 	EventRotated:        slog.LevelInfo,

@@ -19,6 +19,8 @@ type renewer[T any] struct {
 	current atomic.Pointer[T]
 	usable  func(*T) bool // whether it may be handed out; a nil one may not
 	due     func(*T) bool // whether a usable one should be renewed behind its users' backs
+	// condemned reports whether one that is not usable may be good all the same.
+	condemned func(*T) bool
 	// fetch is told whether a wait is under way. Then it sends nothing, and returns
 	// errStillWaiting unless it has found a value, or that the wait was called off.
 	fetch func(ctx context.Context, waiting bool) (*T, error)
@@ -230,6 +232,9 @@ func backoff(failures int) time.Duration {
 
 // pause returns how long the wait after a failure is, the last of so many in a row.
 func pause(err error, failures int) time.Duration {
+	if errors.Is(err, latchkey.ErrBlocked) {
+		return maxRetryAfter // it is not retried, but somebody may have lifted it
+	}
 	wait := backoff(failures)
 	// Half of it at least, so that it grows; the rest at random, so that many
 	// keepers do not come back at the same moment.

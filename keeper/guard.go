@@ -183,7 +183,7 @@ func judge(err error) verdict {
 	case errors.Is(err, latchkey.ErrInvalidCredentials), errors.Is(err, latchkey.ErrAccountLocked),
 		errors.Is(err, latchkey.ErrInvalidCharacter): // a password with such a character is never accepted
 		return refusal
-	case errors.Is(err, latchkey.ErrThrottled):
+	case errors.Is(err, latchkey.ErrThrottled), errors.Is(err, latchkey.ErrBlocked):
 		return unsent
 	case errors.As(err, &fault) && fault.StatusCode < 500:
 		return unsent // the gateway's: the bearer, for one. It says nothing about the password

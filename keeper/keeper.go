@@ -77,8 +77,10 @@ type Keeper struct {
 	now      func() time.Time
 	foreign  bool // now is not the system's clock, by which timers run
 
-	sessions renewer[session]
-	bearers  renewer[bearer]
+	sessions   renewer[session]
+	bearers    renewer[bearer]
+	complaints complaints
+	serials    atomic.Uint64
 
 	user      string    // of the last login; like resets it belongs to the flight of sessions
 	resets    int       // record.Resets at the last login
@@ -130,6 +132,7 @@ func New(config Config) (*Keeper, error) {
 	k := &Keeper{config: config, counters: newCounters(), strikePause: strikePause, settled: settled,
 		turn: make(chan struct{}, 1), closing: make(chan struct{})}
 	k.now, k.foreign = clockOf(config)
+	k.complaints.now = k.now
 	if config.Upstream == nil {
 		fault("Upstream is missing: a *latchkey.Client is one")
 	} else {
@@ -153,11 +156,13 @@ func New(config Config) (*Keeper, error) {
 	if err := k.connect(); err != nil {
 		return nil, err
 	}
-	k.sessions.usable = func(s *session) bool { return s != nil && !s.dead() }
+	k.sessions.usable = func(s *session) bool { return s != nil && !s.dead() && !s.refused.Load() }
+	k.sessions.condemned = func(s *session) bool { return s != nil && !s.dead() && s.refused.Load() }
 	k.sessions.due = func(*session) bool { return false }
-	k.sessions.fetch, k.sessions.limit, k.sessions.now = k.renewSession, flightLimit, k.now
+	k.sessions.fetch, k.sessions.limit, k.sessions.now = k.replaceSession, flightLimit, k.now
 	k.sessions.next, k.sessions.lookEvery = "the next login may be made", latchedPause
 	k.bearers.usable, k.bearers.due = (*bearer).usable, (*bearer).stale
+	k.bearers.condemned = (*bearer).condemned
 	k.bearers.fetch, k.bearers.limit, k.bearers.now = k.renewBearer, bearerLimit, k.now
 	k.bearers.next = "the next access token may be asked for"
 	k.nextLook.set(k.now(), firstLook)
@@ -209,7 +214,18 @@ func (k *Keeper) HTTPClient() *http.Client {
 // whatever its method, because no service executed it. That needs a body that can
 // be read again: none, or one with GetBody, as http.NewRequest sets it for bytes
 // and strings. Any other request gets the upstream's refusal as its answer, and
-// the next one a renewed token. So does a request that is refused again.
+// the next one a renewed token. So does a request that is refused again. Where a
+// service does not say which token it refuses, it is taken to be the access token,
+// unless that was fetched within the last minute.
+//
+// A response that may hide a refusal is settled by one renewal at most: status 400
+// to a HEAD, or with a body that cannot be read, and status 500 in a form that wraps
+// a refusal. Then only GET and HEAD are sent once more. Requests ask only for the
+// content codings that can be read: gzip, deflate and identity.
+//
+// A resource that refuses a token which is good elsewhere, or was just renewed,
+// gets its refusal returned to its callers, and costs nobody else anything
+// ([RefusesRequest], [EventRequestRefused]).
 //
 // A request to one of the Client's further hosts (latchkey.Config.Hosts) carries the
 // session token in the header that the host wants. Requests to any other host, or
@@ -256,9 +272,10 @@ func (k *Keeper) Tokens(ctx context.Context) (Tokens, error) {
 func (k *Keeper) Invalidate(token latchkey.Secret) {
 	if s := k.sessions.current.Load(); s != nil && s.token.Equal(token) {
 		k.refuse(ofSession, s, nil)
+		s.over.Store(true)
 	}
-	if b := k.bearers.current.Load(); b != nil && b.Token.Equal(token) {
-		k.refuse(ofBearer, nil, b)
+	if b := k.bearers.current.Load(); b != nil && b.Token.Equal(token) && k.refuse(ofBearer, nil, b) {
+		b.over.Store(true)
 	}
 }
 

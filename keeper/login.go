@@ -40,6 +40,16 @@ type tooSoonError struct {
 
 func (e *tooSoonError) Error() string { return "keeper: " + e.why }
 
+// replaceSession renews the session, and gives up the one before.
+func (k *Keeper) replaceSession(ctx context.Context, waiting bool) (*session, error) {
+	last := k.sessions.current.Load()
+	s, err := k.renewSession(ctx, waiting)
+	if s != nil && last != nil {
+		last.over.Store(true)
+	}
+	return s, err
+}
+
 // renewSession finds a live session in the state or logs in. It runs in one
 // flight at a time, and sends a login only under the lease. While the last failure
 // makes it wait, it only looks.
@@ -218,7 +228,8 @@ func (k *Keeper) sendLogIn(ctx context.Context, c credential.Credential) (latchk
 	ctx, cancel := context.WithTimeout(ctx, logInLimit)
 	defer cancel()
 	token, err := k.config.Upstream.LogIn(ctx, c.User, c.Password)
-	if errors.Is(err, latchkey.ErrUnauthorized) && judge(err) == unsent {
+	var fault *latchkey.FaultError
+	if errors.Is(err, latchkey.ErrUnauthorized) && errors.As(err, &fault) && judge(err) == unsent {
 		k.note(Event{Kind: EventBearerRefused})
 		token, err = k.config.Upstream.LogIn(ctx, c.User, c.Password)
 	}

@@ -2,85 +2,125 @@ package keeper
 
 import (
 	"bytes"
-	"compress/gzip"
-	"errors"
 	"io"
 	"net/http"
 
-	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// maxPeek bounds what is read ahead of an answer, and what is read off an answer
+// maxPeek bounds what is read ahead of a response, and what is read off a response
 // that is dropped so that its connection can be used again. Refusals have a few
 // hundred bytes.
 const maxPeek = 16 << 10
 
-// target is what an answer refuses.
+// target is the token that a response refuses.
 type target int
 
 const (
 	nothing   target = iota
-	ofSession        // one of the three SessionToken codes, of whatever service, or the wrapped form
-	ofBearer         // fault 900901, 900902, or another with status 401
+	ofSession        // the session token
+	ofBearer         // the access token
+	ofEither         // the service does not say which
 )
 
-// RefusesToken reports whether resp refuses one of the tokens that the request
-// carried, as an answer that a Transport passes on may: then no service executed
-// the request, and it is not the caller's own tokens that are meant. The body is
-// what it was.
-func RefusesToken(resp *http.Response) bool { return refusedBy(resp) != nothing }
-
-// refusedBy tells whether resp refuses one of the tokens. It reads the beginning
-// of the body and puts it back, so that the body is what it was.
-func refusedBy(resp *http.Response) target {
-	if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusUnauthorized {
-		return nothing
-	}
-	err := latchkey.ErrorFromResponse(resp.StatusCode, resp.Header, plain(resp.Header, peek(resp)))
-	switch {
-	case errors.Is(err, latchkey.ErrSessionExpired), errors.Is(err, latchkey.ErrSessionTokenInvalid),
-		errors.Is(err, latchkey.ErrSessionTokenMissing):
-		return ofSession
-	case errors.Is(err, latchkey.ErrUnauthorized):
-		return ofBearer
-	}
-	return nothing
+// finding is what a response says about the tokens of its request.
+type finding struct {
+	of target
+	// unexecuted is set if no service has executed the request.
+	unexecuted bool
+	// doubtful is set if the response cannot be read, and may mean anything.
+	doubtful bool
 }
 
-// peek answers the first bytes of resp's body, which yields them once more,
-// followed by the rest or by the error that ended the peek.
-func peek(resp *http.Response) []byte {
-	head, err := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
-	var rest io.Reader = resp.Body
-	if err != nil {
-		rest = failing{err}
+// peeked is the body of a response of which the beginning was read.
+type peeked struct {
+	io.Reader
+	io.Closer
+
+	head    []byte
+	finding finding
+	// ofRequest is set if the refusal is attributed to the request, and not to the
+	// token.
+	ofRequest bool
+}
+
+// RefusesToken reports whether resp refuses one of the tokens that the request
+// carried, as a response that a Transport returns may. Then no service executed
+// the request, and it is not the caller's own tokens that are meant. The body is
+// what it was.
+func RefusesToken(resp *http.Response) bool { return readRefusal(resp).unexecuted }
+
+// RefusesRequest reports whether resp is a refusal of a token ([RefusesToken])
+// that a Transport attributes to the request: the resource refused a token that is
+// good elsewhere, or that was renewed for this request. A retry cannot succeed.
+func RefusesRequest(resp *http.Response) bool {
+	body, ok := resp.Body.(*peeked)
+	return ok && body.finding.unexecuted && body.ofRequest
+}
+
+// readRefusal reads what resp says about the tokens. It reads the beginning of the
+// body and puts it back, so that the body is what it was.
+func readRefusal(resp *http.Response) finding {
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusInternalServerError:
+	default:
+		return finding{}
 	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), rest), resp.Body}
-	return head
+	body, ok := resp.Body.(*peeked)
+	if !ok {
+		body = peek(resp)
+	}
+	return body.finding
+}
+
+// peek reads the beginning of resp's body, which yields it again, followed by the
+// rest or by the error that ended the reading.
+func peek(resp *http.Response) *peeked {
+	head, readErr := io.ReadAll(io.LimitReader(resp.Body, maxPeek))
+	var rest io.Reader = resp.Body
+	if readErr != nil {
+		rest = failing{readErr}
+	}
+	text, codingErr := wire.Decode(resp.Header, head, maxPeek)
+	// A response that is longer than any refusal is none, though its coding cannot
+	// be undone.
+	unreadable := codingErr != nil && len(head) < maxPeek || readErr != nil && resp.Uncompressed
+	if resp.Request != nil && resp.Request.Method == http.MethodHead && len(head) == 0 {
+		unreadable = true
+	}
+	body := &peeked{
+		Reader: io.MultiReader(bytes.NewReader(head), rest), Closer: resp.Body, head: head,
+		finding: findingOf(resp.StatusCode, wire.ParseRefusal(resp.StatusCode, text), unreadable),
+	}
+	resp.Body = body
+	return body
+}
+
+// findingOf decides what a parsed response means.
+func findingOf(status int, parsed wire.Refusal, unreadable bool) finding {
+	r := finding{unexecuted: status != http.StatusInternalServerError}
+	switch {
+	case !r.unexecuted && parsed.Form != wire.FormOAuth:
+		return finding{} // a failure of the service, whatever its code
+	case parsed.Meaning.OfSession():
+		r.of = ofSession
+	case parsed.Meaning == wire.MeaningBearer:
+		r.of = ofBearer
+	case parsed.Meaning == wire.MeaningToken:
+		r.of = ofEither
+	case unreadable && status == http.StatusBadRequest && parsed.Form == wire.FormUnknown:
+		return finding{of: ofSession, doubtful: true}
+	default:
+		return finding{}
+	}
+	return r
 }
 
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// plain undoes gzip, which net/http leaves to callers that ask for it themselves.
-// What is cut off or wrong is dropped.
-func plain(header http.Header, body []byte) []byte {
-	if header.Get("Content-Encoding") != "gzip" {
-		return body
-	}
-	unzip, err := gzip.NewReader(bytes.NewReader(body))
-	if err != nil {
-		return nil
-	}
-	text, _ := io.ReadAll(io.LimitReader(unzip, maxPeek))
-	return text
-}
-
-// discard drops an answer, so that its connection can be used again.
+// discard drops a response, so that its connection can be used again.
 func discard(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, maxPeek)
 	_ = resp.Body.Close()

@@ -122,7 +122,7 @@ func (k *Keeper) rotateWhen(ctx context.Context, due func(*passwordAge) bool) er
 		if !expired || attempt == 2 {
 			return err
 		}
-		k.refuse(ofSession, s, nil)
+		k.Invalidate(s.token) // the session API itself said so
 	}
 }
 

@@ -30,8 +30,10 @@ type session struct {
 	keeper *Keeper
 
 	inUse   atomic.Bool // raised by requests, lowered by the beat
-	over    atomic.Bool // refused, idle, or no longer ours: not to be used again
-	refused atomic.Bool // the upstream said so
+	over    atomic.Bool // idle, replaced, or no longer ours: not to be used again
+	refused atomic.Bool // condemned: a resource of the upstream refused it
+
+	serial uint64 // of all sessions and bearers, in the order in which they were obtained
 
 	mu     sync.Mutex // guards what follows
 	used   time.Time
@@ -41,7 +43,7 @@ type session struct {
 
 // newSession starts the watch. used is the last use, or the login.
 func (k *Keeper) newSession(token latchkey.Secret, used time.Time) *session {
-	s := &session{token: token, header: []string{token.Reveal()}, keeper: k, used: used, shared: used}
+	s := &session{token: token, header: []string{token.Reveal()}, keeper: k, used: used, shared: used, serial: k.serials.Add(1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.timer = time.AfterFunc(k.beatEvery(), s.beat)
@@ -55,9 +57,9 @@ func (k *Keeper) idleLimit() time.Duration {
 	return k.config.IdleTimeout - idleMargin*k.beatEvery()
 }
 
-// use notes that a request is about to be sent with s. It counts even if the
-// request then fails: while the upstream is away, a session must not seem idle,
-// since that would lead to a login.
+// use notes that a request was sent with s and not refused. It counts even if the
+// request failed: while the upstream is away, a session must not seem idle, since
+// that would lead to a login.
 func (s *session) use() {
 	if s.keeper.foreign || !s.inUse.Load() { // storing what is there already would cost the other cores their cached copy
 		s.noteUse()
@@ -175,7 +177,9 @@ type bearer struct {
 	refusals int           // of the bearers before it, in a row
 
 	due     atomic.Bool // refused, or close to its end
-	refused atomic.Bool
+	over    atomic.Bool // refused for certain
+	refused atomic.Bool // condemned: a resource of the upstream refused it
+	serial  uint64      // of all sessions and bearers, in the order in which they were obtained
 
 	mu      sync.Mutex // guards fetched
 	fetched time.Time
@@ -185,7 +189,8 @@ func (k *Keeper) newBearer(token latchkey.AccessToken, last *bearer) *bearer {
 	now := k.now()
 	b := &bearer{
 		AccessToken: token, header: []string{"Bearer " + token.Token.Reveal()}, keeper: k, fetched: now,
-		life: max(0, min(token.ExpiresAt.Sub(now), maxBearerLife)),
+		serial: k.serials.Add(1),
+		life:   max(0, min(token.ExpiresAt.Sub(now), maxBearerLife)),
 	}
 	if last != nil && last.refused.Load() {
 		b.refusals = last.refusals + 1
@@ -234,4 +239,9 @@ func (b *bearer) resting() bool { return b.refusals > 1 && b.age() < bearerRest 
 // usable reports whether a request with b may succeed.
 func (b *bearer) usable() bool {
 	return b != nil && !b.refused.Load() && (!b.stale() || b.age() < b.life)
+}
+
+// condemned reports whether b was refused, and may be good all the same.
+func (b *bearer) condemned() bool {
+	return b != nil && b.refused.Load() && !b.over.Load() && b.age() < b.life
 }

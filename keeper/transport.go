@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,7 +11,10 @@ import (
 )
 
 // Header names as net/http keys its maps.
-const headerBearer = "Authorization"
+const (
+	headerBearer   = "Authorization"
+	headerEncoding = "Accept-Encoding"
+)
 
 var headerSession = textproto.CanonicalMIMEHeaderKey(wire.HeaderSessionToken)
 
@@ -31,30 +33,47 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			"of the service, and the tokens would go wherever it does", k.baseURL)
 	}
 	s, b := k.sessions.current.Load(), k.bearers.current.Load()
-	if s == nil || s.dead() || b == nil || b.stale() {
+	if s == nil || s.dead() || s.refused.Load() || b == nil || b.stale() {
 		var err error
 		if s, b, err = k.tokens(req.Context()); err != nil {
 			closeBody(req)
 			return nil, &notSentError{err}
 		}
 	}
-	s.use()
-	resp, err := t.base.RoundTrip(authorized(req, s, b))
-	if err != nil {
-		return nil, err
+	resp, refused, err := t.send(req, req, s, b)
+	if err != nil || refused.of == nothing {
+		return resp, err
 	}
-	resp.Request = req // as the caller made it, without the tokens
-	if resp.StatusCode != http.StatusBadRequest && resp.StatusCode != http.StatusUnauthorized {
-		return resp, nil
-	}
-	if refused := refusedBy(resp); refused != nothing {
-		return t.replay(req, resp, refused, s, b)
-	}
-	return resp, nil
+	return t.replay(req, resp, refused, s, b)
 }
 
-// notSentError is in the way of every error of a Transport that proves that no
-// service has executed the request, because there was no token for it.
+// send sends out, which is req or a copy of it, with the tokens, and reads what
+// the response says about them.
+func (t *transport) send(req, out *http.Request, s *session, b *bearer) (*http.Response, finding, error) {
+	k := t.keeper
+	sent := k.complaints.sent()
+	var condemned []target
+	if !sent.IsZero() {
+		condemned = condemnedOf(s, b)
+	}
+	resp, err := t.base.RoundTrip(authorized(out, s, b))
+	if err != nil {
+		s.use()
+		return nil, finding{}, err
+	}
+	resp.Request = req // as the caller made it, without the tokens
+	if refused := readRefusal(resp); refused.of != nothing {
+		return resp, refused, nil // which is no use of the session
+	}
+	s.use()
+	if !sent.IsZero() && resp.StatusCode/100 == 2 {
+		k.succeeded(req, sent, condemned, s, b)
+	}
+	return resp, finding{}, nil
+}
+
+// notSentError wraps every error of a Transport that proves that no service has
+// executed the request, because there was no token for it.
 type notSentError struct{ error }
 
 func (e *notSentError) Unwrap() error { return e.error }
@@ -67,23 +86,27 @@ func NotSent(err error) bool {
 	return errors.As(err, &unsent)
 }
 
-// replay renews the token that resp refuses and sends req once more. No service
-// executed it, so its method does not matter. Where it cannot be sent again, resp
-// is the answer, and the next request gets the renewed token.
+// replay renews the token that resp refuses and sends req a second time. If no
+// service executed it, its method does not matter; otherwise only GET and HEAD are
+// repeated. Where it cannot be sent again, resp is the response, and the next
+// request gets the renewed token.
 func (t *transport) replay(
-	req *http.Request, resp *http.Response, refused target, s *session, b *bearer,
+	req *http.Request, resp *http.Response, refused finding, s *session, b *bearer,
 ) (*http.Response, error) {
 	k := t.keeper
-	if !k.refuse(refused, s, b) {
+	if !k.condemn(req, resp, refused, s, b) {
+		return resp, nil
+	}
+	if !refused.unexecuted && req.Method != http.MethodGet && req.Method != http.MethodHead {
 		return resp, nil
 	}
 	again := rewound(req)
 	if again == nil {
 		return resp, nil
 	}
-	s, b, err := k.tokens(req.Context())
+	s, b, err := k.renewed(req.Context())
 	var soon *tooSoonError
-	if errors.As(err, &soon) {
+	if errors.As(err, &soon) || err != nil && !refused.unexecuted {
 		closeBody(again)
 		return resp, nil // which says the same, in the upstream's words
 	}
@@ -93,26 +116,27 @@ func (t *transport) replay(
 		return nil, &notSentError{err}
 	}
 	k.note(Event{Kind: EventReplay})
-	s.use()
-	resp, err = t.base.RoundTrip(authorized(again, s, b))
-	if err != nil {
-		return nil, err
+	resp, refused, err = t.send(req, again, s, b)
+	if err == nil && refused.of != nothing {
+		k.condemn(req, resp, refused, s, b)
 	}
-	resp.Request = req
-	if refused := refusedBy(resp); refused != nothing {
-		k.refuse(refused, s, b)
-	}
-	return resp, nil
+	return resp, err
 }
 
-// authorized is req with the tokens. It shares with req whatever it may, for
-// this is the path of every request: the header's values, but not the header.
+// authorized is req with the tokens, and without the content codings that refusals
+// could not be read in. It shares with req whatever it may, for this is the path of
+// every request: the header's values, but not the header.
 func authorized(req *http.Request, s *session, b *bearer) *http.Request {
 	out := new(http.Request)
 	*out = *req
 	out.Header = maps.Clone(req.Header)
 	if out.Header == nil {
 		out.Header = make(http.Header, 2)
+	}
+	if codings := out.Header[headerEncoding]; len(codings) > 0 {
+		if reduced, changed := wire.ReduceCodings(codings); changed {
+			out.Header[headerEncoding] = []string{reduced}
+		}
 	}
 	out.Header[headerBearer] = b.header
 	out.Header[headerSession] = s.header
@@ -141,39 +165,4 @@ func closeBody(req *http.Request) {
 	if req.Body != nil {
 		_ = req.Body.Close()
 	}
-}
-
-// tokens answers both tokens, renewing what has to be.
-func (k *Keeper) tokens(ctx context.Context) (*session, *bearer, error) {
-	s, err := k.sessions.get(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	b, err := k.bearers.get(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	return s, b, nil
-}
-
-// refuse notes that the upstream refused s or b. It reports whether there is, or
-// may be, another one to try with.
-func (k *Keeper) refuse(refused target, s *session, b *bearer) bool {
-	switch {
-	case refused == ofSession:
-		s.over.Store(true) // first, or else whoever sees that s is refused is given it again
-		if !s.refused.Swap(true) {
-			k.note(Event{Kind: EventSessionRefused})
-		}
-	case b.resting():
-		return false
-	default:
-		// First, or else whoever sees that b is refused is given it again.
-		k.config.Upstream.InvalidateAccessToken(b.Token)
-		if !b.refused.Swap(true) {
-			b.due.Store(true)
-			k.note(Event{Kind: EventBearerRefused})
-		}
-	}
-	return true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"io"
+	"net/http"
 	"strings"
 )
 
@@ -48,7 +49,7 @@ func ParseRefusal(status int, body []byte) Refusal {
 	case told.text("error") != "":
 		r = Refusal{Form: FormOAuth, Code: told.text("error"),
 			Message: told.prose("error_description", "description", "message"), Cause: told.prose("cause")}
-	case told.word("status") != "" && told.text("message") != "":
+	case status == http.StatusUnauthorized && told.word("status") != "" && told.text("message") != "":
 		r = Refusal{Form: FormResult, Code: told.word("status"), Message: told.text("message")}
 	}
 	r.Meaning = r.meaning(status)
