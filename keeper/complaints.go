@@ -37,8 +37,12 @@ const (
 
 // resource is what a request asks for, and the token that was refused.
 type resource struct {
-	of           target
-	method, path string
+	of                 target
+	method, host, path string
+}
+
+func resourceOf(of target, req *http.Request) resource {
+	return resource{of, req.Method, req.URL.Host, req.URL.Path}
 }
 
 // complaint is what is known of a resource that refused a token.
@@ -166,7 +170,7 @@ func (c *complaints) succeeded(req *http.Request, p proof) {
 		c.tidy(p.sent)
 	}
 	for _, of := range []target{ofSession, ofBearer} {
-		r := resource{of, req.Method, req.URL.Path}
+		r := resourceOf(of, req)
 		if _, ok := (*known)[r]; ok {
 			c.forget(r)
 		}

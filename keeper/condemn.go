@@ -84,7 +84,7 @@ func (k *Keeper) condemn(req *http.Request, resp *http.Response, refused finding
 	if replaced {
 		return true
 	}
-	r := resource{of, req.Method, req.URL.Path}
+	r := resourceOf(of, req)
 	believed, exposed := k.complaints.believe(r, refused.doubtful, serial)
 	if exposed {
 		k.expose(r, resp)

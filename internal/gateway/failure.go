@@ -26,8 +26,9 @@ func newFailure(status int, code, message, description string, retry int) *failu
 }
 
 var (
-	errTokenRefused = errors.New("the upstream refused the gateway's token")
-	errSwitched     = errors.New("the upstream switched to another protocol")
+	errTokenRefused   = errors.New("the upstream refused the gateway's token")
+	errRequestRefused = errors.New("the upstream refused the gateway's token for this request only")
+	errSwitched       = errors.New("the upstream switched to another protocol")
 )
 
 // What is not carried.
@@ -44,6 +45,7 @@ var (
 	latched    = newFailure(http.StatusServiceUnavailable, wire.FaultLatched, "Service Unavailable", "The gateway does not log in to the upstream until an operator has looked, so that the account is not locked. The request was not executed. For the operator: latchkey guard status tells why; latchkey guard reset lets logins be made again.", 60)
 	noTokens   = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The gateway has no session with the upstream right now. The request was not executed; send it again after the time in Retry-After.", 5)
 	again      = newFailure(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The upstream refused the gateway's session before it looked at the request, which could not be sent again at once: its body was too long to be kept, or the next login has to wait. It was not executed; send it again after the time in Retry-After.", 1)
+	onlyThis   = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream refuses the gateway's session or access token for this request, and accepts it for others. The request was not executed. Sending it again does not help; ask the operator whether the upstream account may use this resource.", 0)
 	away       = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream cannot be reached. Nothing was sent on.", 5)
 	awayNow    = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream cannot be reached. Nothing was sent on that could have changed anything.", 5)
 	awayAgain  = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream refused the gateway's session before it looked at the request, and could not be reached any more with another one. The request was not executed.", 5)
@@ -112,6 +114,8 @@ func failureOf(err error) *failure {
 		return latched
 	case errors.Is(err, errTokenRefused):
 		return again
+	case errors.Is(err, errRequestRefused):
+		return onlyThis
 	case errors.Is(err, errSwitched):
 		return switched
 	case keeper.NotSent(err):

@@ -165,7 +165,10 @@ func (g *Gateway) inspect(resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return errSwitched
 	}
-	if keeper.RefusesToken(resp) {
+	switch {
+	case keeper.RefusesRequest(resp):
+		return errRequestRefused
+	case keeper.RefusesToken(resp):
 		return errTokenRefused
 	}
 	g.origin.clean(resp.Header)
