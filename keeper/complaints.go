@@ -72,15 +72,21 @@ func within(now, begun time.Time, length time.Duration) bool {
 	return age >= 0 && age < length
 }
 
+// token is one that was refused.
+type token struct {
+	serial  uint64
+	renewed bool // it is certainly newer than the one before
+}
+
 // proof is a request that succeeded.
 type proof struct {
 	sent            time.Time
 	session, bearer uint64 // its tokens
 }
 
-// of reports whether p shows that a token is good.
-func (p *proof) of(r resource, token uint64) bool {
-	return p != nil && (r.of == ofSession && p.session == token || r.of == ofBearer && p.bearer == token)
+// of reports whether p shows that the token is good which r refused.
+func (p *proof) of(r resource, serial uint64) bool {
+	return p != nil && (r.of == ofSession && p.session == serial || r.of == ofBearer && p.bearer == serial)
 }
 
 // complaints are the refusals that were not followed by a success.
@@ -98,7 +104,7 @@ type complaints struct {
 
 // believe decides whether a resource that refused a token is believed, so that the
 // token is condemned. exposed is set if the resource was just found to be wrong.
-func (c *complaints) believe(r resource, doubtful bool, token uint64) (believed, exposed bool) {
+func (c *complaints) believe(r resource, t token, doubtful bool) (believed, exposed bool) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,7 +112,7 @@ func (c *complaints) believe(r resource, doubtful bool, token uint64) (believed,
 	entry.last = now
 	proven := c.proven.Load()
 	switch {
-	case entry.condemned != 0 && token > entry.condemned && within(now, entry.believed, settled):
+	case entry.condemned != 0 && t.serial > entry.condemned && t.renewed && within(now, entry.believed, settled):
 		// The token was renewed because of this resource, which refuses it again.
 		entry.expose(now)
 		exposed = true
@@ -114,11 +120,11 @@ func (c *complaints) believe(r resource, doubtful bool, token uint64) (believed,
 			c.doubted = now
 		}
 	case within(now, entry.exposed, entry.quarantine(r.of)):
-	case proven.of(r, token) && within(now, proven.sent, entry.quarantine(ofSession)) && within(now, entry.exposed, settled):
+	case proven.of(r, t.serial) && within(now, proven.sent, entry.quarantine(ofSession)) && within(now, entry.exposed, settled):
 	case doubtful && within(now, c.doubted, maxQuarantine):
 		return false, false
 	default:
-		entry.condemned, entry.believed = token, now
+		entry.condemned, entry.believed = t.serial, now
 		believed = true
 	}
 	c.put(r, entry, now)

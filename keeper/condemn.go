@@ -73,7 +73,7 @@ func (k *Keeper) condemn(req *http.Request, resp *http.Response, refused finding
 	of := refused.of
 	if of == ofEither {
 		of = ofBearer
-		if b.age() < freshBearer {
+		if b.age() < freshBearer && !b.cached {
 			of = ofSession
 		}
 	}
@@ -85,7 +85,8 @@ func (k *Keeper) condemn(req *http.Request, resp *http.Response, refused finding
 		return true
 	}
 	r := resourceOf(of, req)
-	believed, exposed := k.complaints.believe(r, refused.doubtful, serial)
+	renewed := of == ofSession || !b.cached
+	believed, exposed := k.complaints.believe(r, token{serial, renewed}, refused.doubtful)
 	if exposed {
 		k.expose(r, resp)
 	}

@@ -175,6 +175,7 @@ type bearer struct {
 	keeper   *Keeper
 	life     time.Duration // from when it was fetched
 	refusals int           // of the bearers before it, in a row
+	cached   bool          // it may be as old as the one before: see bearerRest
 
 	due     atomic.Bool // refused, or close to its end
 	over    atomic.Bool // refused for certain
@@ -194,6 +195,7 @@ func (k *Keeper) newBearer(token latchkey.AccessToken, last *bearer) *bearer {
 	}
 	if last != nil && last.refused.Load() {
 		b.refusals = last.refusals + 1
+		b.cached = b.refusals == 1 && !b.Token.Equal(last.Token)
 	}
 	time.AfterFunc(b.fresh(), b.check)
 	return b
