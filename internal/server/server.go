@@ -50,7 +50,7 @@ type Config struct {
 	// carry no credentials at all, and were made by a program on this machine.
 	TrustLocal string
 	// TrustedProxies are believed what they say in X-Forwarded-For, for the audit
-	// trail and the log.
+	// trail and the log, with or without ports, brackets and quotes.
 	TrustedProxies []netip.Prefix
 	// Collectors add to the metrics.
 	Collectors     []prometheus.Collector
@@ -82,6 +82,8 @@ type Server struct {
 	conns     *connections
 	metrics   *metrics
 	draining  atomic.Bool
+	// complained is when an X-Forwarded-For was last complained of, in Unix nanoseconds.
+	complained atomic.Int64
 }
 
 // New returns a Server.
@@ -95,7 +97,7 @@ func New(config Config) *Server {
 		front:     config.Front,
 		forward:   config.Forward,
 		local:     config.TrustLocal,
-		proxies:   config.TrustedProxies,
+		proxies:   unmapped(config.TrustedProxies),
 	}
 	if s.ready == nil {
 		s.ready = func(context.Context) error { return nil }
