@@ -84,6 +84,9 @@ func (a *app) announce(n announcement) {
 		if exposed {
 			n.log.Warn(warning)
 		}
+		if n.trustLocal != "" {
+			n.log.Warn(n.trusts(), "user", n.trustLocal)
+		}
 		return
 	}
 	var b strings.Builder
@@ -127,8 +130,24 @@ func (a *app) announce(n announcement) {
 	if exposed {
 		fmt.Fprintf(&b, "\nWARNING: %s.\n", warning)
 	}
+	if n.trustLocal != "" {
+		fmt.Fprintf(&b, "\nWARNING: as %s, %s.\n", printable(n.trustLocal), n.trusts())
+	}
 	b.WriteString("\nStop it with Ctrl-C.\n\n")
 	_, _ = io.WriteString(a.Err, b.String()) // the service runs whether anybody reads this or not
+}
+
+// trusts says which requests run without credentials.
+func (n *announcement) trusts() string {
+	const socket = "requests without credentials run that come over the Unix socket"
+	const header = "from this machine with the header " + wire.HeaderLocal + ": NAME; a proxy on this machine must remove that header"
+	switch {
+	case len(n.trustedProxies) > 0:
+		return socket + "; over TCP, where proxies are, none do"
+	case n.localSocket != "":
+		return socket + ", or " + header
+	}
+	return "requests without credentials run that come " + header + ", or use --local-socket instead"
 }
 
 // tryIt prints lines that work as they are pasted.

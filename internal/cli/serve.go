@@ -80,7 +80,11 @@ README, "Testing your own program".
 
 --upstream makes it a gateway: who has logged in here, as a local user, may use the
 rest of the API, which is carried to the upstream in one session that it holds there.
-Local logins, logouts and resets stay local. The upstream's credential is kept by
+Local logins, logouts and resets stay local. --trust-local NAME is for programs beside
+it that cannot log in: what comes over --local-socket runs as that user, and over TCP
+what comes from this machine with the header ` + wire.HeaderLocal + `: NAME. The header is
+no secret: a proxy on this machine must remove it, or be kept off by using the socket
+alone. The upstream's credential is kept by
 latchkey credential, changed by --rotate-every or latchkey rotate, and looked after
 with latchkey guard, which work on the same files while it runs.
 
@@ -123,8 +127,8 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "write the log as text or json: `FORMAT`")
 	f.upstream.addServeFlags(flags)
-	flags.StringVar(&f.trustLocal, "trust-local", "", "with --upstream, on this machine only: requests without any credentials run as the user `NAME`")
-	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "believe the X-Forwarded-For of these proxies: `ADDRESSES` or networks, with commas between")
+	flags.StringVar(&f.trustLocal, "trust-local", "", "with --upstream: requests without any credentials run as the user `NAME`, over --local-socket, and over TCP from this machine with the header "+wire.HeaderLocal+": NAME")
+	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "believe the X-Forwarded-For of these proxies, with or without ports: `ADDRESSES` or networks, with commas between")
 	flags.StringVar(&f.localSocket, "local-socket", "", "serve the API on this Unix `SOCKET`, too, to programs of the same user")
 	settings(flags, "trust-local", "trusted-proxies", "local-socket")
 	settings(flags, "listen", "demo", "simulate", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
@@ -190,6 +194,9 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 		wrong.add("%s is of no use without --upstream", from("trust-local"))
 	case f.trustLocal != "" && !isLoopback(host):
 		wrong.add("%s would let everybody in who reaches %s; listen on 127.0.0.1 with it, and on --local-socket if you like", from("trust-local"), f.listen)
+	case f.trustLocal != "" && len(f.trustedProxies) > 0 && f.localSocket == "":
+		wrong.add("%s and %s exclude each other over TCP: what a proxy on this machine carries comes from this machine, too; add --local-socket, which alone is trusted then, or leave one of them out",
+			from("trust-local"), from("trusted-proxies"))
 	}
 	for _, text := range f.trustedProxies {
 		prefix, err := netip.ParsePrefix(text)
@@ -273,11 +280,6 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		return err
 	}
 	defer done()
-	a.announce(announcement{
-		serveFlags: f, url: baseURL(f, api.Addr()), throwaway: throwaway, seeded: behind.seeded, empty: behind.empty,
-		fingerprint: fingerprint, dataIsSet: isSet(cmd, "data"), log: log,
-	})
-	behind.TLS, behind.TrustLocal, behind.TrustedProxies = secure, f.trustLocal, f.proxies
 	var further []net.Listener
 	if f.localSocket != "" {
 		socket, err := server.ListenUnix(f.localSocket)
@@ -285,7 +287,13 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 			return fail(exitFailed, "%w; nothing was started", err)
 		}
 		further = append(further, socket)
+		defer func() { _ = socket.Close() }() // as above
 	}
+	a.announce(announcement{
+		serveFlags: f, url: baseURL(f, api.Addr()), throwaway: throwaway, seeded: behind.seeded, empty: behind.empty,
+		fingerprint: fingerprint, dataIsSet: isSet(cmd, "data"), log: log,
+	})
+	behind.TLS, behind.TrustLocal, behind.TrustedProxies = secure, f.trustLocal, f.proxies
 	err = server.New(behind.Config).Run(ctx, api, admin, further...)
 	if err != nil {
 		return fail(exitFailed, "%w", err)

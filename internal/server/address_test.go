@@ -1,12 +1,7 @@
 package server_test
 
 import (
-	"context"
-	"net"
-	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,6 +20,7 @@ func (s *service) lastAddress() string {
 
 func TestTheCallersAddressIsWhatTrustedProxiesSayAndNobodyElse(t *testing.T) {
 	body := `{"username":"` + user + `","password":"` + password + `"}`
+	services := map[string]*service{} // by what they trust
 	for _, c := range []struct {
 		trusted, header, want string
 	}{
@@ -70,11 +66,15 @@ func TestTheCallersAddressIsWhatTrustedProxiesSayAndNobodyElse(t *testing.T) {
 		{"127.0.0.1/32", "2001:db8::1", "2001:db8::1"},
 		{"127.0.0.1/32", "::ffff:203.0.113.7", "203.0.113.7"},
 	} {
-		var proxies []netip.Prefix
-		for text := range strings.FieldsSeq(c.trusted) {
-			proxies = append(proxies, netip.MustParsePrefix(text))
+		s := services[c.trusted]
+		if s == nil {
+			var proxies []netip.Prefix
+			for text := range strings.FieldsSeq(c.trusted) {
+				proxies = append(proxies, netip.MustParsePrefix(text))
+			}
+			s = start(t, setup{server: server.Config{TrustedProxies: proxies}})
+			services[c.trusted] = s
 		}
-		s := start(t, setup{server: server.Config{TrustedProxies: proxies}})
 		headers := []string{"Authorization", s.bearer(), "Content-Type", wire.MediaTypeJSON}
 		for line := range strings.SplitSeq(c.header, "\n") {
 			if line != "" {
@@ -111,92 +111,5 @@ func TestAnXForwardedForThatCannotBeReadIsLoggedOnce(t *testing.T) {
 	}
 	if strings.Contains(log, "\u202e") || strings.Contains(log, strings.Repeat("x", 200)) || !strings.Contains(log, "unknown") {
 		t.Errorf("the value is shown as it is, or not at all: %s", log)
-	}
-}
-
-func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
-	var carried int
-	forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
-	for name, c := range map[string]struct {
-		trust, host string
-		headers     []string
-		carried     bool
-	}{
-		"as said":                  {user, "", nil, true},
-		"under localhost":          {user, "localhost:8080", nil, true},
-		"under ::1":                {user, "[::1]:8080", nil, true},
-		"not switched on":          {"", "", nil, false},
-		"nobody's name":            {"nobody", "", nil, false},
-		"with a wrong bearer":      {user, "", []string{"Authorization", "Bearer x"}, false},
-		"with half of credentials": {user, "", []string{wire.HeaderSessionToken, "00000000-0000-4000-8000-000000000000"}, false},
-		"an empty bearer":          {user, "", []string{"Authorization", ""}, false},
-		"a browser's page":         {user, "", []string{"Origin", "https://evil.example"}, false},
-		"a browser":                {user, "", []string{"Sec-Fetch-Site", "cross-site"}, false},
-		"a name of their choice":   {user, "evil.example", nil, false},
-		"for somebody else":        {user, "", []string{"X-Forwarded-For", "203.0.113.7"}, false},
-	} {
-		s := start(t, setup{server: server.Config{Forward: forward, TrustLocal: c.trust}})
-		carried = 0
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.address+"/api/m2m/v1/devices", http.NoBody)
-		s.must(err)
-		req.Host = c.host
-		for i := 0; i < len(c.headers); i += 2 {
-			req.Header.Set(c.headers[i], c.headers[i+1])
-		}
-		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
-		s.must(err)
-		_ = resp.Body.Close()
-		if (carried == 1) != c.carried || (resp.StatusCode == http.StatusOK) != c.carried {
-			t.Errorf("%s: was answered %d, carried %d times", name, resp.StatusCode, carried)
-		}
-		s.must(s.post(wire.PathAdminUserDisable, wire.AdminName{Name: user}, nil))
-		carried = 0
-		resp, err = (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req.Clone(t.Context()))
-		s.must(err)
-		_ = resp.Body.Close()
-		if carried != 0 {
-			t.Errorf("%s: a disabled user was carried", name)
-		}
-	}
-}
-
-func TestProgramsOverAUnixSocketAreTrustedAsSaid(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "local.sock")
-	socket, err := server.ListenUnix(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	carried := 0
-	forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
-	s := start(t, setup{server: server.Config{Forward: forward, TrustLocal: user}, further: []net.Listener{socket}})
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		},
-	}}
-	ask := func(target string, headers ...string) int {
-		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://any.name"+target, http.NoBody)
-		s.must(err)
-		for i := 0; i < len(headers); i += 2 {
-			req.Header.Set(headers[i], headers[i+1])
-		}
-		resp, err := client.Do(req)
-		s.must(err)
-		_ = resp.Body.Close()
-		return resp.StatusCode
-	}
-	if got := ask("/api/m2m/v1/devices"); got != http.StatusOK || carried != 1 {
-		t.Errorf("was answered %d, carried %d times", got, carried)
-	}
-	if got := ask("/api/m2m/v1/devices", "Authorization", "Bearer wrong"); got != http.StatusUnauthorized || carried != 1 {
-		t.Errorf("with a wrong bearer: %d, carried %d times", got, carried)
-	}
-	if got := ask("/latchkey/v1/session"); got != http.StatusUnauthorized {
-		t.Errorf("what is not forwarded needs tokens there, too, and was answered %d", got)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
-		t.Errorf("the socket: %v, error %v", info.Mode(), err)
 	}
 }

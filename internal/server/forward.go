@@ -50,10 +50,10 @@ func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 	whole = true
 }
 
-// sender answers who sends a request: by both tokens, or, where programs of this
-// machine are trusted, by having neither of them.
+// sender returns the session and the API client that a request runs as: those of its
+// tokens, or, for a trusted program of this machine, a session of its user alone.
 func (s *Server) sender(r *http.Request) (authority.Session, authority.Client, error) {
-	if s.local != "" && r.Header["Authorization"] == nil && r.Header[sessionTokenKey] == nil && isOwn(r) {
+	if s.isTrusted(r) {
 		return authority.Session{User: s.local}, authority.Client{}, nil
 	}
 	return s.check(r)

@@ -47,7 +47,8 @@ type Config struct {
 	// the ResponseWriter before it responds.
 	Forward http.Handler
 	// TrustLocal, unless empty, is the user as whom requests to Forward run that
-	// carry no credentials at all, and were made by a program on this machine.
+	// carry no credentials and come over a Unix socket, or over TCP from this machine
+	// with the header Latchkey-Local: NAME; see isTrusted.
 	TrustLocal string
 	// TrustedProxies are believed what they say in X-Forwarded-For, for the audit
 	// trail and the log, with or without ports, brackets and quotes.

@@ -50,6 +50,7 @@ const (
 	HeaderSessionID    = "Latchkey-Session"
 	HeaderSessionAge   = "Latchkey-Session-Age"
 	HeaderClient       = "Latchkey-Client"
+	HeaderLocal        = "Latchkey-Local"
 	HeaderRetryAfter   = "Retry-After"
 )
 

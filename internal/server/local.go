@@ -1,0 +1,68 @@
+package server
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// isTrusted reports whether a request without credentials runs as the user of
+// Config.TrustLocal.
+//
+// Over a Unix socket it does: the mode of the socket's file decides who can connect.
+// Over TCP a loopback peer and a loopback Host prove nothing, because a proxy on this
+// machine sends both for everyone behind it. So the request must carry the header
+// Latchkey-Local with the user's name, which no proxy adds, and no web page can
+// without a preflight that fails. It must bear no sign of a proxy or a browser;
+// HTTP/1.0 is one, because nginx speaks it to the services behind it. Where proxies
+// are expected at all (Config.TrustedProxies), TCP is not trusted.
+//
+// The header is not a secret: a proxy that passes on unknown headers passes on this
+// one, so an operator who has such a proxy must clear it there, or use the socket.
+func (s *Server) isTrusted(r *http.Request) bool {
+	if s.local == "" || isForAnother(r.Header) {
+		return false
+	}
+	names := r.Header[wire.HeaderLocal]
+	if len(names) > 0 && (len(names) > 1 || names[0] != s.local && names[0] != headerValue(s.local)) {
+		return false
+	}
+	if isUnix(r) {
+		return true
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && peer.Addr().Unmap().IsLoopback() && isLoopbackHost(r.Host) &&
+		len(names) == 1 && r.ProtoAtLeast(1, 1) && len(s.proxies) == 0
+}
+
+// isForAnother reports whether a request carries credentials, or headers that show
+// that it was made by a proxy for someone else or by a browser for a web page.
+func isForAnother(header http.Header) bool {
+	for name := range header {
+		switch wire.FamilyOf(name) {
+		case wire.Credential, wire.Forwarding:
+			return true
+		case wire.Own:
+			if name != wire.HeaderLocal {
+				return true // proxies hand these on
+			}
+		}
+		if name == "Origin" || name == "Referer" || strings.HasPrefix(name, "Sec-") {
+			return true
+		}
+	}
+	return false
+}
+
+func isLoopbackHost(host string) bool {
+	if at := strings.LastIndexByte(host, ':'); at > 0 && !strings.HasSuffix(host, "]") {
+		host = host[:at]
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && address.Unmap().IsLoopback()
+}

@@ -1,0 +1,189 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
+	var carried int
+	forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
+	services := map[string]*service{}
+	for _, trust := range []string{user, "nobody", ""} {
+		services[trust] = start(t, setup{server: server.Config{Forward: forward, TrustLocal: trust}})
+	}
+	for name, c := range map[string]struct {
+		trust, host string
+		headers     []string
+		carried     bool
+	}{
+		"as said":                     {user, "", []string{wire.HeaderLocal, user}, true},
+		"under localhost":             {user, "localhost:8080", []string{wire.HeaderLocal, user}, true},
+		"under ::1":                   {user, "[::1]:8080", []string{wire.HeaderLocal, user}, true},
+		"with other headers":          {user, "", []string{wire.HeaderLocal, user, "X-Request-Id", "7", "Accept", "*/*", "X-APIMatic-A", "b"}, true},
+		"an empty name":               {"", "", []string{wire.HeaderLocal, ""}, false},
+		"not switched on":             {"", "", []string{wire.HeaderLocal, user}, false},
+		"a user who does not exist":   {"nobody", "", []string{wire.HeaderLocal, "nobody"}, false},
+		"without the header":          {user, "", nil, false},
+		"an empty header":             {user, "", []string{wire.HeaderLocal, ""}, false},
+		"another user's name":         {user, "", []string{wire.HeaderLocal, "nobody"}, false},
+		"a name in capitals":          {user, "", []string{wire.HeaderLocal, strings.ToUpper(user)}, false},
+		"several names":               {user, "", []string{wire.HeaderLocal, user + ", " + user}, false},
+		"the header twice":            {user, "", []string{wire.HeaderLocal, user, wire.HeaderLocal, user}, false},
+		"the header spelled with _":   {user, "", []string{"Latchkey_Local", user}, false},
+		"both spellings":              {user, "", []string{wire.HeaderLocal, user, "Latchkey_Local", user}, false},
+		"with a wrong bearer":         {user, "", []string{wire.HeaderLocal, user, "Authorization", "Bearer x"}, false},
+		"with half of credentials":    {user, "", []string{wire.HeaderLocal, user, wire.HeaderSessionToken, "00000000-0000-4000-8000-000000000000"}, false},
+		"an empty bearer":             {user, "", []string{wire.HeaderLocal, user, "Authorization", ""}, false},
+		"credentials in another form": {user, "", []string{wire.HeaderLocal, user, "Vz_M2m_Token", "x"}, false},
+		"a browser's page":            {user, "", []string{wire.HeaderLocal, user, "Origin", "https://evil.example"}, false},
+		"a page without an origin":    {user, "", []string{wire.HeaderLocal, user, "Referer", "https://evil.example/"}, false},
+		"a browser":                   {user, "", []string{wire.HeaderLocal, user, "Sec-Fetch-Site", "cross-site"}, false},
+		"a browser's client hints":    {user, "", []string{wire.HeaderLocal, user, "Sec-CH-UA", "x"}, false},
+		"a name of their choice":      {user, "evil.example", []string{wire.HeaderLocal, user}, false},
+		"a name that begins alike":    {user, "127.0.0.1.evil.example", []string{wire.HeaderLocal, user}, false},
+		"for somebody else":           {user, "", []string{wire.HeaderLocal, user, "X-Forwarded-For", "203.0.113.7"}, false},
+		"in another header":           {user, "", []string{wire.HeaderLocal, user, "X-Client-IP", "203.0.113.7"}, false},
+		"in yet another":              {user, "", []string{wire.HeaderLocal, user, "X_Forwarded_Proto", "https"}, false},
+		"by way of a proxy":           {user, "", []string{wire.HeaderLocal, user, "Via", "1.1 proxy"}, false},
+		"verified by a proxy":         {user, "", []string{wire.HeaderLocal, user, wire.HeaderUser, user}, false},
+	} {
+		s := services[c.trust]
+		carried = 0
+		if got := s.askAsLocal(c.host, c.headers...); (carried == 1) != c.carried || (got == http.StatusOK) != c.carried {
+			t.Errorf("%s: was answered %d, carried %d times", name, got, carried)
+		}
+	}
+	s := services[user]
+	s.must(s.post(wire.PathAdminUserDisable, wire.AdminName{Name: user}, nil))
+	carried = 0
+	if got := s.askAsLocal("", wire.HeaderLocal, user); got == http.StatusOK || carried != 0 {
+		t.Errorf("a disabled user was answered %d, carried %d times", got, carried)
+	}
+}
+
+// askAsLocal sends a request without credentials to the rest of the API.
+func (s *service) askAsLocal(host string, headers ...string) int {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.address+"/api/m2m/v1/devices", http.NoBody)
+	s.must(err)
+	req.Host = host
+	for i := 0; i < len(headers); i += 2 {
+		req.Header[headers[i]] = append(req.Header[headers[i]], headers[i+1])
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	s.must(err)
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+func TestProgramsOverAUnixSocketAreTrustedAsSaid(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "local.sock")
+	socket, err := server.ListenUnix(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	carried := 0
+	forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
+	s := start(t, setup{server: server.Config{Forward: forward, TrustLocal: user}, further: []net.Listener{socket}})
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		},
+	}}
+	ask := func(target string, headers ...string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://any.name"+target, http.NoBody)
+		s.must(err)
+		for i := 0; i < len(headers); i += 2 {
+			req.Header.Set(headers[i], headers[i+1])
+		}
+		resp, err := client.Do(req)
+		s.must(err)
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := ask("/api/m2m/v1/devices"); got != http.StatusOK || carried != 1 {
+		t.Errorf("was answered %d, carried %d times", got, carried)
+	}
+	if got := ask("/api/m2m/v1/devices", wire.HeaderLocal, user); got != http.StatusOK || carried != 2 {
+		t.Errorf("with the header was answered %d, carried %d times", got, carried)
+	}
+	for _, headers := range [][]string{{wire.HeaderLocal, "nobody"}, {"X-Forwarded-For", "203.0.113.7"}, {wire.HeaderUser, user}, {"Cookie", "a=b"}} {
+		if got := ask("/api/m2m/v1/devices", headers...); got != http.StatusUnauthorized || carried != 2 {
+			t.Errorf("with %q: %d, carried %d times", headers, got, carried)
+		}
+	}
+	if got := ask("/api/m2m/v1/devices", "Authorization", "Bearer wrong"); got != http.StatusUnauthorized || carried != 2 {
+		t.Errorf("with a wrong bearer: %d, carried %d times", got, carried)
+	}
+	if got := ask("/latchkey/v1/session"); got != http.StatusUnauthorized {
+		t.Errorf("what is not forwarded needs tokens there, too, and was answered %d", got)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("the socket: %v, error %v", info.Mode(), err)
+	}
+}
+
+// TestAProxyOnThisMachineIsNotTrusted runs nginx as it comes, which sends a loopback
+// Host and no header that shows for whom it asks.
+func TestAProxyOnThisMachineIsNotTrusted(t *testing.T) {
+	const configuration = `daemon off; pid %%[1]s/pid; worker_processes 1;
+events { worker_connections 64; }
+http {
+  access_log off;
+  client_body_temp_path %%[1]s/b; proxy_temp_path %%[1]s/p; fastcgi_temp_path %%[1]s/f; uwsgi_temp_path %%[1]s/u; scgi_temp_path %%[1]s/s;
+  server {
+    listen %%[2]s;
+    location / {
+      proxy_pass http://%%[3]s;%s
+    }
+  }
+}
+`
+	for name, c := range map[string]struct {
+		more    string
+		proxies []netip.Prefix
+		carried int // of a request that forges the header
+	}{
+		"as it comes":            {},
+		"that clears the header": {more: ` proxy_http_version 1.1; proxy_set_header Latchkey-Local "";`},
+		"that is a trusted one":  {more: ` proxy_http_version 1.1;`, proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
+		// The header is no secret: what the help says of proxies is needed.
+		"that passes it on": {more: ` proxy_http_version 1.1;`, carried: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			carried := 0
+			forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
+			s := start(t, setup{server: server.Config{Forward: forward, TrustLocal: user, TrustedProxies: c.proxies}})
+			address := s.proxy(t, "nginx", fmt.Sprintf(configuration, c.more), "")
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			for _, forged := range []bool{false, true} {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+"/api/m2m/v1/devices", http.NoBody)
+				s.must(err)
+				want := 0
+				if forged {
+					req.Header.Set(wire.HeaderLocal, user)
+					want = c.carried
+				}
+				resp, err := client.Do(req)
+				s.must(err)
+				_ = resp.Body.Close()
+				if carried != want || want == 0 && resp.StatusCode != http.StatusUnauthorized {
+					t.Errorf("forged %v: was answered %d, carried %d times", forged, resp.StatusCode, carried)
+				}
+			}
+		})
+	}
+}
