@@ -161,6 +161,24 @@ func TestFlatFileThatOthersMayReadIsUsedWithOneWarning(t *testing.T) {
 	}
 }
 
+func TestAFlatFileIsTakenAsItIsOrRefusedWithItsReason(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "password")
+	store, err := credential.NewFlatFile(credential.FlatFileConfig{User: "zoe", PasswordPath: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for content, reason := range map[string]string{
+		"\ufeffcorrect horse\n": "byte order mark", "\xff\xfec\x00": "byte order mark", "\xfe\xff\x00c": "byte order mark", "caf\xe9\n": "UTF-8",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := store.Load(t.Context()); err == nil || !strings.Contains(err.Error(), reason) || c.Password != "" {
+			t.Errorf("%q: %v, want the reason %q", content, err, reason)
+		}
+	}
+}
+
 func TestFlatFileConfigurationIsJudged(t *testing.T) {
 	for _, config := range []credential.FlatFileConfig{
 		{}, {User: "zoe"}, {PasswordPath: "p"}, {User: "zoe", UserPath: "u", PasswordPath: "p"},

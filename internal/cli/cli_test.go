@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -133,6 +134,30 @@ func TestAdministrationWithAndWithoutAServer(t *testing.T) {
 	run(t, 0, "", "user", "lock", "zoe", "--data", data)
 	out, _ = run(t, 0, "", "user", "list", "--json", "--data", data)
 	has(t, out, `"zoe"`, "locked")
+}
+
+// What an editor or a shell added to a password is told, and never sent.
+func TestAPasswordIsTakenAsItIsOrRefusedWithItsReason(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	data := t.TempDir() + "/data"
+	t.Run("with", func(t *testing.T) { serve(t, "--data", data) }) // makes the database
+	path := t.TempDir() + "/password"
+	for _, test := range []struct{ content, reason string }{
+		{"\ufeffcorrect horse\n", "byte order mark"},
+		{"\xff\xfec\x00o\x00r\x00\r\x00\n\x00", "UTF-16"},
+		{"\xfe\xff\x00c\x00o\x00r\x00\r\x00\n", "UTF-16"},
+		{"caf\xe9 au lait\n", "not UTF-8"},
+		{"correct\nhorse\n", "more than one line"},
+	} {
+		if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, said := run(t, 2, "", "user", "add", "zoe", "--data", data, "--password-file", path)
+		has(t, said, path, test.reason, "nothing was sent")
+		_, said = run(t, 2, test.content, "user", "add", "zoe", "--data", data, "--password-stdin")
+		has(t, said, "standard input", test.reason, "nothing was sent")
+	}
+	run(t, 0, "correct horse \ufeff battery\r\n", "user", "add", "zoe", "--data", data, "--password-stdin")
 }
 
 // Nothing that a caller chose reads as another part of the line.

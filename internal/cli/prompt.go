@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // maxSecretBytes bounds what is taken for a secret.
@@ -109,10 +111,27 @@ func readSecretLine(r io.Reader, from string) (secret.Text, error) {
 		return "", usage("%s holds more than %d bytes, which is no password; nothing was sent", from, maxSecretBytes)
 	case line == "":
 		return "", usage("%s is empty where a password should be; nothing was sent", from)
-	case strings.ContainsAny(line, "\r\n"):
+	}
+	password, err := checkSecret(line, from)
+	if err == nil && strings.ContainsAny(line, "\r\n") {
 		return "", usage("%s holds more than one line; nothing was sent; put the password alone into it", from)
 	}
-	return secret.Text(line), nil
+	return password, err
+}
+
+// checkSecret refuses what an editor or a shell added to a secret, and what would
+// be another text once it is sent as JSON.
+func checkSecret(text, from string) (secret.Text, error) {
+	const utf16Little, utf16Big = "\xff\xfe", "\xfe\xff"
+	switch {
+	case strings.HasPrefix(text, utf16Little), strings.HasPrefix(text, utf16Big):
+		return "", usage("%s is in UTF-16, which some shells write; nothing was sent; save it as UTF-8 without a byte order mark", from)
+	case strings.HasPrefix(text, wire.ByteOrderMark):
+		return "", usage("%s begins with a byte order mark, which some editors add and is no part of a password; nothing was sent; save it as UTF-8 without a byte order mark", from)
+	case !utf8.ValidString(text):
+		return "", usage("%s is not UTF-8; nothing was sent; save it as UTF-8", from)
+	}
+	return secret.Text(text), nil
 }
 
 // errInterrupted is what a prompt answers when the person presses Ctrl-C.
@@ -138,7 +157,7 @@ func (a *app) ask(ctx context.Context, question string) (secret.Text, error) {
 	if len(text) == 0 {
 		return "", usage("nothing was entered; nothing was sent")
 	}
-	return secret.Text(text), nil
+	return checkSecret(string(text), "what was entered")
 }
 
 // confirm asks a question that has to be answered with yes before something is

@@ -3,11 +3,12 @@ package server
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/url"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // decodeAdmin decodes the body of an admin request. Text that no store can hold is
@@ -17,16 +18,8 @@ func decodeAdmin(from io.Reader, body any) error {
 	if err != nil {
 		return invalid("the body cannot be read, or is too long")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(body); err != nil {
+	if wire.UnmarshalKnown(text, body) != nil {
 		return invalid("the body is not what this operation takes")
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return invalid("the body goes on after its end")
-	}
-	if !utf8.Valid(text) {
-		return invalid("the body is not UTF-8")
 	}
 	tokens := json.NewDecoder(bytes.NewReader(text))
 	for {

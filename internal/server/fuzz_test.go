@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -74,14 +75,17 @@ func tokens(bearer, session string) http.Header {
 	return http.Header{"Authorization": {bearer}, "Vz-M2m-Token": {session}}
 }
 
-// textFields reads the text fields of a JSON object, token by token: without
-// regard to the case of names, the last one counting, null being none. It
-// answers the code that a body which cannot be read is refused with.
+// textFields reads the text fields of a JSON object, token by token: with regard to
+// the case of names, null being none. It answers the code that a body which cannot
+// be read is refused with.
 func textFields(body string, names ...string) (fields []string, code string) {
-	if body == "" {
+	if len(body) > wire.MaxRequestBodyBytes {
+		return nil, unreadable
+	}
+	if body = strings.TrimPrefix(body, "\ufeff"); body == "" {
 		return nil, undefined
 	}
-	if !utf8.ValidString(body) || !json.Valid([]byte(body)) || len(body) > wire.MaxRequestBodyBytes {
+	if !utf8.ValidString(body) || !json.Valid([]byte(body)) || repeatsName(body) {
 		return nil, unreadable
 	}
 	fields = make([]string, len(names))
@@ -101,7 +105,7 @@ func textFields(body string, names ...string) (fields []string, code string) {
 		for i, name := range names {
 			text, isText := value.(string)
 			switch written, _ := key.(string); {
-			case !strings.EqualFold(written, name), value == nil: // null leaves what an earlier one said
+			case written != name, value == nil:
 			case !isText:
 				return nil, unreadable
 			default:
@@ -115,6 +119,29 @@ func textFields(body string, names ...string) (fields []string, code string) {
 		}
 	}
 	return fields, ""
+}
+
+// repeatsName reports whether an object in the JSON text has a name twice, level by
+// level.
+func repeatsName(text string) bool {
+	var list []json.RawMessage
+	if json.Unmarshal([]byte(text), &list) == nil {
+		return slices.ContainsFunc(list, func(item json.RawMessage) bool { return repeatsName(string(item)) })
+	}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	if open, _ := decoder.Token(); open != json.Delim('{') {
+		return false
+	}
+	seen := map[any]bool{}
+	for decoder.More() {
+		name, _ := decoder.Token()
+		var value json.RawMessage
+		if seen[name] || decoder.Decode(&value) != nil || repeatsName(string(value)) {
+			return true
+		}
+		seen[name] = true
+	}
+	return false
 }
 
 // illegalText is what no field may hold.
@@ -140,6 +167,7 @@ func FuzzLoginBody(f *testing.F) {
 	for _, seed := range []string{
 		"", good, `{"username":"zbeeblebrox","password":"IMgr8"}`, `{"username":"zbeeblebrox"}`, `{"password":null,"username":1}`,
 		`{"USERNAME":"` + user + `","Password":"x","password":"` + password + `","more":[{}]}`, `{"username":"a<b","password":"\ud800"}`,
+		`{"password":"x","p\u0061ssword":"` + password + `","username":"` + user + `"}`, `{"username":"` + user + `","password":"` + password + `","x":[{"y":1,"y":1}]}`,
 		"null", "[]", " {} ", good + good, "\ufeff" + good, `{"username":"a","password":"\u0000"}`, "\xff",
 		`{"username":"\u001f","password":"a"}`, `{"username":"a","password":"\u007f"}`, `{"username":"o'brien","password":"a\\b"}`,
 	} {
@@ -316,6 +344,10 @@ func FuzzAuthorizationHeader(f *testing.F) {
 // what that one lets pass. It answers false for what is no form, and for one
 // that repeats a name.
 func formOf(body string) (map[string]string, bool) {
+	if len(body) > wire.MaxRequestBodyBytes {
+		return nil, false
+	}
+	body = strings.TrimRight(strings.TrimPrefix(body, "\ufeff"), "\r\n")
 	form := map[string]string{}
 	for pair := range strings.SplitSeq(body, "&") {
 		if pair == "" {
@@ -329,7 +361,7 @@ func formOf(body string) (map[string]string, bool) {
 		}
 		form[name] = value
 	}
-	return form, len(body) <= wire.MaxRequestBodyBytes
+	return form, true
 }
 
 var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
@@ -354,7 +386,7 @@ func FuzzForm(f *testing.F) {
 	for _, seed := range []string{
 		"grant_type=client_credentials", "grant_type=client_credentials&scope=a%20b", "grant_type=client_credentials&scope=+", "scope=x",
 		"grant_type=password", "grant_type=client_credentials&grant_type=client_credentials", "grant%5Ftype=client_credentials&&", "token=x",
-		"token=%", "token=%41;token=2", "=", "token", "token=&scope=%22", "",
+		"grant_type=client_credentials\r\n", "\ufeffgrant_type=client_credentials\n\r\ntoken=x\r", "token=%", "token=%41;token=2", "=", "token", "token=&scope=%22", "",
 	} {
 		f.Add(seed, wire.MediaTypeForm)
 	}

@@ -53,7 +53,13 @@ func TestBadBodiesGetTheDocumentedCodeAndChangeNothing(t *testing.T) {
 		{"an object for a password", wire.PathLogIn, `{"username":"a","password":{}}`, unreadable},
 		{"invalid UTF-8", wire.PathLogIn, "{\"username\":\"a\xff\",\"password\":\"b\"}", unreadable},
 		{"half a surrogate pair", wire.PathLogIn, `{"username":"a","password":"\ud800"}`, unreadable},
-		{"a byte order mark", wire.PathLogIn, "\ufeff" + login("a", "b"), unreadable},
+		{"two byte order marks", wire.PathLogIn, "\ufeff\ufeff" + login("a", "b"), unreadable},
+		{"a byte order mark and nothing", wire.PathLogIn, "\ufeff", undefined},
+		{"UTF-16", wire.PathLogIn, "\xff\xfe{\x00}\x00", unreadable},
+		{"a password twice", wire.PathLogIn, `{"username":"a","password":"b","password":"b"}`, unreadable},
+		{"a password twice, one escaped", wire.PathLogIn, `{"username":"a","password":"b","p\u0061ssword":"c"}`, unreadable},
+		{"an unknown name twice", wire.PathLogIn, `{"username":"a","password":"b","x":{"y":1,"y":2}}`, unreadable},
+		{"names in another case", wire.PathLogIn, `{"Username":"a","Password":"b"}`, unexpected},
 		{"a body over its bound", wire.PathLogIn, login("a", long(wire.MaxRequestBodyBytes)), unreadable},
 		{"a name over its bound", wire.PathLogIn, login(long(authority.MaxNameBytes+1), "b"), unreadable},
 		{"a password over its bound", wire.PathLogIn, login("a", long(authority.MaxPasswordBytes+1)), unreadable},
@@ -74,6 +80,8 @@ func TestBadBodiesGetTheDocumentedCodeAndChangeNothing(t *testing.T) {
 		{"reset: no body", wire.PathResetPassword, "", undefined},
 		{"reset: no JSON", wire.PathResetPassword, "old", unreadable},
 		{"reset: a number", wire.PathResetPassword, `{"oldPassword":1}`, unreadable},
+		{"reset: a name in another case", wire.PathResetPassword, `{"oldpassword":"x"}`, unexpected},
+		{"reset: a password twice", wire.PathResetPassword, `{"oldPassword":"x","oldPassword":"x"}`, unreadable},
 		{"reset: no password", wire.PathResetPassword, `{"password":"x"}`, unexpected},
 		{"reset: an apostrophe", wire.PathResetPassword, `{"oldPassword":"it's"}`, illegal},
 		{"reset: over its bound", wire.PathResetPassword, `{"oldPassword":"` + long(authority.MaxPasswordBytes+1) + `"}`, unreadable},
@@ -108,6 +116,67 @@ func TestALoginIsReadWhateverItsTypeAndUnknownFields(t *testing.T) {
 		r := s.do(malformed, "POST", wire.PathLogIn, `{"extra":[1,{}],"username":"`+user+`","password":"`+password+`"}`,
 			"Authorization", bearer, "Content-Type", contentType)
 		expect(t, "a login as "+contentType, r, "ok")
+	}
+}
+
+func TestALoginHasOneMeaning(t *testing.T) {
+	s := start(t, setup{})
+	bearer := s.bearer()
+	for name, body := range map[string]string{
+		"another case of the same name":     `{"username":"` + user + `","password":"` + password + `","Password":"a wrong one"}`,
+		"another case, the other way round": `{"PASSWORD":"a wrong one","password":"` + password + `","UserName":"ford","username":"` + user + `"}`,
+		"a byte order mark":                 "\ufeff" + `{"username":"` + user + `","password":"` + password + `"}`,
+		"a huge number":                     `{"n":1e99999,"username":"` + user + `","password":"` + password + `"}`,
+		"escapes":                           `{"\u0075sername":"` + user + `","password":"\u0049` + password[1:] + `"}`,
+	} {
+		expect(t, name, s.do(malformed, "POST", wire.PathLogIn, body, "Authorization", bearer), "ok")
+	}
+	if n := s.strikes(); n != 0 {
+		t.Errorf("they cost %d strikes", n)
+	}
+}
+
+func TestAnEncodedBodyIsRefusedAndChangesNothing(t *testing.T) {
+	s := start(t, setup{})
+	tokens := s.session(user, password)
+	client := []string{"Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm}
+	before := s.state()
+	for _, coding := range []string{"gzip", "GZIP", "br", "deflate, identity", "identity, gzip", "x-unknown"} {
+		for path, headers := range map[string][]string{
+			wire.PathLogIn: tokens[:2:2], wire.PathLogInAlias: tokens[:2:2], wire.PathResetPassword: tokens,
+			wire.PathToken: client, wire.PathTokenAlias: client, wire.PathRevoke: client,
+		} {
+			method := "POST"
+			if path == wire.PathResetPassword {
+				method = "PUT"
+			}
+			r := s.do(malformed, method, path, "\x1f\x8b\x08", append(headers, "Content-Encoding", coding)...)
+			if r.status != 415 || r.code() != "415" || r.header.Get("Accept-Encoding") != "identity" {
+				t.Errorf("%s with %s answered %d %s", path, coding, r.status, r.body)
+			}
+		}
+	}
+	if after := s.state(); after != before {
+		t.Errorf("an encoded body changed something:\n%s\n%s", before, after)
+	}
+	for _, coding := range []string{"", "identity", "Identity, identity"} {
+		r := s.do(malformed, "POST", wire.PathLogIn, `{"username":"`+user+`","password":"`+password+`"}`, "Authorization", tokens[1], "Content-Encoding", coding)
+		expect(t, "a login with the content coding "+coding, r, "ok")
+	}
+	expect(t, "a logout, whose body nobody reads", s.do(malformed, "POST", wire.PathLogOut, "\x1f", append(tokens, "Content-Encoding", "gzip")...), "ok")
+}
+
+func TestATokenFormMayEndInLineBreaks(t *testing.T) {
+	s := start(t, setup{})
+	for _, form := range []string{"grant_type=client_credentials\r\n", "grant_type=client_credentials&scope=\n", "\ufeffgrant_type=client_credentials"} {
+		r := s.do(malformed, "POST", wire.PathToken, form, "Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm)
+		expect(t, "a token by a form that ends in a line break", r, "ok")
+		s.secrets = append(s.secrets, r.field("access_token"))
+		form = "token=" + r.field("access_token") + "\r\n"
+		r = s.do(malformed, "POST", wire.PathRevoke, form, "Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm)
+		if r.status != 200 || r.header.Get(wire.HeaderRevokedToken) == "" {
+			t.Errorf("the revocation by such a form answered %d %v", r.status, r.header)
+		}
 	}
 }
 

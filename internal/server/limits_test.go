@@ -158,16 +158,23 @@ func TestConnectionsBeyondTheBoundWait(t *testing.T) {
 }
 
 func TestASlowCallerLosesTheConnection(t *testing.T) {
+	const late = "HTTP/1.1 408 Request Timeout"
 	whole := func(bearer string) string { return loginRequest(bearer, goodLogin) }
+	chunked := func(bearer, chunk string) string {
+		head, _, _ := strings.Cut(loginRequest(bearer, ""), "Content-Length")
+		return fmt.Sprintf("%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", head, len(chunk), chunk)
+	}
 	tests := []struct {
 		name        string
 		send        func(bearer string) string
 		from, until time.Duration
+		status      string
 	}{
-		{"that says nothing", func(string) string { return "" }, 10 * time.Second, 11 * time.Second},
-		{"that never ends its header", func(b string) string { return whole(b)[:40] }, 10 * time.Second, 11 * time.Second},
-		{"that never ends its body", func(b string) string { return whole(b)[:len(whole(b))-1] }, 10 * time.Second, 12 * time.Second},
-		{"that sends no second request", func(string) string { return "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" }, 2 * time.Minute, 2*time.Minute + time.Second},
+		{"that says nothing", func(string) string { return "" }, 10 * time.Second, 11 * time.Second, ""},
+		{"that never ends its header", func(b string) string { return whole(b)[:40] }, 10 * time.Second, 11 * time.Second, "HTTP/1.1 400 Bad Request"},
+		{"that never ends its body", func(b string) string { return whole(b)[:len(whole(b))-1] }, 10 * time.Second, 12 * time.Second, late},
+		{"that never ends its chunked body", func(b string) string { return chunked(b, goodLogin[:20]) }, 10 * time.Second, 12 * time.Second, late},
+		{"that sends no second request", func(string) string { return "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" }, 2 * time.Minute, 2*time.Minute + time.Second, "HTTP/1.1 200 OK"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -182,6 +189,9 @@ func TestASlowCallerLosesTheConnection(t *testing.T) {
 				}
 				if strings.Contains(string(answer), "sessionToken") {
 					t.Errorf("half a request logged in:\n%s", answer)
+				}
+				if status := strings.SplitN(string(answer), "\r\n", 2)[0]; test.status != status {
+					t.Errorf("it was told %q, want %q", status, test.status)
 				}
 			})
 		})

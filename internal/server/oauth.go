@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -84,11 +85,11 @@ func (x *exchange) clientForm() (key string, password secret.Text, form url.Valu
 	if err != nil || mediaType != wire.MediaTypeForm {
 		return "", "", nil, badForm
 	}
-	body, err := x.body()
+	body, err := x.body(badForm)
 	if err != nil {
-		return "", "", nil, badForm
+		return "", "", nil, err
 	}
-	form, ok = parseForm(string(body))
+	form, ok = parseForm(body)
 	if !ok {
 		return "", "", nil, badForm
 	}
@@ -96,9 +97,11 @@ func (x *exchange) clientForm() (key string, password secret.Text, form url.Valu
 }
 
 // parseForm answers false for what is no form, and for one that repeats a
-// parameter.
-func parseForm(body string) (url.Values, bool) {
-	form, err := url.ParseQuery(body)
+// parameter. A byte order mark before it and line breaks after it are no part of
+// it: some programs add them.
+func parseForm(body []byte) (url.Values, bool) {
+	text := strings.TrimRight(strings.TrimPrefix(string(body), wire.ByteOrderMark), "\r\n")
+	form, err := url.ParseQuery(text)
 	if err != nil {
 		return nil, false
 	}
@@ -121,15 +124,27 @@ func wellFormedScope(scope string) bool {
 	return true
 }
 
-// errTooLarge is what body answers for one over its bound.
-var errTooLarge = errors.New("server: the body is over its bound")
-
 // body reads the body whole, so that a slow caller holds nothing but a
-// connection. It answers an error for a body over its bound, and for one that
-// does not come.
-func (x *exchange) body() ([]byte, error) {
-	if x.r.ContentLength > wire.MaxRequestBodyBytes {
-		return nil, errTooLarge
+// connection. It returns encodingRefused for a body that is compressed, bodyLate
+// for one that does not come in time, and unreadable for one that is over its
+// bound or cut off.
+func (x *exchange) body(unreadable *refusal) ([]byte, error) {
+	for _, values := range x.r.Header["Content-Encoding"] {
+		for coding := range strings.SplitSeq(values, ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				return nil, encodingRefused
+			}
+		}
 	}
-	return io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, wire.MaxRequestBodyBytes))
+	if x.r.ContentLength > wire.MaxRequestBodyBytes {
+		return nil, unreadable
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, wire.MaxRequestBodyBytes))
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, bodyLate
+	case err != nil:
+		return nil, unreadable
+	}
+	return body, nil
 }

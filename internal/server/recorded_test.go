@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -92,6 +94,147 @@ func TestRecordedRequestsOfTheVendorsSDKAreAccepted(t *testing.T) {
 		"grant_type=client_credentials&token="+token.field("access_token"))) // as published; TestAnswersSpell… sends RFC 7009's form
 	if revoke.status != 200 || revoke.body != "" || revoke.header.Get(wire.HeaderRevokedToken) != token.field("access_token") {
 		t.Errorf("the revocation answered %d %v %q", revoke.status, revoke.header, revoke.body)
+	}
+}
+
+// dialect is how one of the vendor's SDKs, or a program in that language, writes its
+// requests.
+type dialect struct {
+	name     string
+	headers  string // of every request
+	json     string // the content type of a JSON body, as a header line
+	empty    string // that of a request without a body
+	form     string // the body that asks for a token
+	blanks   bool   // JSON as Python writes it: with blanks and escapes
+	chunked  bool
+	spelling func(string) string // of header names
+}
+
+func asWritten(name string) string { return name }
+
+// Recorded from the vendor's SDKs, each unmodified, over TLS (docs/contract.md).
+var dialects = []dialect{
+	{name: "TypeScript 1.7.0", headers: "accept: application/json\r\nuser-agent: APIMATIC 3.0\r\nconnection: close\r\n",
+		json: "application/json", empty: wire.MediaTypeForm, form: "grant_type=client_credentials", spelling: strings.ToLower},
+	{name: "TypeScript, August 2026", headers: "accept: application/json\r\nuser-agent: Typescript-SDK\r\nx-apimatic-trace-id: 1\r\naccept-encoding: gzip, compress, deflate, br\r\nconnection: keep-alive\r\n",
+		json: "application/json", form: "grant_type=client_credentials", spelling: strings.ToLower},
+	{name: "Python 1.7.0", headers: "User-Agent: Python-SDK\r\nAccept-Encoding: gzip, deflate\r\nAccept: application/json\r\nConnection: keep-alive\r\n",
+		json: "application/json; charset=utf-8", form: "grant_type=client_credentials&scope=", blanks: true, spelling: asWritten},
+	{name: "Java 1.7.0", headers: "Accept: application/json\r\nUser-Agent: Java-SDK\r\nX-APIMatic-Engine: 3\r\nConnection: Keep-Alive\r\nAccept-Encoding: gzip\r\n",
+		json: "application/json; charset=utf-8", form: "grant_type=client_credentials", spelling: http.CanonicalHeaderKey},
+	{name: "PHP 1.7.0", headers: "Accept: application/json\r\nuser-agent: PHP-SDK\r\nExpect:\r\nAccept-Encoding: deflate, gzip, br, zstd\r\n",
+		json: "application/json", form: "grant_type=client_credentials\r\n", spelling: asWritten},
+	{name: "Go, generated", headers: "User-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\n",
+		json: "application/json", form: "grant_type=client_credentials&scope=", chunked: true, spelling: strings.ToUpper},
+}
+
+// write writes a request. A header is two elements of headers.
+func (d dialect) write(method, path, contentType, body string, headers ...string) string {
+	var b strings.Builder
+	line := func(name, value string) { b.WriteString(d.spelling(name) + ": " + value + "\r\n") }
+	b.WriteString(method + " " + path + " HTTP/1.1\r\nHost: thingspace.verizon.com\r\n" + d.headers)
+	for i := 0; i < len(headers); i += 2 {
+		line(headers[i], headers[i+1])
+	}
+	if contentType != "" {
+		line("Content-Type", contentType)
+	}
+	if d.chunked && body != "" {
+		half := len(body) / 2
+		line("Transfer-Encoding", "chunked")
+		fmt.Fprintf(&b, "\r\n%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", half, body[:half], len(body)-half, body[half:])
+		return b.String()
+	}
+	line("Content-Length", strconv.Itoa(len(body)))
+	return b.String() + "\r\n" + body
+}
+
+// object writes a JSON object of one or two texts.
+func (d dialect) object(pairs ...string) string {
+	var fields []string
+	for i := 0; i < len(pairs); i += 2 {
+		value := strconv.QuoteToASCII(pairs[i+1])
+		if d.blanks {
+			fields = append(fields, fmt.Sprintf("%q: %s", pairs[i], value))
+			continue
+		}
+		fields = append(fields, fmt.Sprintf("%q:%q", pairs[i], pairs[i+1]))
+	}
+	separator := ","
+	if d.blanks {
+		separator = ", "
+	}
+	return "{" + strings.Join(fields, separator) + "}"
+}
+
+func TestEverySDKWorksUnmodifiedAtEitherPath(t *testing.T) {
+	const name, secret = "zoë-☃", "Wh0a-é-longer"
+	for _, d := range dialects {
+		for _, at := range []struct{ token, logIn, logOut, reset string }{
+			{wire.PathToken, wire.PathLogIn, wire.PathLogOut, wire.PathResetPassword},
+			{wire.PathTokenAlias, wire.PathLogInAlias, wire.PathLogOutAlias, wire.PathResetPasswordAlias},
+		} {
+			t.Run(d.name+" at "+at.logIn, func(t *testing.T) {
+				s := start(t, setup{})
+				s.addUser(name, secret)
+				client := []string{"Authorization", basic(apiKey, apiSecret)}
+				token := s.raw(d.write("POST", at.token, wire.MediaTypeForm, d.form, client...))
+				expect(t, "the token", token, "ok")
+				bearer := []string{"Authorization", "Bearer " + token.field("access_token")}
+				s.secrets = append(s.secrets, secret, token.field("access_token"))
+				expect(t, "a login without a body", s.raw(d.write("POST", at.logIn, d.empty, "", bearer...)), "INPUT_INVALID.RequestUndefined")
+				logIn := func(password string) reply {
+					return s.raw(d.write("POST", at.logIn, d.json, d.object("username", name, "password", password), bearer...))
+				}
+				expect(t, "a wrong password", logIn("a wrong one"), wrong)
+				login := logIn(secret)
+				expect(t, "the login", login, "ok")
+				tokens := append(bearer[:2:2], "VZ-M2M-Token", login.field("sessionToken"))
+				for range 2 { // the transport repeats a PUT
+					expect(t, "a mistyped old password", s.raw(d.write("PUT", at.reset, d.json, d.object("oldPassword", "a wrong one"), tokens...)), mismatch)
+				}
+				made := ""
+				for range 4 { // one Idempotency-Key over all retries of a call
+					reset := s.raw(d.write("PUT", at.reset, d.json, d.object("oldPassword", secret),
+						append(tokens[:4:4], "Idempotency-Key", "0d3f1c9a-7a3e-4a52-8f0e-1f0f5a7c9b11")...))
+					expect(t, "the reset", reset, "ok")
+					if next := reset.field("newPassword"); made != "" && next != made {
+						t.Error("a retry of the reset told another password")
+					}
+					made = reset.field("newPassword")
+				}
+				s.secrets = append(s.secrets, made)
+				logout := s.raw(d.write("POST", at.logOut, d.empty, "", tokens...))
+				expect(t, "the logout", logout, "ok")
+				if logout.field("sessionToken") != login.field("sessionToken") {
+					t.Errorf("the logout answered %s", logout.body)
+				}
+				expect(t, "the new password", logIn(made), "ok")
+				form := "grant_type=client_credentials&token=" + token.field("access_token")
+				revoked := s.raw(d.write("POST", wire.PathRevoke, wire.MediaTypeForm, form, client...))
+				if revoked.status != 200 || revoked.header.Get(wire.HeaderRevokedToken) != token.field("access_token") {
+					t.Errorf("the revocation answered %d %v %q", revoked.status, revoked.header, revoked.body)
+				}
+				expect(t, "the revoked token", logIn(made), wire.FaultInvalidBearer)
+			})
+		}
+	}
+}
+
+// PHP, Java and Python send DELETE with a length of zero.
+func TestADELETEWithALengthOfZeroIsHandedOn(t *testing.T) {
+	var length int64 = -1
+	s := start(t, setup{server: server.Config{Forward: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		length = r.ContentLength
+		w.WriteHeader(http.StatusOK)
+	})}})
+	tokens := s.session(user, password)
+	for _, d := range dialects {
+		r := s.rawUnchecked(d.write("DELETE", "/api/m2m/v1/callbacks/0000123456-00001/name/CarrierService", "", "", tokens...))
+		if r.status != 200 || length != 0 {
+			t.Errorf("%s: it was answered %d %s, and handed on with the length %d", d.name, r.status, r.body, length)
+		}
+		length = -1
 	}
 }
 

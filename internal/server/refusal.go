@@ -20,6 +20,8 @@ type refusal struct {
 	body      []byte
 	challenge string // WWW-Authenticate
 	retry     bool   // Retry-After
+	coding    bool   // Accept-Encoding: only bodies without one are read
+	last      bool   // Connection: close
 }
 
 func (f *refusal) Error() string { return f.code }
@@ -32,12 +34,15 @@ func result(status int, code wire.Code, message string) *refusal {
 
 // fault makes a refusal of the gateway that stands before the API.
 func fault(status int, code, message, description string) *refusal {
-	body := encode(wire.FaultBody{Fault: wire.Fault{Code: code, Message: message, Description: description}})
-	f := &refusal{status: status, code: code, body: body, retry: status == http.StatusServiceUnavailable}
+	f := &refusal{status: status, code: code, body: faultBody(code, message, description), retry: status == http.StatusServiceUnavailable}
 	if status == http.StatusUnauthorized {
 		f.challenge = bearerChallenge
 	}
 	return f
+}
+
+func faultBody(code, message, description string) []byte {
+	return encode(wire.FaultBody{Fault: wire.Fault{Code: code, Message: message, Description: description}})
 }
 
 // oauth makes a refusal of the token endpoint (RFC 6749, section 5.2).
@@ -62,11 +67,13 @@ var (
 	notFound         = fault(http.StatusNotFound, wire.FaultNotFound, "Not Found", "No resource of the API has this path.")
 	methodNotAllowed = fault(http.StatusMethodNotAllowed, wire.FaultMethod, "Method Not Allowed", "The resource does not take this method; the Allow header says which it takes.")
 	tooManyHeaders   = fault(http.StatusRequestHeaderFieldsTooLarge, wire.FaultHeaders, "Request Header Fields Too Large", "The request has more than "+strconv.Itoa(maxHeaderFields)+" header fields.")
+	encodingRefused  = &refusal{coding: true, status: http.StatusUnsupportedMediaType, code: wire.FaultEncoding, body: faultBody(wire.FaultEncoding, "Unsupported Media Type", "The body is compressed, or encoded in another way; nothing was counted. Send it as it is, without Content-Encoding.")}
+	bodyLate         = &refusal{last: true, status: http.StatusRequestTimeout, code: wire.FaultLate, body: faultBody(wire.FaultLate, "Request Timeout", "The body did not come within "+requestTimeout.String()+"; nothing was counted.")}
 	overloaded       = fault(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "Too many logins are waiting. Nothing was counted against the account; try again after the time in Retry-After.")
 	unavailable      = fault(http.StatusServiceUnavailable, wire.FaultUnavailable, "Service Unavailable", "The service cannot tell right now. The tokens may well be good; try again after the time in Retry-After.")
 
 	requestUndefined = result(http.StatusBadRequest, wire.CodeRequestUndefined, "The request needs a JSON body and has none.")
-	unreadable       = result(http.StatusBadRequest, wire.CodeDeserialization, "The body is not a JSON object of the form that this operation takes.")
+	unreadable       = result(http.StatusBadRequest, wire.CodeDeserialization, "The body is not a JSON object of the form that this operation takes, with every name once.")
 	tokenMissing     = result(http.StatusBadRequest, wire.CodeTokenMissing, "The "+wire.HeaderSessionToken+" header is missing. Log in, and send the session token in it.")
 	tokenInvalid     = result(http.StatusBadRequest, wire.CodeTokenInvalid, "The "+wire.HeaderSessionToken+" header does not hold one session token, which is a GUID.")
 	tokenExpired     = result(http.StatusBadRequest, wire.CodeTokenExpired, "The session has ended or was idle for too long. Log in again.")
@@ -142,6 +149,12 @@ func (f *refusal) write(w http.ResponseWriter, status int) {
 	header["Cache-Control"] = noStore
 	if f.retry {
 		header["Retry-After"] = retryAfterText
+	}
+	if f.coding {
+		header["Accept-Encoding"] = []string{"identity"}
+	}
+	if f.last {
+		header["Connection"] = []string{"close"}
 	}
 	if f.challenge != "" {
 		header["Www-Authenticate"] = []string{f.challenge}

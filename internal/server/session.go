@@ -1,7 +1,7 @@
 package server
 
 import (
-	"encoding/json"
+	"bytes"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -94,13 +94,13 @@ func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 // decode reads the JSON body into request, whatever its content type says, and
 // looks at the text fields that came of it.
 func (x *exchange) decode(request any, fields ...*string) error {
-	body, err := x.body()
+	body, err := x.body(unreadable)
 	switch {
 	case err != nil:
-		return unreadable
-	case len(body) == 0:
+		return err
+	case len(bytes.TrimPrefix(body, []byte(wire.ByteOrderMark))) == 0:
 		return requestUndefined
-	case !utf8.Valid(body) || json.Unmarshal(body, request) != nil:
+	case wire.Unmarshal(body, request) != nil:
 		return unreadable
 	}
 	for _, field := range fields {

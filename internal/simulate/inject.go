@@ -3,7 +3,6 @@ package simulate
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"encoding/xml"
 	"io"
 	"net/http"
@@ -105,7 +104,7 @@ func (s *Service) strike(r *http.Request, operation Operation, kind Kind, body [
 		user := ""
 		if operation == LogIn {
 			var request wire.LogInRequest
-			if err := json.Unmarshal(body, &request); err != nil {
+			if err := wire.Unmarshal(body, &request); err != nil {
 				return err
 			}
 			user = request.Username

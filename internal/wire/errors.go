@@ -58,6 +58,8 @@ const (
 	FaultBadGateway    = "502"
 	FaultTimeout       = "504"
 	FaultCallerLeft    = "499"
+	FaultLate          = "408"
+	FaultEncoding      = "415"
 )
 
 // StatusCallerLeft is recorded for a request whose caller left before the whole of the

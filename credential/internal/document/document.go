@@ -121,6 +121,8 @@ func check(what, value string, limit int) error {
 		return fmt.Errorf("the %s is empty", what)
 	case len(value) > limit:
 		return fmt.Errorf("the %s is longer than %d bytes", what, limit)
+	case strings.HasPrefix(value, "\ufeff"), strings.HasPrefix(value, "\xff\xfe"), strings.HasPrefix(value, "\xfe\xff"):
+		return fmt.Errorf("the %s begins with a byte order mark: save it as UTF-8 without one", what)
 	case !utf8.ValidString(value) || strings.Contains(value, "\x00"):
 		return fmt.Errorf("the %s is not text (valid UTF-8, without NUL)", what)
 	}
