@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
-	"github.com/latchkey/latchkey/internal/outbound"
 )
 
 // Upstream is the service that the session is with. *latchkey.Client is one.
@@ -169,31 +168,6 @@ func New(config Config) (*Keeper, error) {
 	k.watch = time.AfterFunc(lookEvery, k.look)
 	k.watch.Reset(firstLook) // now that the look can reset it, too
 	return k, nil
-}
-
-// connected is an Upstream that shares the http.Client of its own requests, as
-// *latchkey.Client does.
-type connected interface{ HTTPClient() *http.Client }
-
-// connect finds what requests travel on. An Upstream that has nothing to share gets
-// Go's defaults, except that all requests go to one host, for which Go keeps two
-// idle connections only. It returns an error if proxy settings cannot be read.
-func (k *Keeper) connect() error {
-	if upstream, ok := k.config.Upstream.(connected); ok {
-		k.client = upstream.HTTPClient()
-		return nil
-	}
-	if err := outbound.CheckEnvironment(); err != nil {
-		return fmt.Errorf("keeper: %w", err)
-	}
-	k.conns = &http.Transport{Proxy: http.ProxyFromEnvironment}
-	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
-		k.conns = standard.Clone()
-	}
-	k.conns.MaxIdleConns, k.conns.MaxIdleConnsPerHost = 64, 64
-	outbound.LoseDeadConnections(k.conns)
-	k.client = &http.Client{Transport: k.conns}
-	return nil
 }
 
 // HTTPClient returns a client whose every request carries both tokens. It is as the

@@ -24,8 +24,9 @@ const (
 
 // checkAllow answers the rules in the form in which they are kept: one to a line,
 // "METHODS PATH" with single blanks. METHODS is one method, several with commas
-// between, or * for all. In PATH, which begins with /api/, a segment * stands for
-// any one segment, and ** at the end for any number of them.
+// between, or * for all. In PATH, which begins with /api/ or, for a further host of the
+// upstream, with /latchkey/hosts/NAME/, a segment * stands for any one segment, and ** at
+// the end for any number of them.
 func checkAllow(rules []string) (string, error) {
 	if len(rules) > maxAllow {
 		return "", &InvalidError{"allow", Unacceptable, "has more than 100 rules"}
@@ -45,8 +46,8 @@ func checkAllow(rules []string) (string, error) {
 			return "", &InvalidError{"allow", Unacceptable, "has no methods like GET, GET,POST or *"}
 		case !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl):
 			return "", &InvalidError{"allow", IllegalCharacter, "holds a control character, or is not UTF-8"}
-		case !strings.HasPrefix(path, "/api/") || strings.Contains(path, "//") || stars >= 0 && stars < len(segments)-1:
-			return "", &InvalidError{"allow", Unacceptable, "has no path that begins with /api/ and has ** at its end only"}
+		case !strings.HasPrefix(path, "/api/") && !isOfHost(segments) || strings.Contains(path, "//") || stars >= 0 && stars < len(segments)-1:
+			return "", &InvalidError{"allow", Unacceptable, "has no path that begins with /api/ or /latchkey/hosts/NAME/ and has ** at its end only"}
 		case strings.ContainsAny(path, `?#%\;`) || slices.Contains(segments, ".") || slices.Contains(segments, ".."):
 			const problem = "can match no request: rules are compared with the decoded path, without the query"
 			return "", &InvalidError{"allow", Unacceptable, problem}
@@ -54,6 +55,13 @@ func checkAllow(rules []string) (string, error) {
 		kept[i] = methods + " " + path
 	}
 	return strings.Join(kept, "\n"), nil
+}
+
+// isOfHost reports whether a path is that of a further host of the upstream, which it
+// names: a rule for any host would let a user at hosts that are added later.
+func isOfHost(segments []string) bool {
+	return len(segments) > 4 && segments[0] == "" && segments[1] == "latchkey" && segments[2] == "hosts" &&
+		segments[3] != "" && !strings.Contains(segments[3], "*")
 }
 
 // permits reports whether rules, as they are kept, let a request pass. No rules

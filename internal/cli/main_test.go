@@ -122,7 +122,7 @@ func scriptFront(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(secret, []byte(ts.Getenv("LATCHKEY_UPSTREAM_API_SECRET")), 0o600))
 	s, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("gateway"), "--upstream", args[0],
 		"--upstream-api-key", "demo-key", "--upstream-api-secret-file", secret, "--upstream-credential-file", ts.MkAbs(args[1]),
-		"--rotate-every", "90d")
+		"--rotate-every", "90d", "--upstream-host", "mirror="+strings.Replace(args[0], "127.0.0.1", "localhost", 1))
 	ts.Check(err)
 	ts.Setenv("FRONT", s.url)
 	ts.Defer(func() { s.stop() })

@@ -42,6 +42,7 @@ type upstreamFlags struct {
 
 	timeout time.Duration
 	rotate  days
+	hosts   upstreamHosts
 }
 
 // addServeFlags registers them.
@@ -53,9 +54,10 @@ func (u *upstreamFlags) addServeFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&u.identityFile, "upstream-age-key-file", "", "the `FILE` with the age secret key that it is encrypted with")
 	flags.StringVar(&u.stateFile, "upstream-state-file", "", "the `FILE` with what programs share that use this account (default: that of the credential with .state behind the name, or "+upstreamStateFile+" in the data directory)")
 	flags.StringVar(&u.caFile, "upstream-ca-file", "", "trust the certificates in this PEM `FILE` at the upstream, besides the system's")
+	flags.StringSliceVar(&u.hosts.said, "upstream-host", nil, "carry requests to /latchkey/hosts/NAME/… to this further `HOST`, NAME=URL,header=HEADER with the header that takes the session (default for the vendor's production: imp and 5gedge; none: no host)")
 	flags.DurationVar(&u.timeout, "upstream-timeout", time.Minute, "wait this `TIME` for the upstream to begin to answer")
 	flags.Var(&u.rotate, "rotate-every", "change the upstream's password when it is this `AGE` old, as 90d (default: never)")
-	settings(flags, "upstream", "upstream-api-key", "upstream-api-secret-file", "upstream-credential-file", "upstream-age-key-file",
+	settings(flags, "upstream", "upstream-host", "upstream-api-key", "upstream-api-secret-file", "upstream-credential-file", "upstream-age-key-file",
 		"upstream-state-file", "upstream-ca-file", "upstream-timeout", "rotate-every")
 }
 
@@ -73,6 +75,9 @@ func (u *upstreamFlags) check(cmd *cobra.Command, wrong *faults) {
 		wrong.add("%s %s", source(cmd, "upstream"), problem)
 	} else {
 		u.url = base
+		if problem := u.hosts.check(base); problem != "" {
+			wrong.add("%s: %s", source(cmd, "upstream-host"), problem)
+		}
 	}
 	if u.apiKey == "" {
 		wrong.add("--upstream-api-key is missing")
@@ -97,7 +102,7 @@ func (u *upstreamFlags) check(cmd *cobra.Command, wrong *faults) {
 // uplink is a running gateway's side towards the upstream.
 type uplink struct {
 	keeper  *keeper.Keeper
-	handler http.Handler
+	handler *gateway.Gateway
 	user    string // "": not known yet
 	close   func(context.Context) error
 }
@@ -129,7 +134,7 @@ func (a *app) connect(ctx context.Context, f *serveFlags, opened *service, log *
 		t.TLSClientConfig, t.ResponseHeaderTimeout = trust, u.timeout
 	})
 	client, err := latchkey.NewClient(latchkey.Config{
-		BaseURL: u.url, APIKey: u.apiKey, APISecret: apiSecret, HTTPClient: &http.Client{Transport: transport},
+		BaseURL: u.url, APIKey: u.apiKey, APISecret: apiSecret, HTTPClient: &http.Client{Transport: transport}, Hosts: u.hosts.headers,
 		UserAgent: "latchkey/" + buildVersion(debug.ReadBuildInfo()), Now: a.clock,
 	})
 	if err != nil {
@@ -145,7 +150,7 @@ func (a *app) connect(ctx context.Context, f *serveFlags, opened *service, log *
 	if err != nil {
 		return nil, fail(exitFailed, "%w; nothing was started", err)
 	}
-	g, err := gateway.New(gateway.Config{Keeper: k, URL: u.url, Transport: transport, Log: log})
+	g, err := gateway.New(gateway.Config{Keeper: k, URL: u.url, Hosts: u.hosts.byName, Transport: transport, Log: log})
 	if err != nil {
 		return nil, errors.Join(fail(exitFailed, "%w; nothing was started", err), k.Close(ctx))
 	}

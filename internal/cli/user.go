@@ -293,8 +293,9 @@ func (a *app) userAllowCommand() *cobra.Command {
 		Use: "allow NAME [RULE...]", Short: "Limit what a user may send through a gateway",
 		Long: `
 The rules replace those from before, at once. A rule is a method, several with commas
-between or *, and a path under /api/. In the path * stands for one segment, and ** at
-its end for any number. What no rule matches is refused with 403 and goes no further.
+between or *, and a path under /api/, or under /latchkey/hosts/NAME/ for a further host
+of the upstream. In the path * stands for one segment, and ** at its end for any number.
+What no rule matches is refused with 403 and goes no further.
 `,
 		Example: `  latchkey user allow dispatch 'GET /api/m2m/v1/devices/**' 'GET,POST /api/m2m/v1/callbacks/*'
   latchkey user allow dispatch --everything`,

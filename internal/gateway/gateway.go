@@ -30,6 +30,8 @@ type Config struct {
 	Keeper *keeper.Keeper
 	// URL is the upstream's base URL.
 	URL string
+	// Hosts are further hosts of the upstream. The Keeper's Upstream must permit them.
+	Hosts []Host
 	// Transport carries the requests; NewTransport makes a good one. It must not
 	// decompress answers, and has to bound the wait for them. nil: NewTransport(nil).
 	Transport http.RoundTripper
@@ -48,8 +50,8 @@ const (
 // Gateway is the handler. It is safe for concurrent use.
 type Gateway struct {
 	proxy    *httputil.ReverseProxy
-	base     *url.URL
-	origin   origin
+	upstream destination
+	hosts    map[string]*destination // by name
 	keepBody int64
 	holdTime time.Duration
 	flow     time.Duration // flowTimeout
@@ -65,14 +67,17 @@ func New(config Config) (*Gateway, error) {
 		return nil, errors.New("gateway: a keeper and the upstream's URL are needed")
 	}
 	g := &Gateway{
-		base: base, origin: originOf(base), keepBody: config.KeepBody, holdTime: holdTime, flow: flowTimeout,
-		held: budget{users: map[string]int64{}}, log: config.Log,
+		upstream: destination{base, originOf(base)}, hosts: map[string]*destination{}, keepBody: config.KeepBody,
+		holdTime: holdTime, flow: flowTimeout, held: budget{users: map[string]int64{}}, log: config.Log,
 	}
 	if g.keepBody == 0 {
 		g.keepBody = defaultKeepBody
 	}
 	if g.log == nil {
 		g.log = slog.Default()
+	}
+	if err := g.addHosts(config.Hosts); err != nil {
+		return nil, err
 	}
 	if config.Transport == nil {
 		config.Transport = NewTransport(nil)
@@ -119,7 +124,7 @@ func NewTransport(change func(*http.Transport)) *http.Transport {
 // ServeHTTP implements http.Handler. Its caller has found both of the request's
 // tokens good, and put the user into its context (authority.WithUser).
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if problem := refused(r); problem != nil {
+	if problem := g.refused(r); problem != nil {
 		markRefused(w)
 		problem.write(w)
 		return
@@ -140,9 +145,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // rewrite makes the request to the upstream out of the caller's. The path and the
 // query are the caller's to the byte; the tokens are the keeper's, later.
 func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
-	out, in := p.Out.URL, p.In.URL
-	out.Scheme, out.Host, p.Out.Host = g.base.Scheme, g.base.Host, ""
-	if prefix := g.base.JoinPath("/").Path; prefix != "/" {
+	d, in := g.destination(p.In.URL) // which there is, or else it would have been refused
+	out := p.Out.URL
+	out.Scheme, out.Host, p.Out.Host = d.base.Scheme, d.base.Host, ""
+	out.Path, out.RawPath = in.Path, in.RawPath
+	if prefix := d.base.JoinPath("/").Path; prefix != "/" {
 		out.Path, out.RawPath = prefix[:len(prefix)-1]+in.Path, ""
 		if in.RawPath != "" {
 			out.RawPath = prefix[:len(prefix)-1] + in.RawPath
@@ -171,8 +178,9 @@ func (g *Gateway) inspect(resp *http.Response) error {
 	case keeper.RefusesToken(resp):
 		return errTokenRefused
 	}
-	g.origin.clean(resp.Header)
-	g.origin.cleanTrailers(resp)
+	origin := g.originAt(resp.Request.URL)
+	origin.clean(resp.Header)
+	origin.cleanTrailers(resp)
 	return nil
 }
 

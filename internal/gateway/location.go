@@ -18,6 +18,8 @@ type origin struct {
 	host   string // as plainHost returns it
 	port   string // as plainPort returns it
 	prefix string // of the paths of the upstream, without the slash at the end
+	mount  string // where the paths of a further host are at the gateway; "" for the upstream
+	all    []*origin
 }
 
 func originOf(base *url.URL) origin {
@@ -110,13 +112,17 @@ func (o *origin) reference(value string) string {
 	if colon := strings.LastIndexByte(authority, ':'); colon >= 0 && !strings.HasSuffix(authority, "]") {
 		host, port = authority[:colon], authority[colon+1:]
 	}
-	if plainHost(host) != o.host || plainPort(port) != o.port {
-		return value
+	host, port = plainHost(host), plainPort(port)
+	for _, other := range o.all {
+		if host != other.host || port != other.port {
+			continue
+		}
+		if scheme != "" && scheme != "http" && scheme != "https" {
+			return ""
+		}
+		return other.local(rest[end:], "")
 	}
-	if scheme != "" && scheme != "http" && scheme != "https" {
-		return ""
-	}
-	return o.local(rest[end:], "")
+	return value
 }
 
 // local returns what a path of the upstream, with its query and fragment, is at the
@@ -140,14 +146,14 @@ func (o *origin) local(target, unclear string) string {
 	decoded, err := url.PathUnescape(encoded)
 	plain := err == nil && isPlain(decoded, encoded)
 	switch {
-	case isOurs(path.Clean(decoded)):
+	case o.mount == "" && isOurs(path.Clean(decoded)), isLocal(path.Clean(decoded)):
 		return ""
-	case !plain && (unclear == "" || o.prefix != ""):
+	case !plain && (unclear == "" || o.prefix != "" || o.mount != ""):
 		return ""
 	case !plain:
 		return unclear
 	}
-	return encoded + tail
+	return o.mount + encoded + tail
 }
 
 // isOurs reports whether the gateway has a page of its own at path.

@@ -142,7 +142,9 @@ func newRig(t *testing.T, handler http.HandlerFunc, change func(*gateway.Config)
 	t.Helper()
 	r := &rig{T: t, upstream: newUpstream(t, handler), log: &lockedBuffer{}}
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	up, err := latchkey.NewClient(latchkey.Config{BaseURL: r.upstream.URL, APIKey: latchtest.APIKey, APISecret: latchtest.APISecret})
+	up, err := latchkey.NewClient(latchkey.Config{
+		BaseURL: r.upstream.URL, APIKey: latchtest.APIKey, APISecret: latchtest.APISecret, Hosts: furtherHosts(change),
+	})
 	r.must(err)
 	r.keeper, err = keeper.New(keeper.Config{
 		Upstream: up, Credential: keeper.Static(latchtest.User, latchtest.Password), State: keeper.NewMemoryState(), Log: log,
@@ -159,6 +161,19 @@ func newRig(t *testing.T, handler http.HandlerFunc, change func(*gateway.Config)
 	r.must(err)
 	r.serve(g, log)
 	return r
+}
+
+// furtherHosts is what the client of the upstream has to know of those that change adds.
+func furtherHosts(change func(*gateway.Config)) map[string]string {
+	var config gateway.Config
+	if change != nil {
+		change(&config)
+	}
+	hosts := map[string]string{}
+	for _, host := range config.Hosts {
+		hosts[strings.TrimPrefix(host.URL, "http://")] = map[string]string{"imp": "SessionToken"}[host.Name]
+	}
+	return hosts
 }
 
 // serve runs the local service.
@@ -180,7 +195,7 @@ func (r *rig) serve(g *gateway.Gateway, log *slog.Logger) {
 	certificate, _, err := server.SelfSigned("127.0.0.1", "localhost")
 	r.must(err)
 	s := server.New(server.Config{
-		Authority: rules, Log: log, Forward: g,
+		Authority: rules, Log: log, Forward: g, HostNamed: g.HostNamed,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 	})
 	running, stop := context.WithCancel(ctx)

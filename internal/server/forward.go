@@ -4,11 +4,41 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
 )
+
+// mounted returns r as a request to wire.PathHosts if its Host header names a further
+// host of the upstream. The session token of a request to such a host may be in the
+// header that the host itself takes.
+func (s *Server) mounted(r *http.Request) *http.Request {
+	if !strings.HasPrefix(r.URL.Path, wire.PathHosts) {
+		name := ""
+		if s.hostNamed != nil && strings.HasPrefix(r.URL.Path, "/") {
+			name = s.hostNamed(r.Host)
+		}
+		if name == "" {
+			return r
+		}
+		mount := wire.PathHosts + name
+		copied, moved := *r, *r.URL
+		moved.Path = mount + moved.Path
+		if moved.RawPath != "" {
+			moved.RawPath = mount + moved.RawPath
+		}
+		copied.URL = &moved
+		r = &copied
+	}
+	if tokens := r.Header[impTokenKey]; tokens != nil && r.Header[sessionTokenKey] == nil {
+		r.Header[sessionTokenKey] = tokens
+	}
+	return r
+}
+
+var impTokenKey = http.CanonicalHeaderKey(wire.HeaderSessionTokenIMP)
 
 // forwarded checks both tokens of a request and hands it on.
 func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {

@@ -46,6 +46,11 @@ type Config struct {
 	// If it refuses a request and sends nothing on, it calls the method Refused of
 	// the ResponseWriter before it responds.
 	Forward http.Handler
+	// HostNamed returns the name of the further host of the upstream that the Host
+	// header of a request is; "" for none. Such a request counts as one to
+	// wire.PathHosts, that name and its path, unless it is for an operation of the
+	// API. nil: there are none.
+	HostNamed func(host string) string
 	// TrustLocal, unless empty, is the user as whom requests to Forward run that
 	// carry no credentials and come over a Unix socket, or over TCP from this machine
 	// with the header Latchkey-Local: NAME; see isTrusted.
@@ -77,6 +82,7 @@ type Server struct {
 	drain     time.Duration
 	front     Front
 	forward   http.Handler
+	hostNamed func(string) string
 	local     string
 	proxies   []netip.Prefix
 	trail     *trail
@@ -97,6 +103,7 @@ func New(config Config) *Server {
 		drain:     config.DrainTimeout,
 		front:     config.Front,
 		forward:   config.Forward,
+		hostNamed: config.HostNamed,
 		local:     config.TrustLocal,
 		proxies:   unmapped(config.TrustedProxies),
 	}
@@ -192,9 +199,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	route, ok := routes[r.URL.Path]
+	if !ok && s.forward != nil {
+		r = s.mounted(r)
+	}
 	switch {
 	case ok:
-	case s.forward != nil && strings.HasPrefix(r.URL.Path, wire.PathAPI):
+	case s.forward != nil && (strings.HasPrefix(r.URL.Path, wire.PathAPI) || strings.HasPrefix(r.URL.Path, wire.PathHosts)):
 		s.forwarded(w, r)
 		return
 	default:

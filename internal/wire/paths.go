@@ -31,6 +31,7 @@ const (
 	PathOpenAPI  = "/latchkey/v1/openapi.yaml"
 	PathAdmin    = "/latchkey/v1/admin/"
 	PathSimulate = "/latchkey/v1/simulate/" // see simulate.go
+	PathHosts    = "/latchkey/hosts/"       // a gateway's further hosts: NAME/path at the host
 	PathHealth   = "/healthz"
 	PathReady    = "/readyz"
 	PathMetrics  = "/metrics"

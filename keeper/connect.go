@@ -1,0 +1,33 @@
+package keeper
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/latchkey/latchkey/internal/outbound"
+)
+
+// connected is an Upstream that shares the http.Client of its own requests, as
+// *latchkey.Client does.
+type connected interface{ HTTPClient() *http.Client }
+
+// connect finds what requests travel on. An Upstream that has nothing to share gets
+// Go's defaults, except that all requests go to one host, for which Go keeps two
+// idle connections only. It returns an error if proxy settings cannot be read.
+func (k *Keeper) connect() error {
+	if upstream, ok := k.config.Upstream.(connected); ok {
+		k.client = upstream.HTTPClient()
+		return nil
+	}
+	if err := outbound.CheckEnvironment(); err != nil {
+		return fmt.Errorf("keeper: %w", err)
+	}
+	k.conns = &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
+		k.conns = standard.Clone()
+	}
+	k.conns.MaxIdleConns, k.conns.MaxIdleConnsPerHost = 64, 64
+	outbound.LoseDeadConnections(k.conns)
+	k.client = &http.Client{Transport: k.conns}
+	return nil
+}
