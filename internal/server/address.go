@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -62,24 +61,14 @@ func parseHop(hop string) (netip.Addr, bool) {
 	}
 	address, err := netip.ParseAddr(hop)
 	if err != nil {
-		host, port, bracketed := hop, "", false
-		if rest, ok := strings.CutPrefix(hop, "["); ok {
-			host, port, bracketed = strings.Cut(rest, "]")
-			if !bracketed || port != "" && port[0] != ':' {
-				return netip.Addr{}, false
-			}
-			port = strings.TrimPrefix(port, ":")
-		} else {
-			host, port, _ = strings.Cut(hop, ":")
-		}
-		if _, bad := strconv.ParseUint(port, 10, 16); bad != nil && !(bracketed && strings.HasSuffix(hop, "]")) {
-			return netip.Addr{}, false
-		}
-		if address, err = netip.ParseAddr(host); err != nil {
-			return netip.Addr{}, false
-		}
+		var pair netip.AddrPort
+		pair, err = netip.ParseAddrPort(hop)
+		address = pair.Addr()
 	}
-	return address.Unmap().WithZone(""), true
+	if inner, ok := strings.CutPrefix(hop, "["); err != nil && ok && strings.HasSuffix(inner, "]") {
+		address, err = netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+	}
+	return address.Unmap().WithZone(""), err == nil
 }
 
 const (
@@ -98,7 +87,7 @@ func (s *Server) complain(proxy, value string) {
 	if len(value) > complaintBytes {
 		value = "…" + value[len(value)-complaintBytes:] // it is read from the end
 	}
-	s.log.Warn("the X-Forwarded-For of a trusted proxy cannot be read; the audit trail has the proxy's address for its callers",
+	s.log.Warn("the X-Forwarded-For of a trusted proxy cannot be read; the proxy's address is recorded for its callers",
 		"proxy", proxy, "value", strings.ToValidUTF8(value, "\ufffd"))
 }
 

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -137,40 +136,36 @@ func TestProgramsOverAUnixSocketAreTrustedAsSaid(t *testing.T) {
 }
 
 // TestAProxyOnThisMachineIsNotTrusted runs nginx as it comes, which sends a loopback
-// Host and no header that shows for whom it asks.
+// Host and no header that shows for whom it asks, and as docs/proxies.md has it.
 func TestAProxyOnThisMachineIsNotTrusted(t *testing.T) {
-	const configuration = `daemon off; pid %%[1]s/pid; worker_processes 1;
-events { worker_connections 64; }
-http {
-  access_log off;
-  client_body_temp_path %%[1]s/b; proxy_temp_path %%[1]s/p; fastcgi_temp_path %%[1]s/f; uwsgi_temp_path %%[1]s/u; scgi_temp_path %%[1]s/s;
-  server {
-    listen %%[2]s;
-    location / {
-      proxy_pass http://%%[3]s;%s
-    }
-  }
-}
-`
+	const asItComes = "location / {\n  proxy_pass http://127.0.0.1:8081;\n}\n"
+	passing := strings.Replace(asItComes, "}", "proxy_http_version 1.1;\n}", 1)
 	for name, c := range map[string]struct {
-		more    string
-		proxies []netip.Prefix
-		carried int // of a request that forges the header
+		location string // "": the printed one
+		proxies  []netip.Prefix
+		carried  int // of a request that forges the header
 	}{
-		"as it comes":            {},
-		"that clears the header": {more: ` proxy_http_version 1.1; proxy_set_header Latchkey-Local "";`},
-		"that is a trusted one":  {more: ` proxy_http_version 1.1;`, proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
+		"as it comes":           {location: asItComes},
+		"as printed":            {},
+		"that is a trusted one": {location: passing, proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
 		// The header is no secret: what the help says of proxies is needed.
-		"that passes it on": {more: ` proxy_http_version 1.1;`, carried: 1},
+		"that passes it on": {location: passing, carried: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			carried := 0
 			forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
 			s := start(t, setup{server: server.Config{Forward: forward, TrustLocal: user, TrustedProxies: c.proxies}})
-			address := s.proxy(t, "nginx", fmt.Sprintf(configuration, c.more), "")
+			address := s.launch(t, "nginx", func(directory, address string) string {
+				location := c.location
+				if location == "" {
+					location = s.printed("A proxy before a gateway with `--trust-local`", "", "")[0]
+				}
+				location = strings.Replace(location, "127.0.0.1:8081", s.address, 1)
+				return proxies["nginx"].configure(t, directory, []string{"server {\nlisten " + address + ";\n" + location + "}\n"})
+			})
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 			for _, forged := range []bool{false, true} {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+"/api/m2m/v1/devices", http.NoBody)
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/api/m2m/v1/devices", http.NoBody)
 				s.must(err)
 				want := 0
 				if forged {

@@ -82,6 +82,19 @@ var proxies = map[string]struct {
 // returns its address. listen is what stands behind the address that nginx listens at.
 func (s *service) proxy(t *testing.T, name, backend string, listen ...string) string {
 	t.Helper()
+	return s.launch(t, name, func(directory, address string) string {
+		proxy := proxies[name]
+		text := proxy.configure(t, directory, s.printed(proxy.section, address, backend))
+		for _, more := range listen {
+			text = strings.Replace(text, "listen "+address+";", "listen "+address+more, 1)
+		}
+		return text
+	})
+}
+
+// launch runs a proxy with a configuration, and returns its address.
+func (s *service) launch(t *testing.T, name string, configure func(directory, address string) string) string {
+	t.Helper()
 	binary, err := exec.LookPath(name)
 	if err != nil {
 		if binary = "/usr/sbin/" + name; !exists(binary) {
@@ -93,11 +106,7 @@ func (s *service) proxy(t *testing.T, name, backend string, listen ...string) st
 	}
 	proxy, directory, address := proxies[name], t.TempDir(), freeAddress(t)
 	config := filepath.Join(directory, "config")
-	text := proxy.configure(t, directory, s.printed(proxy.section, address, backend))
-	for _, more := range listen {
-		text = strings.Replace(text, "listen "+address+";", "listen "+address+more, 1)
-	}
-	s.must(os.WriteFile(config, []byte(text), 0o600))
+	s.must(os.WriteFile(config, []byte(configure(directory, address)), 0o600))
 	log := &logBuffer{}
 	command := exec.CommandContext(t.Context(), binary, proxy.arguments(directory, config)...)
 	command.Env = append(os.Environ(), "XDG_DATA_HOME="+directory, "XDG_CONFIG_HOME="+directory, "HOME="+directory)
