@@ -32,24 +32,34 @@ type clientsAt struct {
 func (db *Postgres) Client(ctx context.Context, id authority.ClientID) (authority.Client, error) {
 	beat := db.cache.beat.Load() // before the notifications are counted
 	at := db.clients.now.Load()
-	switch age := db.cache.clock() - at.asked; {
-	case at.changes == db.cache.clients.Load() && db.cache.trusts(beat):
-	case age > authority.Lease:
-		if err := db.refreshClients(ctx); err != nil {
+	if at.changes != db.cache.clients.Load() || !db.cache.trusts(beat) {
+		var err error
+		if at, err = db.recentClients(ctx, at); err != nil {
 			return authority.Client{}, err
 		}
-		at = db.clients.now.Load()
-	case age > authority.Lease/2 && db.clients.behind.CompareAndSwap(false, true):
-		db.tasks.Go(func() {
-			defer db.clients.behind.Store(false)
-			_ = db.refreshClients(context.Background()) // who needs it and has none will say so
-		})
 	}
 	client, ok := at.all[id]
 	if !ok {
 		return authority.Client{}, authority.ErrNotFound
 	}
 	return client, nil
+}
+
+// recentClients returns the clients as of a Lease ago at most, without notifications.
+func (db *Postgres) recentClients(ctx context.Context, at *clientsAt) (*clientsAt, error) {
+	switch age := db.cache.clock() - at.asked; {
+	case age > authority.Lease:
+		if err := db.refreshClients(ctx); err != nil {
+			return nil, err
+		}
+		return db.clients.now.Load(), nil
+	case age > authority.Lease/2 && db.clients.behind.CompareAndSwap(false, true):
+		db.tasks.Go(func() {
+			defer db.clients.behind.Store(false)
+			_ = db.refreshClients(context.Background()) // a caller that needs it reports the error
+		})
+	}
+	return at, nil
 }
 
 // refreshClients has the clients as they are now, or later.
