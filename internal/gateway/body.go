@@ -22,6 +22,8 @@ const (
 	firstBuffer = 4 << 10
 )
 
+var errStopped = errors.New("the upstream has responded, and the rest of the body is not read")
+
 // budget counts the bytes of the bodies that are held.
 type budget struct {
 	mu    sync.Mutex
@@ -166,8 +168,11 @@ type streamed struct {
 func (s *streamed) Read(p []byte) (int, error) {
 	t := s.transfer
 	t.upload.begin(t.flow)
+	defer t.upload.begin(0)
+	if t.stopped.Load() {
+		return 0, errStopped
+	}
 	n, err := s.body.Read(p)
-	t.upload.begin(0)
 	t.arrived.Add(int64(n))
 	t.download.count.Add(1)
 	switch {

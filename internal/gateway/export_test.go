@@ -1,6 +1,8 @@
 package gateway
 
-import "time"
-
-// SetTimes changes how long a body may stand still, and how long one may take to be held.
-func (g *Gateway) SetTimes(flow, hold time.Duration) { g.flow, g.holdTime = flow, hold }
+// Held is how many bytes of bodies are accounted as held, altogether and for a user.
+func (g *Gateway) Held(user string) (all, own int64) {
+	g.held.mu.Lock()
+	defer g.held.mu.Unlock()
+	return g.held.held, g.held.users[user]
+}

@@ -140,6 +140,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer release()
 	}
 	g.proxy.ServeHTTP(t, r)
+	t.stopReading()
 }
 
 // rewrite makes the request to the upstream out of the caller's. The path and the

@@ -51,6 +51,7 @@ type transfer struct {
 	download steps                 // waiting for the upstream, and writing to the caller
 	arrived  atomic.Int64          // bytes of the request's body
 	broken   atomic.Pointer[error] // why the request's body could not be read
+	stopped  atomic.Bool           // no more of it is wanted
 	attempts atomic.Int32
 	answered atomic.Bool // the response has begun
 
@@ -124,6 +125,16 @@ func (t *transfer) end() {
 	t.mu.Unlock()
 	t.cancel(nil)
 	_ = t.control.SetWriteDeadline(time.Now().Add(t.flow))
+}
+
+// stopReading ends the read of the request's body that is under way, if the upstream
+// has responded without it. The server waits for that read before it sends the end of
+// the response.
+func (t *transfer) stopReading() {
+	t.stopped.Store(true)
+	if t.upload.limit.Load() > 0 {
+		_ = t.control.SetReadDeadline(longAgo)
+	}
 }
 
 // look ends what is overdue.

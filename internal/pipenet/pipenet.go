@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -93,6 +94,7 @@ type conn struct {
 
 	queue  chan []byte
 	closed chan struct{}
+	gone   chan struct{} // closed when nothing can be written any more
 	once   sync.Once
 	dead   atomic.Bool
 
@@ -102,14 +104,17 @@ type conn struct {
 }
 
 func newConn(inner net.Conn) *conn {
-	c := &conn{Conn: inner, queue: make(chan []byte, queueLength), closed: make(chan struct{}), expired: make(chan struct{})}
+	c := &conn{
+		Conn: inner, queue: make(chan []byte, queueLength),
+		closed: make(chan struct{}), gone: make(chan struct{}), expired: make(chan struct{}),
+	}
 	go c.pump()
 	return c
 }
 
 // pump writes what is queued, also after Close.
 func (c *conn) pump() {
-	defer func() { _ = c.Conn.Close() }()
+	defer func() { close(c.gone); _ = c.Conn.Close() }()
 	for {
 		select {
 		case p := <-c.queue:
@@ -144,6 +149,8 @@ func (c *conn) Write(p []byte) (int, error) {
 		return len(p), nil
 	case <-c.closed:
 		return 0, net.ErrClosed
+	case <-c.gone:
+		return 0, io.ErrClosedPipe
 	case <-expired:
 		return 0, os.ErrDeadlineExceeded
 	}
