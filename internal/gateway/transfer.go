@@ -111,7 +111,9 @@ func (g *Gateway) begin(w http.ResponseWriter, r *http.Request) (*transfer, *htt
 	// Where they cannot be set, there are none.
 	_ = t.control.SetReadDeadline(time.Time{})
 	_ = t.control.SetWriteDeadline(time.Time{})
+	t.mu.Lock()
 	t.timer = time.AfterFunc(t.tick(), t.look)
+	t.mu.Unlock()
 	return t, r.WithContext(ctx)
 }
 
