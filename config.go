@@ -59,8 +59,8 @@ type Config struct {
 	// AccessToken, if set, returns the access token in place of the token endpoint,
 	// for programs that have it from elsewhere. The Client caches what it returns until
 	// shortly before ExpiresAt (a zero ExpiresAt: not at all), and calls it again after
-	// InvalidateAccessToken: then it must return another token. It may be called
-	// concurrently; ctx is bounded by Timeout. Its errors must show no secret.
+	// InvalidateAccessToken: then it must return another token. Its calls do not
+	// overlap; ctx is bounded by Timeout. Its errors must show no secret.
 	// APIKey and APISecret are then needed for RevokeAccessToken only.
 	AccessToken func(ctx context.Context) (AccessToken, error)
 	// Scopes to ask for with the access token. Default: none are named.

@@ -22,6 +22,13 @@ func (c *Client) logAnswer(ctx context.Context, r *request, began time.Time, a *
 	c.log(ctx, r, began, &http.Response{StatusCode: a.status, Header: a.header}, err)
 }
 
+// refuse logs and returns the error for an operation that was not even tried.
+func (c *Client) refuse(ctx context.Context, r *request, problem string) error {
+	err := refuse(r.op, problem)
+	c.log(ctx, r, time.Now(), nil, err)
+	return err
+}
+
 // log writes the one line of an operation. resp is nil if there was none; err may be set
 // beside it.
 func (c *Client) log(ctx context.Context, r *request, began time.Time, resp *http.Response, err error) {

@@ -57,6 +57,8 @@ func TestLogHasOneLineForEachOperationAndNoSecret(t *testing.T) {
 		{get, t.Context(), 200, []string{"send request GET /api/m2m/v1/x%2Fy 200  "}},
 		{get, t.Context(), 400, []string{"send request GET /api/m2m/v1/x%2Fy 400  "}}, // Do hands it to its caller
 		{logIn, gone, 200, []string{"start session POST " + wire.PathLogIn + " 0 not sent "}},
+		{func(ctx context.Context, c *latchkey.Client) error { _, err := c.LogIn(ctx, "", password); return err }, t.Context(), 200,
+			[]string{"start session POST " + wire.PathLogIn + " 0 not sent "}},
 		{func(ctx context.Context, c *latchkey.Client) error { return c.RevokeAccessToken(ctx) }, t.Context(), 200,
 			[]string{"revoke access token POST " + wire.PathRevoke + " 200  "}},
 	} {

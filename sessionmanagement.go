@@ -37,7 +37,7 @@ func (s *SessionManagementController) StartConnectivityManagementSession(
 	}
 	if body != nil {
 		if problem := body.problem(); problem != "" {
-			return nil, refuse(r.op, problem)
+			return nil, s.client.refuse(ctx, r, problem)
 		}
 		r.setJSON(body.wire())
 		r.carries = []Secret{body.Password}
@@ -107,10 +107,10 @@ func (s *SessionManagementController) resetPassword(
 		once: true, toldOnce: true, received: received,
 	}
 	if problem := body.problem(); problem != "" {
-		return nil, refuse(r.op, problem)
+		return nil, s.client.refuse(ctx, r, problem)
 	}
 	if body.IdempotencyKey != "" && s.client.isVendors() {
-		return nil, refuse(r.op, "the vendor documents no idempotency key, so a repeat could not be relied on")
+		return nil, s.client.refuse(ctx, r, "the vendor documents no idempotency key, so a repeat could not be relied on")
 	}
 	r.idempotency = body.IdempotencyKey
 	r.setJSON(body.wire())

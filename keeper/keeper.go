@@ -204,9 +204,13 @@ func (k *Keeper) HTTPClient() *http.Client {
 // A request to one of the Client's further hosts (latchkey.Config.Hosts) carries the
 // session token in the header that the host wants. Requests to any other host, or
 // outside of the base URL's path, are answered with an error, because the tokens
-// would go there. Redirects that a client follows
-// come by here, too. The caller's request is not changed; its header's values
-// are shared with base, which must not alter them (as http.RoundTripper says).
+// would go there. Redirects that a client follows come by here, too. The caller's
+// request is not changed; its header's values are shared with base, which must not
+// alter them (as http.RoundTripper says).
+//
+// An *http.Transport as base sends a GET, HEAD, OPTIONS or TRACE, and any request
+// with an Idempotency-Key, once more if the connection was kept from an earlier
+// request and breaks before a response begins.
 //
 // Errors are those of base and of Tokens.
 func (k *Keeper) Transport(base http.RoundTripper) http.RoundTripper {
