@@ -74,6 +74,15 @@ func (r *record) correct(now time.Time) (changed bool) {
 	return changed
 }
 
+// touchSlack is how far the clocks may differ of those who touch a State.
+const touchSlack = time.Minute
+
+// supersedes reports whether a State replaces the recorded last use by at, as
+// State.Touch says.
+func supersedes(at, recorded, now time.Time) bool {
+	return at.After(recorded) || recorded.Sub(now) > touchSlack && now.Sub(at).Abs() <= touchSlack
+}
+
 // alarm is a time at which something is to be done once.
 type alarm struct {
 	mu    sync.Mutex // guards what follows

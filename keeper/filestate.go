@@ -107,7 +107,7 @@ func (f *FileState) Load(ctx context.Context) (Saved, error) {
 // Touch implements State. It costs one system call or two, and no writing.
 func (f *FileState) Touch(_ context.Context, at time.Time) error {
 	info, err := os.Stat(f.lockPath())
-	if err == nil && at.After(info.ModTime()) {
+	if err == nil && supersedes(at, info.ModTime(), time.Now()) {
 		err = os.Chtimes(f.lockPath(), time.Time{}, at)
 	}
 	if err != nil {

@@ -123,10 +123,14 @@ func (k *Keeper) adopt(ctx context.Context, last *session, user string) (*record
 	if user != "" && found.Account != shared.identify(k.baseURL, credential.Credential{User: user}).account {
 		return shared, nil, nil
 	}
-	if last != nil && last.refused.Load() && last.token.Equal(found.secret()) {
+	ours := last != nil && last.token.Equal(found.secret())
+	if ours && last.refused.Load() {
 		return shared, nil, nil
 	}
 	used := later(found.Created, lastUse)
+	if ours && shared.unsure {
+		used = last.lastUse()
+	}
 	if since(used, k.now()) >= k.idleLimit() {
 		return shared, nil, nil
 	}
@@ -146,6 +150,7 @@ func (k *Keeper) load(ctx context.Context) (*record, time.Time, error) {
 		return nil, time.Time{}, err
 	}
 	now := k.now()
+	shared.unsure = saved.LastUse.Sub(now) > touchSlack || shared.Session != nil && shared.Session.Created.Sub(now) > touchSlack
 	shared.corrected = shared.correct(now)
 	return shared, past(saved.LastUse, now), nil
 }

@@ -43,7 +43,7 @@ func (m *MemoryState) Load(context.Context) (Saved, error) {
 func (m *MemoryState) Touch(_ context.Context, at time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if at.After(m.saved.LastUse) {
+	if supersedes(at, m.saved.LastUse, time.Now()) {
 		m.saved.LastUse = at
 	}
 	return nil

@@ -37,6 +37,7 @@ type record struct {
 	Resets int `json:"resets,omitempty"`
 
 	corrected bool // what is saved has times that lie in the future
+	unsure    bool // when the session was used last, since a clock was put back
 }
 
 // passwordAge tells how old a password is.

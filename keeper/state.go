@@ -21,8 +21,9 @@ type State interface {
 	// if there was none. It does not wait for the holder of the lease.
 	Load(ctx context.Context) (Saved, error)
 	// Touch records that the session was used at a time. An earlier time than
-	// the one recorded changes nothing. It needs no lease, and may be lost in a
-	// crash of the machine.
+	// the one recorded changes nothing, unless that one lies in the future, and this
+	// one is of the last minute: then a clock was put back, and it is replaced. Touch
+	// needs no lease, and may be lost in a crash of the machine.
 	Touch(ctx context.Context, at time.Time) error
 	// Acquire waits until nobody else holds the lease, or ctx ends. The lease
 	// outlives ctx: the implementation renews it until Release. It ends by itself

@@ -103,6 +103,29 @@ func TestOneThatWasCutOffChangesNothingWhenItIsBack(t *testing.T) {
 	}
 }
 
+// The clock of the database is put back while a holder has the lease, and the holder
+// dies: the lease ends as if nothing had been done to the clock.
+func TestALeaseThatEndsInTheFutureIsNoLongerThanOthers(t *testing.T) {
+	url := enginetest.Postgres(t)
+	byHand, state := connect(t, url), openFor(t, url, time.Second)
+	for _, ahead := range []string{"1 minute", "1 day", "20 years"} {
+		lease := acquire(t, state)
+		save(t, lease, "before")
+		if err := lease.Release(t.Context()); err != nil { // nobody renews it any more
+			t.Fatal(err)
+		}
+		change(t, byHand, `UPDATE latchkey_keeper_state SET holder = 'dead', held_until = clock_timestamp() + $1::interval`, ahead)
+		begun := time.Now()
+		lease = acquire(t, state)
+		if took := time.Since(begun); took < 900*time.Millisecond {
+			t.Errorf("%s ahead: the next one has the lease after %v, though the holder may live", ahead, took)
+		}
+		if err := lease.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestManyThatBeginAtOnceMakeOneTable(t *testing.T) {
 	for range 5 {
 		url := enginetest.Postgres(t)

@@ -33,12 +33,18 @@ const (
 	touchSQL = `INSERT INTO latchkey_keeper_state AS s (name, epoch, holder, held_until, last_use)
 		VALUES ($1, 0, '', clock_timestamp(), $2)
 		ON CONFLICT (name) DO UPDATE SET last_use = excluded.last_use
-		WHERE s.last_use IS NULL OR s.last_use < excluded.last_use`
+		WHERE s.last_use IS NULL OR s.last_use < excluded.last_use
+			OR s.last_use > clock_timestamp() + interval '1 minute' AND excluded.last_use BETWEEN
+				clock_timestamp() - interval '1 minute' AND clock_timestamp() + interval '1 minute'`
 	takeSQL = `UPDATE latchkey_keeper_state
 		SET epoch = CASE WHEN holder = $2 THEN epoch ELSE epoch + 1 END, holder = $2,
 			held_until = clock_timestamp() + $3 * interval '1 millisecond'
 		WHERE name = $1 AND (holder = '' OR holder = $2 OR held_until <= clock_timestamp())
 		RETURNING epoch`
+	// A lease that ends later than it lasts comes from a clock that was put back.
+	shortenSQL = `UPDATE latchkey_keeper_state
+		SET held_until = clock_timestamp() + $2 * interval '1 millisecond'
+		WHERE name = $1 AND held_until > clock_timestamp() + $2 * interval '1 millisecond'`
 	beginSQL = `INSERT INTO latchkey_keeper_state (name, epoch, holder, held_until)
 		VALUES ($1, 1, $2, clock_timestamp() + $3 * interval '1 millisecond')
 		ON CONFLICT (name) DO NOTHING RETURNING epoch`
@@ -99,7 +105,7 @@ func (r row) Touch(ctx context.Context, at time.Time) error {
 	return err
 }
 
-// Take looks without writing as long as the lease is held.
+// Take looks without writing as long as the lease is held, unless that is for too long.
 func (r row) Take(ctx context.Context, holder string, ttl time.Duration) (epoch int64, err error) {
 	for _, sql := range []string{takeSQL, beginSQL} {
 		err = r.pool.QueryRow(ctx, sql, unprepared, r.name, holder, ttl.Milliseconds()).Scan(&epoch)
@@ -107,6 +113,9 @@ func (r row) Take(ctx context.Context, holder string, ttl time.Duration) (epoch 
 			break
 		}
 		err = nil
+	}
+	if err == nil && epoch == 0 {
+		_, err = r.pool.Exec(ctx, shortenSQL, unprepared, r.name, ttl.Milliseconds())
 	}
 	if is(err, "40001", "40P01") { // another was faster, says a database that is serializable by default
 		return 0, nil

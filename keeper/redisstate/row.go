@@ -21,14 +21,24 @@ const (
 	clock = `local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
-	touchScript = `local used = redis.call('HGET', KEYS[1], 'used')
-if used and tonumber(used) >= tonumber(ARGV[1]) then return 0 end
+	// A recorded use that lies a minute in the future gives way to one of now.
+	touchScript = clock + `local used = tonumber(redis.call('HGET', KEYS[1], 'used'))
+local at = tonumber(ARGV[1])
+local minute = 60 * 1000 * 1000
+local ahead = used and used > now * 1000 + minute and math.abs(now * 1000 - at) <= minute
+if used and used >= at and not ahead then return 0 end
 redis.call('HSET', KEYS[1], 'used', ARGV[1])
 return 1`
+	// A lease that ends later than it lasts comes from a clock that was put back.
 	takeScript = clock + `local row = redis.call('HMGET', KEYS[1], 'holder', 'until', 'epoch')
 local epoch = tonumber(row[3]) or 0
 if row[1] ~= ARGV[1] then
-	if row[1] and row[1] ~= '' and tonumber(row[2]) > now then return 0 end
+	if row[1] and row[1] ~= '' and tonumber(row[2]) > now then
+		if tonumber(row[2]) > now + ARGV[2] then
+			redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]))
+		end
+		return 0
+	end
 	epoch = epoch + 1
 end
 redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'epoch', string.format('%.0f', epoch),

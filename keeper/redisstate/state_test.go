@@ -130,6 +130,24 @@ func TestOneThatWasCutOffChangesNothingWhenItIsBack(t *testing.T) {
 	}
 }
 
+// The clock of Redis is put back while a holder has the lease, and the holder dies:
+// the lease ends as if nothing had been done to the clock.
+func TestALeaseThatEndsInTheFutureIsNoLongerThanOthers(t *testing.T) {
+	option := at(enginetest.StartRedis(t).Addr())
+	byHand, state := connect(t, option), openFor(t, option, time.Second)
+	for _, ahead := range []time.Duration{time.Minute, 24 * time.Hour, 20 * 365 * 24 * time.Hour} {
+		do(t, byHand, "HSET", "holder", "dead", "until", fmt.Sprint(time.Now().Add(ahead).UnixMilli()))
+		begun := time.Now()
+		lease := acquire(t, state)
+		if took := time.Since(begun); took < 900*time.Millisecond {
+			t.Errorf("%v ahead: the next one has the lease after %v, though the holder may live", ahead, took)
+		}
+		if err := lease.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // The replica that takes over has what was confirmed, if Config.Replicas asks for it.
 func TestWhatReplicasConfirmedSurvivesTheMaster(t *testing.T) {
 	group := enginetest.StartRedisSentinel(t)

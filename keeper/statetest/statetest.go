@@ -50,6 +50,7 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		"an empty place has nothing":                 suite.empty,
 		"what is saved is loaded":                    suite.saves,
 		"the last use only grows":                    suite.touches,
+		"a last use of the future gives way":         suite.ahead,
 		"saving and the last use leave each other":   suite.apart,
 		"one at a time holds the lease":              suite.excludes,
 		"the lease outlives the caller's ctx":        suite.outlives,
@@ -178,6 +179,31 @@ func (s suite) touches() {
 	touch(state, last.Add(time.Hour))
 	want(last.Add(time.Hour))
 	s.release(lease)
+}
+
+// ahead touches by a clock that is ahead, and then by one that was put right.
+func (s suite) ahead() {
+	state := s.Open()
+	s.put(state, first)
+	for _, by := range []time.Duration{time.Hour, 20 * 365 * 24 * time.Hour} {
+		future := time.Now().Add(by).Truncate(time.Millisecond)
+		for _, step := range []struct{ at, want time.Time }{
+			{future, future},
+			{future.Add(-by / 2), future}, // is in the future as well
+			{future.Add(-2 * by), future}, // is told late
+			{time.Time{}, future},
+			{future.Add(-by), future.Add(-by)},
+			{future.Add(-by - time.Second), future.Add(-by)},
+			{future.Add(time.Second - by), future.Add(time.Second - by)},
+		} {
+			if err := state.Touch(s.Context(), step.at); err != nil {
+				s.Errorf("Touch: %v", err)
+			}
+			if used := s.load(s.Open()).LastUse; !used.Equal(step.want) {
+				s.Errorf("%v ahead: last used at %v after a touch of %v, want %v", by, used, step.at, step.want)
+			}
+		}
+	}
 }
 
 func (s suite) apart() {

@@ -14,11 +14,13 @@ import (
 type Store interface {
 	// Load answers the row as the last write left it; the zero Row if there is none.
 	Load(ctx context.Context) (Row, error)
-	// Touch sets the last use, unless the recorded one is as late.
+	// Touch sets the last use, unless the recorded one is as late. One that lies more
+	// than a minute in the future gives way to one of now, to a minute.
 	Touch(ctx context.Context, at time.Time) error
 	// Take gives the lease to holder for ttl, and answers the new epoch, which is
 	// one more than any before. Zero is the answer while somebody else has it. To
-	// whoever has it already, nothing changes and the epoch is that on record.
+	// whoever has it already, nothing changes and the epoch is that on record. Where
+	// the lease ends later than ttl from now, it is shortened to that.
 	Take(ctx context.Context, holder string, ttl time.Duration) (epoch int64, err error)
 	// Save replaces what is sealed, records the claim's epoch, and has the lease
 	// begin anew, if the holder still has it and no later epoch is on record.
