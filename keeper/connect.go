@@ -16,8 +16,9 @@ type connected interface{ HTTPClient() *http.Client }
 // idle connections only. It returns an error if proxy settings cannot be read.
 func (k *Keeper) connect() error {
 	if upstream, ok := k.config.Upstream.(connected); ok {
-		k.client = upstream.HTTPClient()
-		return nil
+		if k.client = upstream.HTTPClient(); k.client != nil {
+			return nil
+		}
 	}
 	if err := outbound.CheckEnvironment(); err != nil {
 		return fmt.Errorf("keeper: %w", err)

@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,10 +178,11 @@ func (k *Keeper) HTTPClient() *http.Client {
 	return &client
 }
 
-// Transport answers a RoundTripper that sends requests through base with both
+// Transport returns a RoundTripper that sends requests through base with both
 // tokens in their headers. If base is nil, it is the transport of the
-// *latchkey.Client that is the Upstream, so that requests go the way of the login. It is free to
-// be used at any rate: while the tokens live, it takes no lock and reads no clock.
+// *latchkey.Client that is the Upstream, so that requests go the way of the login.
+// The RoundTripper may be used at any rate: while the tokens live, it takes no lock
+// and reads no clock.
 //
 // A request whose token is refused is sent once more with a renewed one,
 // whatever its method, because no service executed it. That needs a body that can
@@ -215,7 +215,10 @@ func (k *Keeper) HTTPClient() *http.Client {
 // Errors are those of base and of Tokens.
 func (k *Keeper) Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
-		base = cmp.Or[http.RoundTripper](k.client.Transport, http.DefaultTransport)
+		base = k.client.Transport
+	}
+	if base == nil {
+		base = http.DefaultTransport
 	}
 	return &transport{keeper: k, base: named{keeper: k, base: base}}
 }
