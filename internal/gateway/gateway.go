@@ -179,9 +179,9 @@ func (g *Gateway) inspect(resp *http.Response) error {
 	case keeper.RefusesToken(resp):
 		return errTokenRefused
 	}
-	origin := g.originAt(resp.Request.URL)
-	origin.clean(resp.Header)
-	origin.cleanTrailers(resp)
+	t := transferOf(resp.Request.Context())
+	t.clean(resp.Header)
+	t.cleanTrailers(resp)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -20,12 +21,21 @@ func stop(header http.Header) {
 	}
 }
 
+// clean removes or rewrites what may not come back to the caller in a header or in
+// trailers of the upstream.
+func (t *transfer) clean(header http.Header) {
+	t.origin.clean(header)
+	if tokens := t.tokens.Load(); tokens != nil {
+		tokens.stop(header)
+	}
+}
+
 // cleanTrailers does with the trailers of resp what clean does with its header: at
 // once with the announced names, and at the end of the body with what has arrived.
-func (o *origin) cleanTrailers(resp *http.Response) {
-	o.clean(resp.Trailer)
+func (t *transfer) cleanTrailers(resp *http.Response) {
+	t.clean(resp.Trailer)
 	if resp.ContentLength < 0 || resp.ProtoMajor > 1 { // else there are no trailers
-		resp.Body = &trailed{ReadCloser: resp.Body, resp: resp, origin: o}
+		resp.Body = &trailed{ReadCloser: resp.Body, resp: resp, transfer: t}
 	}
 }
 
@@ -33,15 +43,15 @@ func (o *origin) cleanTrailers(resp *http.Response) {
 type trailed struct {
 	io.ReadCloser
 
-	resp   *http.Response
-	origin *origin
+	resp     *http.Response
+	transfer *transfer
 }
 
 // Read implements io.Reader.
 func (t *trailed) Read(p []byte) (int, error) {
 	n, err := t.ReadCloser.Read(p)
 	if err != nil {
-		t.origin.clean(t.resp.Trailer)
+		t.transfer.clean(t.resp.Trailer)
 	}
 	return n, err
 }
@@ -49,8 +59,48 @@ func (t *trailed) Read(p []byte) (int, error) {
 // Close implements io.Closer. It may read the rest of the body, and the trailers.
 func (t *trailed) Close() error {
 	err := t.ReadCloser.Close()
-	t.origin.clean(t.resp.Trailer)
+	t.transfer.clean(t.resp.Trailer)
 	return err
+}
+
+// tokens are the gateway's own at the upstream, as a request carries them.
+type tokens []string
+
+// minToken is the length from which on a token is looked for. Shorter texts occur
+// by chance.
+const minToken = 16
+
+func tokensOf(header http.Header) *tokens {
+	found := make(tokens, 0, 2)
+	for _, name := range []string{"Authorization", "Vz-M2m-Token", "Sessiontoken"} {
+		for _, value := range header[name] {
+			if value = strings.TrimPrefix(value, wire.TokenTypeBearer+" "); len(value) >= minToken {
+				found = append(found, value)
+			}
+		}
+	}
+	return &found
+}
+
+// stop removes the headers that hold one of the tokens, under whatever name.
+func (t *tokens) stop(header http.Header) {
+	for name, values := range header {
+		for _, value := range values {
+			if len(value) >= minToken && t.in(value) {
+				delete(header, name)
+				break
+			}
+		}
+	}
+}
+
+func (t *tokens) in(value string) bool {
+	for _, token := range *t {
+		if strings.Contains(value, token) {
+			return true
+		}
+	}
+	return false
 }
 
 // WriteHeader implements http.ResponseWriter. The headers of an informational
@@ -63,7 +113,7 @@ func (t *transfer) WriteHeader(status int) {
 		if t.requestID == nil {
 			t.requestID = ids[:min(len(ids), 1)]
 		}
-		t.origin.clean(header)
+		t.clean(header)
 	case ids == nil && t.requestID != nil:
 		header[wire.HeaderRequestID] = t.requestID
 	case len(ids) > 1: // the upstream has its own

@@ -215,3 +215,43 @@ func TestHeadersAreStoppedByFamilyInResponses(t *testing.T) {
 		}
 	}
 }
+
+// An upstream that repeats the gateway's own tokens under any name tells them to
+// nobody.
+func TestTheUpstreamsTokensComeBackInNoHeader(t *testing.T) {
+	var session, bearer string
+	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
+		session, bearer = req.Header.Get(wire.HeaderSessionToken), strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
+		set := func(prefix string) {
+			w.Header()[prefix+"X-Debug"] = []string{"fine", "the session is " + session + "."}
+			w.Header()[prefix+"X-Trace"] = []string{`{"authorization":"Bearer ` + bearer + `"}`}
+			w.Header()[prefix+"X-Kept"] = []string{strings.Repeat("kept ", 20)}
+		}
+		set("")
+		w.Header().Set("Link", "</api/x?token="+session+">; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		clear(w.Header())
+		set("")
+		w.Header().Set("Location", "/api/next?token="+bearer)
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		set(http.TrailerPrefix)
+	}, nil)
+	var hints http.Header
+	req := r.request("GET", "/api/m2m/v1/devices", http.NoBody)
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		Got1xxResponse: func(_ int, header textproto.MIMEHeader) error { hints = http.Header(header); return nil },
+	}))
+	p := r.do(req)
+	if session == "" || bearer == "" || p.StatusCode != http.StatusOK {
+		t.Fatalf("was answered %d %s", p.StatusCode, p.text)
+	}
+	for what, header := range map[string]http.Header{"the 103": hints, "the header": p.Header, "the trailers": p.Trailer} {
+		if names := append(find(header, session), find(header, bearer)...); names != nil {
+			t.Errorf("tokens of the gateway came back in %s: %q", what, names)
+		}
+		if header.Get("X-Kept") == "" {
+			t.Errorf("an ordinary header is not in %s", what)
+		}
+	}
+}

@@ -71,17 +71,6 @@ func (g *Gateway) destination(u *url.URL) (*destination, *url.URL) {
 	return d, &there
 }
 
-// originAt returns the origin of a response to a request for u, which is a URL at a
-// destination.
-func (g *Gateway) originAt(u *url.URL) *origin {
-	for _, d := range g.hosts {
-		if d.base.Host == u.Host && d.base.Scheme == u.Scheme {
-			return &d.origin
-		}
-	}
-	return &g.upstream.origin
-}
-
 // HostNamed returns the name of the further host that the Host header of a request
 // names; "" for none. A port in it is the gateway's own, unless the host has one. An
 // address says nothing, because the gateway may be called by it.

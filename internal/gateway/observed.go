@@ -32,6 +32,7 @@ func (e *attemptError) Unwrap() error { return e.error }
 func (o observed) RoundTrip(r *http.Request) (*http.Response, error) {
 	t := transferOf(r.Context())
 	t.ask()
+	t.tokens.Store(tokensOf(r.Header))
 	var a attempt
 	trace := &httptrace.ClientTrace{GetConn: a.getConn, GotConn: a.gotConn}
 	resp, err := o.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))

@@ -56,7 +56,8 @@ type transfer struct {
 	answered atomic.Bool // the response has begun
 
 	origin    *origin
-	requestID []string // set aside while there are informational responses
+	tokens    atomic.Pointer[tokens] // of the last attempt
+	requestID []string               // set aside while there are informational responses
 
 	mu    sync.Mutex
 	over  bool
