@@ -51,6 +51,41 @@ func Throttle(after time.Duration) Fault {
 // request is not executed.
 func ForbidXML() Fault { return Fault{simulate.Fault{Kind: simulate.ForbidXML}} }
 
+// Refusal is a form in which a service of the vendor's API refuses a request.
+// docs/contract.md has the table of them.
+type Refusal string
+
+// The published forms: of the session API itself, of services that wrap a refused
+// session or access token in a form of their own, and of the API gateway in front of
+// them all.
+const (
+	SessionExpired              Refusal = "session-expired"
+	SessionInvalid              Refusal = "session-invalid"
+	SessionMissing              Refusal = "session-missing"
+	LocationRefusal             Refusal = "location"                   // the session
+	DiagnosticsRefusal          Refusal = "diagnostics"                // a token; it does not say which
+	HyperPreciseRefusal         Refusal = "hyper-precise"              // the access token
+	NumericRefusal              Refusal = "numeric"                    // a token: eSIM, SIM actions, reporting, anomaly detection
+	ETXRefusal                  Refusal = "etx"                        // a token
+	EdgeRefusal                 Refusal = "edge"                       // a token
+	CloudConnectorSession       Refusal = "cloud-connector-session"    // the session
+	CloudConnectorBearer        Refusal = "cloud-connector-bearer"     // the access token
+	CloudConnectorBearerFailure Refusal = "cloud-connector-bearer-500" // the same with status 500
+	BearerInvalid               Refusal = "bearer-invalid"
+	BearerMissing               Refusal = "bearer-missing"
+	BearerExpired               Refusal = "bearer-expired"
+	BearerInactive              Refusal = "bearer-inactive"
+	Throttled                   Refusal = "throttled"
+	Blocked                     Refusal = "blocked" // the API client is; a retry is futile
+	NoResource                  Refusal = "no-resource"
+)
+
+// RefuseAs refuses the request in a published form. The request is not executed,
+// and the tokens stay as good as they are.
+func RefuseAs(form Refusal) Fault {
+	return Fault{simulate.Fault{Kind: simulate.RefuseAs, Form: string(form)}}
+}
+
 // LockUser locks the request's user just before the request is executed.
 func LockUser() Fault { return Fault{simulate.Fault{Kind: simulate.LockUser}} }
 

@@ -18,7 +18,8 @@
 //     code [Server.Now] where it has a clock of its own.
 //   - Faults. [Server.Inject] makes the next requests of an operation go wrong:
 //     [DropAfter] loses the answer of a login that happened, [LockUser] locks the
-//     account just before, and so on. [Server.LockUser], [Server.ExpireSessions],
+//     account just before, [RefuseAs] refuses in any form that the vendor's services
+//     have, and so on. [Server.LockUser], [Server.ExpireSessions],
 //     [Server.RevokeBearer] and [Server.SetPassword] do such things at once.
 //   - Switches, for what the vendor leaves undocumented: does a second login end
 //     the first session? See [Switches], and test under both answers.

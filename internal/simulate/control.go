@@ -160,7 +160,7 @@ func (s *Service) moveClock(ctx context.Context, r *http.Request) (any, error) {
 func (s *Service) showFaults(context.Context, *http.Request) (any, error) {
 	answer := wire.SimulateFaults{Faults: []wire.SimulateFault{}}
 	for _, f := range s.Faults() {
-		told := wire.SimulateFault{Fault: string(f.Kind), Operation: string(f.Operation), Times: f.Times, Status: f.Status}
+		told := wire.SimulateFault{Fault: string(f.Kind), Operation: string(f.Operation), Times: f.Times, Status: f.Status, Form: f.Form}
 		if f.Delay > 0 {
 			told.Delay = f.Delay.String()
 		}
@@ -177,7 +177,7 @@ func (s *Service) addFault(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	fault := Fault{Kind: Kind(body.Fault), Operation: Operation(body.Operation), Times: body.Times, Status: body.Status}
+	fault := Fault{Kind: Kind(body.Fault), Operation: Operation(body.Operation), Times: body.Times, Status: body.Status, Form: body.Form}
 	if fault.Delay, err = duration("delay", body.Delay); err != nil {
 		return nil, err
 	}

@@ -5,13 +5,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // Kind names what goes wrong.
 type Kind string
 
-// The kinds of faults. DropAfter, DropBefore, Fail, Throttle and ForbidXML
-// answer for the service; the others let the request through to it.
+// The kinds of faults. DropAfter, DropBefore, Fail, Throttle, ForbidXML and RefuseAs
+// respond in place of the service; the others let the request through to it.
 const (
 	DropAfter      Kind = "drop-after"      // executed, and the connection cut before the answer
 	DropBefore     Kind = "drop-before"     // the connection cut, and nothing executed
@@ -19,12 +21,13 @@ const (
 	Fail           Kind = "fail"            // Fault.Status, and nothing executed
 	Throttle       Kind = "throttle"        // 429 with Fault.RetryAfter, and nothing executed
 	ForbidXML      Kind = "forbid-xml"      // 403 with a fault in XML, and nothing executed
+	RefuseAs       Kind = "refuse-as"       // Fault.Form, and nothing executed
 	LockUser       Kind = "lock-user"       // the request's user is locked before it is executed
 	ExpireSessions Kind = "expire-sessions" // all sessions of the request's user end before it is executed
 	RevokeBearer   Kind = "revoke-bearer"   // the request's access token ends before it is executed
 )
 
-var kinds = []Kind{DropAfter, DropBefore, Delay, Fail, Throttle, ForbidXML, LockUser, ExpireSessions, RevokeBearer}
+var kinds = []Kind{DropAfter, DropBefore, Delay, Fail, Throttle, ForbidXML, RefuseAs, LockUser, ExpireSessions, RevokeBearer}
 
 // Fault is what goes wrong with the next requests of an operation.
 type Fault struct {
@@ -32,6 +35,7 @@ type Fault struct {
 	Operation  Operation     // Any: of whatever operation
 	Times      int           // requests it is for; 0: one
 	Status     int           // of Fail; 0: 503
+	Form       string        // of RefuseAs: the name of a form in wire.Refusals
 	Delay      time.Duration // of Delay, in real time; 0: until the caller leaves
 	RetryAfter time.Duration // of Throttle and Fail, told in whole seconds; 0: one second for Throttle, none for Fail
 }
@@ -65,12 +69,27 @@ func (f Fault) resolve() (Fault, error) {
 		return f, fmt.Errorf("a fault %d times over is not between 1 and %d", f.Times, maxTimes)
 	case f.Kind == Fail && (f.Status < 500 || f.Status > 599), f.Kind != Fail && f.Status != 0:
 		return f, fmt.Errorf("the status %d does not go with the fault %s; %s takes 500 to 599, others none", f.Status, f.Kind, Fail)
+	case f.Kind == RefuseAs && !isForm(f.Form), f.Kind != RefuseAs && f.Form != "":
+		return f, fmt.Errorf("the form %q does not go with the fault %s; %s takes one of %q, others none", f.Form, f.Kind, RefuseAs, forms())
 	case f.Delay < 0 || f.Delay > maxDelay, f.Kind != Delay && f.Delay != 0:
 		return f, fmt.Errorf("a delay of %v does not go with the fault %s; %s takes up to %v, others none", f.Delay, f.Kind, Delay, maxDelay)
 	case f.RetryAfter < 0 || f.RetryAfter > maxRetry, f.Kind != Throttle && f.Kind != Fail && f.RetryAfter != 0:
 		return f, fmt.Errorf("trying again after %v does not go with the fault %s; %s and %s take up to %v, others none", f.RetryAfter, f.Kind, Throttle, Fail, maxRetry)
 	}
 	return f, nil
+}
+
+func isForm(name string) bool {
+	_, ok := wire.FindRefusal(name)
+	return ok
+}
+
+// forms lists the names of the published forms.
+func forms() (names []string) {
+	for _, form := range wire.Refusals {
+		names = append(names, form.Name)
+	}
+	return names
 }
 
 func (f Fault) needsBearer() bool {

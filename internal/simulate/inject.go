@@ -51,6 +51,10 @@ func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Opera
 	case ForbidXML:
 		forbid(w)
 		return
+	case RefuseAs:
+		form, _ := wire.FindRefusal(fault.Form) // which was checked
+		answer(w, fault, form.Status, json.RawMessage(form.Body))
+		return
 	case LockUser, ExpireSessions, RevokeBearer:
 		s.strike(r, operation, fault.Kind, body)
 	}

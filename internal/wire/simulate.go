@@ -35,6 +35,7 @@ type SimulateFault struct {
 	// many are left.
 	Times      int    `json:"times,omitempty"`
 	Status     int    `json:"status,omitempty"`     // of "fail"
+	Form       string `json:"form,omitempty"`       // of "refuse-as": the name of a PublishedRefusal
 	Delay      string `json:"delay,omitempty"`      // of "delay": a duration
 	RetryAfter string `json:"retryAfter,omitempty"` // of "throttle" and "fail": a duration
 }
