@@ -258,3 +258,30 @@ func TestAResetWhoseAnswerIsLostIsRepeatedByItsKey(t *testing.T) {
 		})
 	}
 }
+
+// Programs meet the forms of refusals that are rare, and the client knows each.
+func TestRefusalsInPublishedForms(t *testing.T) {
+	s := latchtest.NewServer(t)
+	token := logIn(t, s)
+	for form, target := range map[latchtest.Refusal]error{
+		latchtest.SessionExpired: latchkey.ErrSessionExpired, latchtest.SessionInvalid: latchkey.ErrSessionTokenInvalid,
+		latchtest.SessionMissing: latchkey.ErrSessionTokenMissing, latchtest.LocationRefusal: latchkey.ErrSessionExpired,
+		latchtest.DiagnosticsRefusal: latchkey.ErrUnauthorized, latchtest.HyperPreciseRefusal: latchkey.ErrUnauthorized,
+		latchtest.NumericRefusal: latchkey.ErrUnauthorized, latchtest.ETXRefusal: latchkey.ErrUnauthorized,
+		latchtest.EdgeRefusal: latchkey.ErrUnauthorized, latchtest.CloudConnectorSession: latchkey.ErrSessionExpired,
+		latchtest.CloudConnectorBearer: latchkey.ErrUnauthorized, latchtest.CloudConnectorBearerFailure: latchkey.ErrUnauthorized,
+		latchtest.BearerInvalid: latchkey.ErrUnauthorized, latchtest.BearerMissing: latchkey.ErrUnauthorized,
+		latchtest.BearerExpired: latchkey.ErrUnauthorized, latchtest.BearerInactive: latchkey.ErrUnauthorized,
+		latchtest.Throttled: latchkey.ErrThrottled, latchtest.Blocked: latchkey.ErrBlocked, latchtest.NoResource: latchkey.ErrNoSuchResource,
+	} {
+		s.Inject(latchtest.API, latchtest.RefuseAs(form), 1)
+		_, err := get(t, s, "/api/m2m/v1/devices", token)
+		want(t, string(form), err, target)
+	}
+	if _, err := get(t, s, "/api/m2m/v1/devices", token); err != nil {
+		t.Errorf("the tokens are not good any more: %v", err)
+	}
+	if n := s.Count(latchtest.EventLogIn); n != 1 {
+		t.Errorf("%d logins", n)
+	}
+}

@@ -176,6 +176,28 @@ func TestFaultsAreAddedListedAndCleared(t *testing.T) {
 	}
 }
 
+func TestEachPublishedRefusalIsSimulated(t *testing.T) {
+	s := start(t)
+	tokens, _ := s.tokens()
+	for _, form := range wire.Refusals {
+		text := s.must(200, "POST", wire.PathSimulateFaults, `{"fault":"refuse-as","operation":"api","form":"`+form.Name+`"}`)
+		if want := `{"faults":[{"fault":"refuse-as","operation":"api","times":1,"form":"` + form.Name + `"}]}`; text != want {
+			t.Errorf("the faults are %s, want %s", text, want)
+		}
+		if status, text := s.do(t.Context(), s.plain, "GET", "/api/m2m/v1/devices", "", tokens...); status != form.Status || text != form.Body {
+			t.Errorf("%s is answered %d %s", form.Name, status, text)
+		}
+	}
+	if status := s.status(tokens); status != 200 {
+		t.Errorf("afterwards a request is answered %d", status)
+	}
+	for _, fault := range []string{`{"fault":"refuse-as"}`, `{"fault":"refuse-as","form":"other"}`, `{"fault":"throttle","form":"location"}`} {
+		if status, text := s.do(t.Context(), s.plain, "POST", wire.PathSimulateFaults, fault); status != 400 || !strings.Contains(text, "location") {
+			t.Errorf("%s is answered %d %s", fault, status, text)
+		}
+	}
+}
+
 func TestSwitchesAreSet(t *testing.T) {
 	s := start(t)
 	first, _ := s.tokens()
