@@ -50,10 +50,10 @@ var errorOfMeaning = map[wire.Meaning]error{
 // refusalIs reports whether target is the sentinel of a refusal's meaning or of
 // its status.
 func refusalIs(meaning wire.Meaning, status int, target error) bool {
-	if sentinel, ok := errorOfMeaning[meaning]; ok && sentinel == target {
+	if sentinel := errorOfMeaning[meaning]; sentinel != nil && errors.Is(target, sentinel) {
 		return true
 	}
-	if meaning == wire.MeaningBlocked && target == ErrThrottled {
+	if meaning == wire.MeaningBlocked && errors.Is(target, ErrThrottled) {
 		return false // its status says so, and a caller would wait and retry
 	}
 	return statusIs(status, target)

@@ -154,6 +154,32 @@ func TestAResourceThatRefusesGoodTokensIsItsUsersAlone(t *testing.T) {
 	}
 }
 
+// A user who finds ever new resources that refuse costs a login a minute, and the
+// others nothing.
+func TestEverNewResourcesThatRefuseGoodTokensAreBounded(t *testing.T) {
+	for _, form := range []string{"session-expired", "bearer-invalid", "edge"} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newModel()
+			p := poison(m, form)
+			rt := newKeeper(t, p, keeper.Config{}).Transport(p)
+			get(rt).ok(t)
+			pass(10 * time.Minute)
+			for n := range 1200 {
+				path := fmt.Sprint("/api/m2m/v1/bad/", n)
+				p.set(form, path)
+				if got, _ := ask(rt, "GET", path); got.err != nil || got.status < 400 {
+					t.Errorf("%s: the user got %+v", form, got)
+				}
+				get(rt).ok(t)
+				pass(250 * time.Millisecond)
+			}
+			if m.logIns > 13 || m.tokenCalls > 330 { // in five minutes
+				t.Errorf("%s: %d logins and %d access tokens", form, m.logIns, m.tokenCalls)
+			}
+		})
+	}
+}
+
 // A session that ends is renewed although only a resource asks that was wrong
 // before.
 func TestTheEndOfASessionIsFoundByAResourceThatWasWrong(t *testing.T) {

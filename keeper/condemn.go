@@ -77,16 +77,15 @@ func (k *Keeper) condemn(req *http.Request, resp *http.Response, refused finding
 			of = ofSession
 		}
 	}
-	replaced, serial := k.sessions.current.Load() != s, s.serial
+	replaced, refusedToken := k.sessions.current.Load() != s, token{s.serial, !s.adopted}
 	if of == ofBearer {
-		replaced, serial = k.bearers.current.Load() != b, b.serial
+		replaced, refusedToken = k.bearers.current.Load() != b, token{b.serial, !b.cached}
 	}
 	if replaced {
 		return true
 	}
 	r := resourceOf(of, req)
-	renewed := of == ofSession || !b.cached
-	believed, exposed := k.complaints.believe(r, token{serial, renewed}, refused.doubtful)
+	believed, exposed := k.complaints.believe(r, refusedToken, refused.doubtful)
 	if exposed {
 		k.expose(r, resp)
 	}

@@ -135,7 +135,9 @@ func (k *Keeper) adopt(ctx context.Context, last *session, user string) (*record
 		return shared, nil, nil
 	}
 	k.note(Event{Kind: EventAdopted})
-	return shared, k.newSession(found.secret(), used), nil
+	s := k.newSession(found.secret(), used)
+	s.adopted = true
+	return shared, s, nil
 }
 
 // load reads what is shared, and when the session was used last. No time in it

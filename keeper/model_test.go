@@ -222,6 +222,19 @@ func (m *model) serve(req *http.Request, body, part string) *http.Response {
 	if req.URL.Path == wire.PathResetPassword {
 		return m.reset(req, body)
 	}
+	if poison, ok := strings.CutPrefix(req.URL.Path, "/api/poison/"); ok {
+		switch poison {
+		case "session":
+			return respond(req, 400, `{"errorCode":"INVALID_PARAMETER","errorMessage":"UWS verification failure"}`)
+		case "bearer":
+			return respond(req, 401, `{"responseCode":"INVALID_ACCESS","message":"no"}`)
+		case "either":
+			return respond(req, 401, "")
+		case "failure":
+			return respond(req, 500, `{"error":"internal_server_error","error_description":"UWS V1 REST accounts: [401]"}`)
+		}
+		return respond(req, 400, "") // a HEAD
+	}
 	m.executed[id]++
 	return respond(req, 200, "echo:"+body)
 }

@@ -57,13 +57,14 @@ func drawSchedule(t *rapid.T) schedule {
 	var (
 		afters = rapid.SampledFrom([]time.Duration{0, 10 * time.Millisecond, 30 * time.Millisecond, time.Second,
 			11 * time.Second, time.Minute, 19 * time.Minute, 21 * time.Minute, 59 * time.Minute, 70 * time.Minute})
-		acts = rapid.SampledFrom([]string{"request", "request", "request", "request", "request", "request",
+		acts = rapid.SampledFrom([]string{"request", "request", "request", "request", "request", "request", "poison", "poison",
 			"fault", "fault", "end sessions", "revoke bearer", "foreign login", "credential", "new password",
 			"restart", "kill", "disk full", "operator"})
-		kinds = rapid.SampledFrom([]string{"unreachable", "hang", "cut", "lost", "5xx", "html", "throttled", "forbidden"})
-		parts = rapid.SampledFrom([]string{"", "login", "login", "token", "api"})
-		lasts = rapid.SampledFrom([]time.Duration{time.Second, 20 * time.Second, 3 * time.Minute})
-		words = rapid.SampledFrom([]string{"right", "right", "newer", "wrong", "worse"})
+		kinds   = rapid.SampledFrom([]string{"unreachable", "hang", "cut", "lost", "5xx", "html", "throttled", "forbidden"})
+		parts   = rapid.SampledFrom([]string{"", "login", "login", "token", "api"})
+		lasts   = rapid.SampledFrom([]time.Duration{time.Second, 20 * time.Second, 3 * time.Minute})
+		poisons = rapid.SampledFrom([]string{"session", "bearer", "either", "head", "failure"})
+		words   = rapid.SampledFrom([]string{"right", "right", "newer", "wrong", "worse"})
 	)
 	return schedule{
 		OneSession:   rapid.Bool().Draw(t, "second login ends the first"),
@@ -75,6 +76,8 @@ func drawSchedule(t *rapid.T) schedule {
 			case "request":
 				s.Callers = rapid.IntRange(1, 4).Draw(t, "callers")
 				s.Rewind, s.Hurry = rapid.Bool().Draw(t, "rewind"), rapid.IntRange(0, 4).Draw(t, "hurry") == 0
+			case "poison":
+				s.Callers, s.Rewind, s.Kind = rapid.IntRange(1, 4).Draw(t, "callers"), rapid.Bool().Draw(t, "rewind"), poisons.Draw(t, "poison")
 			case "fault":
 				s.Kind, s.Part, s.Lasts = kinds.Draw(t, "kind"), parts.Draw(t, "part"), lasts.Draw(t, "lasts")
 			case "disk full":
@@ -161,6 +164,12 @@ func (w *world) take(t *testing.T, s step) {
 			id := fmt.Sprint(w.requests)
 			w.callers.Go(func() { w.request(p, id, s) })
 		}
+	case "poison":
+		for range s.Callers {
+			w.requests++
+			id := fmt.Sprint(w.requests)
+			w.callers.Go(func() { w.poison(p, id, s) })
+		}
 	case "fault":
 		w.model.setFault(fault{s.Kind, s.Part, time.Now().Add(s.Lasts)})
 	case "disk full":
@@ -201,6 +210,32 @@ func (w *world) take(t *testing.T, s step) {
 			w.operator = time.Now()
 			w.mu.Unlock()
 		}
+	}
+}
+
+// poison asks for a resource that refuses good tokens. It is no trouble: whatever
+// comes of it, the requests for other resources have to succeed.
+func (w *world) poison(p *process, id string, s step) {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	method := http.MethodPost
+	if s.Kind == "head" {
+		method = http.MethodHead
+	}
+	req, err := http.NewRequestWithContext(ctx, method, modelURL+"/api/poison/"+s.Kind, strings.NewReader(id))
+	if err != nil {
+		w.fault("%v", err)
+		return
+	}
+	if !s.Rewind {
+		req.GetBody = nil
+	}
+	req.Header.Set("Request", id)
+	got := do(p.rt, req)
+	w.model.mu.Lock()
+	defer w.model.mu.Unlock()
+	if got.err == nil && got.status == http.StatusOK || w.model.sent[id] > 2 {
+		w.fault("the poisoned request %s got %+v, and was sent %d times", id, got, w.model.sent[id])
 	}
 }
 

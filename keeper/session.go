@@ -33,7 +33,8 @@ type session struct {
 	over    atomic.Bool // idle, replaced, or no longer ours: not to be used again
 	refused atomic.Bool // condemned: a resource of the upstream refused it
 
-	serial uint64 // of all sessions and bearers, in the order in which they were obtained
+	serial  uint64 // of all sessions and bearers, in the order in which they were obtained
+	adopted bool   // it is from the State, and may be as dead as the one before
 
 	mu     sync.Mutex // guards what follows
 	used   time.Time
