@@ -101,7 +101,9 @@ func named(do func(context.Context, string, authority.Origin) error) func(contex
 }
 
 func (h *admin) serve(w http.ResponseWriter, r *http.Request, do func(context.Context) (any, error)) {
-	ctx, cancel := context.WithTimeout(r.Context(), adminTimeout)
+	ctx, cancel := untilLeft(r)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	answer, err := do(ctx)
 	switch {

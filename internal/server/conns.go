@@ -57,14 +57,16 @@ func (cs *connections) watch(ctx context.Context) {
 	}
 }
 
-// listen returns a listener whose connections are among these.
-func (cs *connections) listen(inner net.Listener) net.Listener {
-	return &boundedListener{Listener: inner, all: cs, closed: make(chan struct{})}
+// listen returns a listener whose connections are among these. secure means that
+// TLS is spoken on them.
+func (cs *connections) listen(inner net.Listener, secure bool) net.Listener {
+	return &boundedListener{Listener: inner, all: cs, secure: secure, closed: make(chan struct{})}
 }
 
 type boundedListener struct {
 	net.Listener
 	all    *connections
+	secure bool
 	once   sync.Once
 	closed chan struct{}
 }
@@ -81,7 +83,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		<-l.all.slots
 		return nil, err
 	}
-	c := &conn{Conn: inner, all: l.all}
+	c := &conn{Conn: inner, all: l.all, secure: l.secure}
 	l.all.mu.Lock()
 	defer l.all.mu.Unlock()
 	l.all.open[c] = struct{}{}
@@ -99,10 +101,14 @@ type conn struct {
 	all         *connections
 	read, write deadline
 	once        sync.Once
+	secure      bool        // TLS is spoken on it
+	heard       bool        // something was read
+	gone        atomic.Bool // it broke, or was closed here
 }
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
+	c.gone.Store(true)
 	err := c.Conn.Close()
 	c.once.Do(func() {
 		c.all.mu.Lock()

@@ -36,6 +36,11 @@ const operationTimeout = 15 * time.Second
 func (s *Server) operate(w http.ResponseWriter, r *http.Request, route route) {
 	start := time.Now()
 	x := &exchange{w: w, r: r, ctx: r.Context(), id: requestID(r), address: s.address(r)}
+	if !s.authority.Policy().StrikeOnAbort { // else a caller that closes its sending side has left
+		var cancel context.CancelFunc
+		x.ctx, cancel = untilLeft(r)
+		defer cancel()
+	}
 	w.Header()[wire.HeaderRequestID] = []string{x.id}
 	body, err := route.operation(s, x)
 	status, code := http.StatusOK, "ok"

@@ -103,6 +103,7 @@ type service struct {
 	address   string
 	further   []string // addresses of other replicas
 	turn      atomic.Int64
+	socket    string // of the admin API
 	admin     *server.AdminClient
 	http      *http.Client
 	contract  *apitest.Contract
@@ -160,7 +161,7 @@ func start(t testing.TB, with setup) *service {
 	socket := filepath.Join(t.TempDir(), "admin.sock")
 	admin, err := server.ListenUnix(socket)
 	s.must(err)
-	s.admin = server.NewAdminClient(socket)
+	s.socket, s.admin = socket, server.NewAdminClient(socket)
 	transport := &http.Transport{}
 	s.http = &http.Client{Transport: s.contract.Transport(t, transport)}
 

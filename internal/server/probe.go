@@ -22,7 +22,9 @@ func (s *Server) readiness(w http.ResponseWriter, r *http.Request) {
 		page(w, http.StatusServiceUnavailable, "shutting down\n")
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	ctx, cancel := untilLeft(r)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := s.ready(ctx); err != nil {
 		s.log.Warn("not ready: the store does not answer", "error", err)

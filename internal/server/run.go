@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"sync"
@@ -55,22 +55,24 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener, further ...ne
 	defer func() { written(); trailing.Wait() }()
 	trailing.Go(func() { s.trail.run(writing) })
 	running.Go(func() {
-		listener := s.conns.listen(api)
+		listener := s.conns.listen(api, s.tls != nil)
 		if s.tls != nil {
 			public.TLSConfig = s.tls.Clone()
+			// A client that offers HTTP/1.0 alone would otherwise be refused.
+			public.TLSConfig.NextProtos = []string{"h2", "http/1.1", "http/1.0"}
 			failed <- public.ServeTLS(listener, "", "")
 			return
 		}
 		failed <- public.Serve(listener)
 	})
 	for _, listener := range further {
-		running.Go(func() { failed <- public.Serve(s.conns.listen(listener)) })
+		running.Go(func() { failed <- public.Serve(s.conns.listen(listener, false)) })
 	}
 	if admin != nil {
 		server, conns := s.httpServer(s.front.Admin), newConnections(adminConnections)
 		servers = append(servers, server)
 		watching.Go(func() { conns.watch(watch) })
-		running.Go(func() { failed <- server.Serve(conns.listen(admin)) })
+		running.Go(func() { failed <- server.Serve(conns.listen(admin, false)) })
 	}
 	var err error
 	select {
@@ -95,7 +97,8 @@ func (s *Server) httpServer(handler http.Handler) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ConnContext:       withConn,
+		ErrorLog:          log.New(&connectionLog{log: s.log}, "", 0),
 	}
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -48,8 +49,19 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
+// check finds whose tokens the request carries.
 func (s *Server) check(r *http.Request) (authority.Session, authority.Client, error) {
-	ctx := r.Context()
+	session, client, err := s.checkIn(r.Context(), r)
+	if err != nil && r.Context().Err() != nil {
+		// The context is only looked at now, because that costs nothing elsewhere.
+		ctx, cancel := untilLeft(r)
+		defer cancel()
+		session, client, err = s.checkIn(ctx, r)
+	}
+	return session, client, err
+}
+
+func (s *Server) checkIn(ctx context.Context, r *http.Request) (authority.Session, authority.Client, error) {
 	client, err := s.bearer(ctx, r.Header)
 	if err != nil {
 		return authority.Session{}, client, err
