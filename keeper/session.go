@@ -175,7 +175,7 @@ type bearer struct {
 	header   []string // the value of its header
 	keeper   *Keeper
 	life     time.Duration // from when it was fetched
-	refusals int           // of the bearers before it, in a row
+	refusals int           // of the bearers before it, in a row, each within a minute
 	cached   bool          // it may be as old as the one before: see bearerRest
 
 	due     atomic.Bool // refused, or close to its end
@@ -195,7 +195,10 @@ func (k *Keeper) newBearer(token latchkey.AccessToken, last *bearer) *bearer {
 		life:   max(0, min(token.ExpiresAt.Sub(now), maxBearerLife)),
 	}
 	if last != nil && last.refused.Load() {
-		b.refusals = last.refusals + 1
+		b.refusals = 1
+		if last.age() < freshBearer {
+			b.refusals += last.refusals
+		}
 		b.cached = b.refusals == 1 && !b.Token.Equal(last.Token)
 	}
 	time.AfterFunc(b.fresh(), b.check)
