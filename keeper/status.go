@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -81,6 +82,12 @@ func (k *Keeper) Status(ctx context.Context) (Status, error) {
 		status.RotateAt = k.rotateAt(age)
 	}
 	return status, nil
+}
+
+// Waiting returns why this Keeper asks for no token now, and for how long; nil if it
+// would, or if it is latched. It looks at nothing but memory.
+func (k *Keeper) Waiting() *WaitError {
+	return cmp.Or(k.sessions.waiting(), k.bearers.waiting())
 }
 
 // waiting returns the wait for the next login as id; nil if there is none.

@@ -263,7 +263,7 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 				log.Warn("the upstream's session could not be put away in time", "error", err)
 			}
 		}()
-		behind.HostNamed = link.handler.HostNamed
+		behind.HostNamed, behind.Notice = link.handler.HostNamed, link.handler.Notice
 		behind.Forward, behind.Collectors = link.handler, append(behind.Collectors, gateway.Metrics(link.keeper))
 		f.upstream.user = link.user
 	}

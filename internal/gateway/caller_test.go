@@ -2,15 +2,18 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/pipenet"
 )
 
 // A caller that leaves is recorded as such, whenever it happens, and nobody is
@@ -57,7 +60,7 @@ func TestACallerThatLeavesIsNotTheUpstreamsFault(t *testing.T) {
 				if p, err := w.send(ctx, "one", http.MethodPost, c.target, body); err == nil {
 					w.Errorf("got %+v", p)
 				}
-				time.Sleep(time.Second)
+				pipenet.Pass(time.Second)
 				synctest.Wait()
 				metrics, err := w.send(w.Context(), "one", http.MethodGet, "/metrics", http.NoBody)
 				if err != nil || !strings.Contains(metrics.text, `latchkey_requests_total{code="499",operation="forward"} 1`) {
@@ -90,7 +93,7 @@ func TestABodyThatCannotBeReadIsNotTheUpstreamsFault(t *testing.T) {
 			if len(begin) > 1<<20 {
 				words = "may have been executed"
 			}
-			w.is(p, err, 400, "400", words)
+			w.is(p, err, 408, "408", words)
 			_ = write.Close()
 		}
 		if log := w.log.String(); strings.Contains(log, "level=WARN") {
@@ -110,10 +113,68 @@ func TestRetryAfterIsTheTimeThatIsKnown(t *testing.T) {
 			if got := p.Header.Get("Retry-After"); got != want {
 				w.Errorf("Retry-After is %q, want %q", got, want)
 			}
-			time.Sleep(10 * time.Second)
+			pipenet.Pass(10 * time.Second)
 		}
 		w.accounts.fail.Store(nil)
-		time.Sleep(37 * time.Second)
+		pipenet.Pass(37 * time.Second)
 		w.good(http.MethodGet, "/api/x", http.NoBody)
+	})
+}
+
+// Sessions that are refused as soon as they are made are made more and more slowly. Each
+// response says how slowly, and means it.
+func TestRetryAfterOfARefusedSessionIsKept(t *testing.T) {
+	inWorld(t, setting{handler: func(http.ResponseWriter, *http.Request) {}}, func(w *world) {
+		longest := 0
+		for range 7 {
+			w.good(http.MethodGet, "/api/x", http.NoBody)
+			w.accounts.expire()
+			p, err := w.send(w.Context(), "one", http.MethodGet, "/api/x", http.NoBody)
+			if err == nil && p.StatusCode == http.StatusOK {
+				continue
+			}
+			w.is(p, err, 503, "900503", "not executed")
+			seconds, err := strconv.Atoi(p.Header.Get("Retry-After"))
+			if err != nil || seconds < 1 {
+				w.Fatalf("Retry-After is %q", p.Header.Get("Retry-After"))
+			}
+			longest = max(longest, seconds)
+			pipenet.Pass(time.Duration(seconds) * time.Second)
+		}
+		if longest < 10 {
+			w.Errorf("the longest wait was %d s", longest)
+		}
+	})
+}
+
+// A gateway that does not log in any more says so, with the commands that help, and
+// stays ready.
+func TestALatchedGatewaySaysWhatHelps(t *testing.T) {
+	inWorld(t, setting{handler: func(http.ResponseWriter, *http.Request) {}}, func(w *world) {
+		ready := func() string {
+			w.Helper()
+			p, err := w.send(w.Context(), "one", http.MethodGet, "/readyz", http.NoBody)
+			if err != nil || p.StatusCode != http.StatusOK {
+				w.Errorf("/readyz: %v, %+v", err, p)
+			}
+			return p.text
+		}
+		w.good(http.MethodGet, "/api/x", http.NoBody)
+		if text := ready(); text != "ready\n" {
+			w.Errorf("/readyz says %q", text)
+		}
+		refused := fmt.Errorf("refused: %w", latchkey.ErrInvalidCredentials)
+		w.accounts.fail.Store(&refused)
+		w.accounts.expire()
+		pipenet.Pass(time.Hour)
+		for range 2 {
+			p, err := w.send(w.Context(), "one", http.MethodPost, "/api/x", strings.NewReader("{}"))
+			w.is(p, err, 503, "900423", "latchkey guard reset")
+			for _, words := range []string{"ready\n", "latchkey guard status", "latchkey guard reset", "no session"} {
+				if text := ready(); !strings.Contains(text, words) {
+					w.Errorf("/readyz says %q, without %q", text, words)
+				}
+			}
+		}
 	})
 }

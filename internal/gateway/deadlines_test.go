@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/pipenet"
 )
 
 // Whatever the service's own deadlines are, a forwarded request takes as long as
@@ -18,11 +20,11 @@ func TestARequestTakesAsLongAsTheUpstreamMay(t *testing.T) {
 			switch r.URL.Path {
 			case "/api/slow":
 				_, _ = io.Copy(io.Discard, r.Body)
-				time.Sleep(9 * time.Minute)
+				pipenet.Pass(9 * time.Minute)
 				_, _ = io.WriteString(w, "late")
 			case "/api/trickle":
 				for range 20 {
-					time.Sleep(50 * time.Second)
+					pipenet.Pass(50 * time.Second)
 					_, _ = io.WriteString(w, "drop")
 					_ = out.Flush()
 				}
@@ -30,7 +32,7 @@ func TestARequestTakesAsLongAsTheUpstreamMay(t *testing.T) {
 				_, _ = io.WriteString(w, "begun")
 				_ = out.Flush()
 				for range 3 {
-					time.Sleep(5 * time.Minute)
+					pipenet.Pass(5 * time.Minute)
 					_, _ = io.WriteString(w, "more")
 					_ = out.Flush()
 				}
@@ -39,7 +41,7 @@ func TestARequestTakesAsLongAsTheUpstreamMay(t *testing.T) {
 				if err != nil || n != 100*4 {
 					w.WriteHeader(http.StatusTeapot)
 				}
-				time.Sleep(5 * time.Minute)
+				pipenet.Pass(5 * time.Minute)
 				_, _ = io.WriteString(w, "counted")
 			}
 		},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -37,7 +38,8 @@ var (
 	pathRefused    = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The path is ambiguous: it has empty or dot segments, a backslash, a semicolon, an encoded separator, invisible characters, or characters that are not in Unicode normalization form NFKC. Nothing was sent on.", 0)
 	methodRefused  = newFailure(http.StatusMethodNotAllowed, wire.FaultMethod, "Method Not Allowed", "The gateway does not carry this method.", 0)
 	upgradeRefused = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The gateway does not carry connection upgrades. Nothing was sent on.", 0)
-	unreadableBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off, or came too slowly. Nothing was sent on.", 0)
+	unreadableBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off. Nothing was sent on.", 0)
+	lateBody       = newFailure(http.StatusRequestTimeout, wire.FaultLate, "Request Timeout", "The body of the request came too slowly. Nothing was sent on.", 0)
 )
 
 // What became of requests that were carried, or could not be.
@@ -51,7 +53,8 @@ var (
 	awayAgain  = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream refused the gateway's session before it looked at the request, and could not be reached any more with another one. The request was not executed.", 5)
 	lost       = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The connection to the upstream broke before it answered. The request may have been executed or not.", 0)
 	tooLate    = newFailure(http.StatusGatewayTimeout, wire.FaultTimeout, "Gateway Timeout", "The upstream did not answer in time. The request may have been executed or not.", 0)
-	brokenBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off, or came too slowly. Part of it was sent on, so the request may have been executed or not.", 0)
+	brokenBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off. Part of it was sent on, so the request may have been executed or not.", 0)
+	slowBody   = newFailure(http.StatusRequestTimeout, wire.FaultLate, "Request Timeout", "The body of the request came too slowly. Part of it was sent on, so the request may have been executed or not.", 0)
 	callerLeft = newFailure(wire.StatusCallerLeft, wire.FaultCallerLeft, "Client Closed Request", "The caller left before the upstream's response. If the request was sent on by then, it may have been executed or not.", 0)
 	switched   = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream answered in another protocol, which the gateway does not carry.", 0)
 )
@@ -72,7 +75,7 @@ func (f *failure) write(w http.ResponseWriter) {
 		header.Set(wire.HeaderRetryAfter, strconv.Itoa(f.retry))
 	}
 	w.WriteHeader(f.status)
-	_, _ = w.Write(f.body) // a caller who left needs no response
+	_, _ = w.Write(f.body) //nolint:gosec // fixed JSON; and a caller who left needs no response
 }
 
 // fail responds if the upstream did not, or if the request could not be read.
@@ -82,23 +85,31 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if f.status < http.StatusInternalServerError {
 		level = slog.LevelDebug // the caller's own doing
 	}
-	if f == unreadableBody {
+	if f == unreadableBody || f == lateBody {
 		markRefused(t.ResponseWriter)
 	}
 	g.log.LogAttrs(r.Context(), level, "no response of the upstream", slog.Int("status", f.status),
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("error", err.Error()))
-	f.after(retryAfter(err)).write(w)
+	if f == noTokens || f == again {
+		f = f.after(g.retryAfter(err))
+	}
+	f.write(w)
 }
 
 // failure returns what an error is to the caller.
 func (t *transfer) failure(err error) *failure {
-	asked := t.attempts.Load() > 0
+	broken := t.broken.Load()
+	asked, late := t.attempts.Load() > 0, broken != nil && errors.Is(*broken, os.ErrDeadlineExceeded)
 	switch {
 	case t.left():
 		return callerLeft
-	case t.broken.Load() != nil && asked:
+	case late && asked:
+		return slowBody
+	case late:
+		return lateBody
+	case broken != nil && asked:
 		return brokenBody
-	case t.broken.Load() != nil:
+	case broken != nil:
 		return unreadableBody
 	}
 	return failureOf(err)
@@ -133,9 +144,9 @@ func failureOf(err error) *failure {
 }
 
 // after returns f with another time after which the caller should try again, unless
-// that is not known, or f says that the caller should not.
+// that is not known.
 func (f *failure) after(wait time.Duration) *failure {
-	if wait <= 0 || f.retry == 0 {
+	if wait <= 0 {
 		return f
 	}
 	changed := *f
@@ -145,10 +156,10 @@ func (f *failure) after(wait time.Duration) *failure {
 
 // retryAfter returns how long it is until the keeper does what it could not do now;
 // 0 if that is not known.
-func retryAfter(err error) time.Duration {
-	var waiting *keeper.WaitError
-	if errors.As(err, &waiting) {
-		return waiting.Wait
+func (g *Gateway) retryAfter(err error) time.Duration {
+	waiting := g.keeper.Waiting()
+	if !errors.As(err, &waiting) && waiting == nil {
+		return 0
 	}
-	return 0
+	return waiting.Wait
 }

@@ -49,6 +49,7 @@ const (
 
 // Gateway is the handler. It is safe for concurrent use.
 type Gateway struct {
+	keeper   *keeper.Keeper
 	proxy    *httputil.ReverseProxy
 	upstream destination
 	hosts    map[string]*destination // by name
@@ -67,6 +68,7 @@ func New(config Config) (*Gateway, error) {
 		return nil, errors.New("gateway: a keeper and the upstream's URL are needed")
 	}
 	g := &Gateway{
+		keeper:   config.Keeper,
 		upstream: destination{base, originOf(base)}, hosts: map[string]*destination{}, keepBody: config.KeepBody,
 		holdTime: holdTime, flow: flowTimeout, held: budget{users: map[string]int64{}}, log: config.Log,
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/gateway"
+	"github.com/latchkey/latchkey/internal/pipenet"
 )
 
 // However many bodies one user sends, and however slowly, another user's requests are
@@ -44,14 +45,14 @@ func TestBodiesOfOneUserDoNotTakeTheBudgetOfAnother(t *testing.T) {
 							})
 						})
 					}
-					time.Sleep(5 * time.Second)
+					pipenet.Pass(5 * time.Second)
 					if all, own := g.Held("one"); own == 0 || own > ownMost || all > most {
 						w.Errorf("%d bytes are held, %d for one user", all, own)
 					}
 					for range 3 {
-						time.Sleep(10 * time.Minute / 100)
+						pipenet.Pass(10 * time.Minute / 100)
 						w.accounts.expire()
-						time.Sleep(time.Second)
+						pipenet.Pass(time.Second)
 						p, err := w.send(w.Context(), "two", http.MethodPost, "/api/x", strings.NewReader(strings.Repeat("y", 1<<20)))
 						if err != nil || p.StatusCode != http.StatusOK {
 							w.Errorf("the other user got %v, %+v", err, p)
@@ -59,7 +60,7 @@ func TestBodiesOfOneUserDoNotTakeTheBudgetOfAnother(t *testing.T) {
 					}
 					stop()
 					sending.Wait()
-					time.Sleep(time.Second)
+					pipenet.Pass(time.Second)
 					synctest.Wait()
 					if all, own := g.Held("one"); all != 0 || own != 0 {
 						w.Errorf("%d bytes are still held, %d for one user", all, own)
@@ -92,11 +93,11 @@ func TestABodyThatTricklesInIsBoundedInTime(t *testing.T) {
 		}
 		start = time.Now()
 		p, err := w.send(w.Context(), "one", http.MethodPost, "/api/x", &trickle{pieces: 1 << 20, piece: "x", pause: 50 * time.Second})
-		w.is(p, err, 400, "400", "too slowly")
+		w.is(p, err, 408, "408", "too slowly")
 		if took := time.Since(start); took > 12*time.Minute || took < 9*time.Minute {
 			w.Errorf("it took %v", took)
 		}
-		time.Sleep(time.Second)
+		pipenet.Pass(time.Second)
 		if all, _ := g.Held("one"); all != 0 {
 			w.Errorf("%d bytes are still held", all)
 		}
@@ -113,7 +114,7 @@ func TestWhatStandsStillIsEnded(t *testing.T) {
 		defer ended.Add(1)
 		switch r.URL.Path {
 		case "/api/takes-nothing":
-			time.Sleep(10 * time.Minute)
+			pipenet.Pass(10 * time.Minute)
 		case "/api/stops":
 			_, _ = io.WriteString(w, "begun")
 			_ = http.NewResponseController(w).Flush()
@@ -147,7 +148,7 @@ func TestWhatStandsStillIsEnded(t *testing.T) {
 		resp, err := w.client.RoundTrip(req)
 		w.must(err)
 		before := ended.Load()
-		time.Sleep(3 * time.Minute)
+		pipenet.Pass(3 * time.Minute)
 		if ended.Load() == before {
 			w.Error("a caller that does not read is written to for ever")
 		}
@@ -155,7 +156,7 @@ func TestWhatStandsStillIsEnded(t *testing.T) {
 			w.Error("an endless response has ended well")
 		}
 		_ = resp.Body.Close()
-		time.Sleep(time.Hour)
+		pipenet.Pass(time.Hour)
 	})
 }
 
@@ -166,7 +167,7 @@ func TestExpectContinueCostsNothing(t *testing.T) {
 			w.WriteHeader(http.StatusExpectationFailed)
 			return
 		}
-		time.Sleep(10 * time.Second) // before it reads, and so before 100 Continue
+		pipenet.Pass(10 * time.Second) // before it reads, and so before 100 Continue
 		n, _ := io.Copy(io.Discard, r.Body)
 		w.Header().Set("X-Expect", r.Header.Get("Expect"))
 		w.Header().Set("X-Length", time.Duration(n).String())

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
 )
 
@@ -70,4 +71,28 @@ func number(yes bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+const (
+	latchedNotice = "The gateway does not log in to the upstream until an operator has looked: " +
+		"latchkey guard status tells why, latchkey guard reset lets logins be made again. "
+	liveNotice = "Its session there is live, so requests are carried as long as that lasts.\n"
+	deadNotice = "It has no session there, so requests to the upstream get 503 with the fault " + wire.FaultLatched + ".\n"
+)
+
+// Notice returns what the readiness probe says of the gateway; "" if that is nothing.
+// A latched gateway stays ready: it carries requests while its session lives, the
+// replicas that share its state are latched as well, and the session API works.
+func (g *Gateway) Notice(ctx context.Context) string {
+	status, err := g.keeper.Status(ctx)
+	switch {
+	case err != nil:
+		g.log.WarnContext(ctx, "the state of the upstream's session cannot be read", "error", err)
+		return ""
+	case status.Latched == nil:
+		return ""
+	case status.Live:
+		return latchedNotice + liveNotice
+	}
+	return latchedNotice + deadNotice
 }

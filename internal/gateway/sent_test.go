@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/pipenet"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -104,7 +105,7 @@ func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 // What may have been sent is told as such, also where a kept connection was used.
 func TestWhatMayHaveBeenSentIsToldSo(t *testing.T) {
 	var cut atomic.Bool
-	set := setting{handler: func(w http.ResponseWriter, r *http.Request) {
+	set := setting{handler: func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		if cut.Load() {
 			panic(http.ErrAbortHandler)
@@ -149,13 +150,13 @@ func TestASecondSendIsToldTruthfully(t *testing.T) {
 	inWorld(t, set, func(w *world) {
 		w.good(http.MethodPost, "/api/x", strings.NewReader("{}"))
 		w.good(http.MethodPost, "/api/x", strings.NewReader("{}")) // now the next dial is an odd one
-		time.Sleep(10 * time.Minute)                               // so that the session may be renewed at once
+		pipenet.Pass(10 * time.Minute)                             // so that the session may be renewed at once
 		w.accounts.expire()
 		away.Store(true)
 		p, err := w.send(w.Context(), "one", http.MethodPost, "/api/x", strings.NewReader("{}"))
 		w.is(p, err, 502, wire.FaultBadGateway, "was not executed")
 		away.Store(false)
-		time.Sleep(10 * time.Minute)
+		pipenet.Pass(10 * time.Minute)
 		w.accounts.expire()
 		cut.Store(true)
 		p, err = w.send(w.Context(), "one", http.MethodPost, "/api/x", strings.NewReader("{}"))

@@ -53,7 +53,7 @@ type accounts struct {
 func (a *accounts) BaseURL() string { return cmp.Or(a.base, "http://upstream.test") }
 
 func (a *accounts) LogIn(context.Context, string, latchkey.Secret) (latchkey.Secret, error) {
-	time.Sleep(time.Duration(a.pause.Load()))
+	pipenet.Pass(time.Duration(a.pause.Load()))
 	if err := a.fail.Load(); err != nil {
 		return "", *err
 	}
@@ -110,7 +110,7 @@ func inWorld(t *testing.T, set setting, test func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{T: t, accounts: &accounts{base: set.base}, log: &lockedBuffer{}, local: pipenet.New(), upstream: pipenet.New()}
-		w.Cleanup(func() { time.Sleep(time.Minute) }) // TLS says goodbye for five seconds
+		w.Cleanup(func() { pipenet.Pass(time.Minute) }) // TLS says goodbye for five seconds
 		w.build(set)
 		test(w)
 	})
@@ -146,10 +146,10 @@ func (w *world) build(set setting) {
 	if set.gateway != nil {
 		set.gateway(g)
 	}
-	w.serve(g, k, log, set.http2)
+	w.serve(g, log, set.http2)
 }
 
-func (w *world) serve(g *gateway.Gateway, k *keeper.Keeper, log *slog.Logger, http2 bool) {
+func (w *world) serve(g *gateway.Gateway, log *slog.Logger, http2 bool) {
 	w.Helper()
 	ctx := context.Background()
 	db, err := sqlstore.Open(ctx, sqlstore.Options{Log: log})
@@ -164,7 +164,7 @@ func (w *world) serve(g *gateway.Gateway, k *keeper.Keeper, log *slog.Logger, ht
 	certificate, _, err := server.SelfSigned("gateway.test")
 	w.must(err)
 	s := server.New(server.Config{
-		Authority: w.authority, Log: log, Forward: g, DrainTimeout: time.Second,
+		Authority: w.authority, Log: log, Forward: g, Notice: g.Notice, DrainTimeout: time.Second,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 	})
 	running, stop := context.WithCancel(ctx)
@@ -265,7 +265,7 @@ func (s *trickle) Read(p []byte) (int, error) {
 		if s.pieces == 0 {
 			return 0, io.EOF
 		}
-		time.Sleep(s.pause)
+		pipenet.Pass(s.pause)
 		s.pieces--
 		s.rest = s.piece
 	}

@@ -20,7 +20,7 @@ import (
 // serve runs an HTTPS server on an network in memory until the test ends.
 func serve(t *testing.T, protocols *http.Protocols) (*pipenet.Network, *http.Transport) {
 	t.Helper()
-	t.Cleanup(func() { time.Sleep(time.Minute) }) // what was closed has a few seconds to be read
+	t.Cleanup(func() { pipenet.Pass(time.Minute) }) // what was closed has a few seconds to be read
 	n := pipenet.New()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Proto)
@@ -87,7 +87,7 @@ func TestDeadConnectionsAreNotUsedForLong(t *testing.T) {
 					if err != nil {
 						failed++
 					}
-					time.Sleep(100 * time.Millisecond)
+					pipenet.Pass(100 * time.Millisecond)
 				}
 				if failed == 0 {
 					t.Error("no connection was dead: the test shows nothing")

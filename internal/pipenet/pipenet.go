@@ -210,3 +210,8 @@ type address struct{}
 
 func (address) Network() string { return "tcp" }
 func (address) String() string  { return "192.0.2.1:1" }
+
+// Pass lets time pass in a synctest bubble, where it is moved.
+func Pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // it takes none
+}

@@ -31,7 +31,11 @@ func (s *Server) readiness(w http.ResponseWriter, r *http.Request) {
 		page(w, http.StatusServiceUnavailable, "the store does not answer\n")
 		return
 	}
-	page(w, http.StatusOK, "ready\n")
+	text := "ready\n"
+	if s.notice != nil {
+		text += s.notice(ctx)
+	}
+	page(w, http.StatusOK, text)
 }
 
 func page(w http.ResponseWriter, status int, text string) {

@@ -33,6 +33,9 @@ type Config struct {
 	// Ready tells whether the stores answer, for the readiness probe; it is
 	// given two seconds. nil: they always do.
 	Ready func(context.Context) error
+	// Notice returns what the readiness probe says beside that the server is ready;
+	// "" for nothing. It is given what is left of the two seconds. nil: nothing.
+	Notice func(context.Context) string
 	// TLS makes Run speak TLS, version 1.2 or later, on the API listener.
 	// CertificateFiles makes one that follows its files, SelfSigned a
 	// certificate for development. nil: plain HTTP.
@@ -77,6 +80,7 @@ type Front struct {
 type Server struct {
 	authority *authority.Authority
 	ready     func(context.Context) error
+	notice    func(context.Context) string
 	tls       *tls.Config
 	log       *slog.Logger
 	drain     time.Duration
@@ -98,6 +102,7 @@ func New(config Config) *Server {
 	s := &Server{
 		authority: config.Authority,
 		ready:     config.Ready,
+		notice:    config.Notice,
 		tls:       config.TLS,
 		log:       config.Log,
 		drain:     config.DrainTimeout,
