@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -32,8 +33,9 @@ type adminWork func(ctx context.Context, api adminAPI, args []string) error
 
 const adminHelp = `
 It speaks to the running server through the socket in its data directory (--data),
-so run it on the server's host as the server's user. Where no server runs, it opens
-the database itself for a moment.`
+so run it on the server's host as the server's user. If no server runs there, it opens
+the database itself for a moment. If a database is named as well (--database, its
+variable or the config file), it acts on that one or on none.`
 
 // admin gives a command the flags of an admin command and makes it do work.
 func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
@@ -43,7 +45,7 @@ func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
 	store.addPolicy(command.Flags())
 	// The rules are the server's. They are flags here only so that the database
 	// is opened under the same ones.
-	for _, name := range []string{"database", "database-listen", "key-file", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset", "keep-audit"} {
+	for _, name := range []string{"database-listen", "key-file", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset", "keep-audit"} {
 		command.Flags().Lookup(name).Hidden = true
 	}
 	command.Long = command.Short + ".\n" + command.Long + adminHelp
@@ -52,7 +54,7 @@ func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
 		store.check(func(name string) string { return source(command, name) }, wrong)
 	})
 	command.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		api, done, err := a.reachAdmin(cmd.Context(), &store)
+		api, done, err := a.reachAdmin(cmd, &store)
 		if err != nil {
 			return err
 		}
@@ -60,6 +62,30 @@ func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
 		return work(cmd.Context(), api, args)
 	}
 	return command
+}
+
+// change is admin for commands that change something, which say in which database.
+func (a *app) change(command *cobra.Command, work adminWork) *cobra.Command {
+	return a.admin(command, func(ctx context.Context, api adminAPI, args []string) error {
+		defer a.tellStore()
+		return work(ctx, api, args)
+	})
+}
+
+// tellStore says once which database a change is made in.
+func (a *app) tellStore() {
+	if !a.storeTold {
+		a.storeTold = true
+		a.note("database: %s", a.store)
+	}
+}
+
+// confirmChange is confirm for a change of the database, which the person should know.
+func (a *app) confirmChange(ctx context.Context, yes bool, question string) error {
+	if !yes {
+		a.tellStore()
+	}
+	return a.confirm(ctx, yes, question)
 }
 
 // How long an admin command waits for another one, or for a server that is just
@@ -70,20 +96,29 @@ const (
 )
 
 // reachAdmin answers the admin API of the server on the data directory, or of
-// the database itself where no server runs.
-func (a *app) reachAdmin(ctx context.Context, store *storeFlags) (adminAPI, func() error, error) {
+// the database itself where no server runs. A server that has another database than
+// the one that was named is refused.
+func (a *app) reachAdmin(cmd *cobra.Command, store *storeFlags) (adminAPI, func() error, error) {
+	ctx := cmd.Context()
 	deadline := time.NewTimer(adminPatience)
 	defer deadline.Stop()
 	for {
-		api, done, err := dialAdmin(ctx, store.socketPath())
-		if err != nil || api != nil {
-			return api, done, err
+		client, done, err := dialAdmin(ctx, store.socketPath())
+		if err != nil {
+			return nil, nil, err
+		}
+		if client != nil {
+			api, err := a.agreeOnStore(cmd, client, store)
+			if err != nil {
+				return nil, nil, errors.Join(err, done())
+			}
+			return api, done, nil
 		}
 		if !store.exists() {
 			where, _ := filepath.Abs(store.data)
 			return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was done; start the service there first (latchkey serve), or name its directory with --data", where)
 		}
-		api, done, err = a.openAdmin(ctx, store)
+		api, done, err := a.openAdmin(ctx, store)
 		if !errors.Is(err, sqlstore.ErrInUse) {
 			return api, done, err
 		}
@@ -97,8 +132,27 @@ func (a *app) reachAdmin(ctx context.Context, store *storeFlags) (adminAPI, func
 	}
 }
 
+// agreeOnStore returns the admin API of a server if it has the database that was named.
+func (a *app) agreeOnStore(cmd *cobra.Command, client *server.AdminClient, store *storeFlags) (adminAPI, error) {
+	var served wire.AdminStore
+	if err := client.Get(cmd.Context(), wire.PathAdminStore, nil, &served); err != nil {
+		return nil, fail(exitUnavailable, "the server on %s does not say which database it has: %w; nothing was done", store.socketPath(), err)
+	}
+	a.store = served.Name
+	same, err := store.isNamed(cmd.Context(), served)
+	has := fmt.Sprintf("the server on %s has the database %s", store.socketPath(), served.Name)
+	const remedy = "nothing was done; name the data directory of the server that you mean with --data, or no database"
+	switch {
+	case err != nil:
+		return nil, usage("%s, and whether %s, %s, is the same is not known: %w; %s", has, source(cmd, "database"), store.name(), err, remedy)
+	case !same:
+		return nil, usage("%s, but %s names %s; %s", has, source(cmd, "database"), store.name(), remedy)
+	}
+	return client.Only(served), nil
+}
+
 // dialAdmin answers nil where no server listens on the socket.
-func dialAdmin(ctx context.Context, path string) (adminAPI, func() error, error) {
+func dialAdmin(ctx context.Context, path string) (*server.AdminClient, func() error, error) {
 	short, done, err := shortSocketPath(path)
 	if err != nil {
 		return nil, nil, err
@@ -132,7 +186,8 @@ func (a *app) openAdmin(ctx context.Context, store *storeFlags) (adminAPI, func(
 	if err != nil {
 		return nil, nil, errors.Join(err, opened.close(), os.RemoveAll(directory))
 	}
-	web := &http.Server{Handler: server.AdminHandler(opened.Authority, log), ReadHeaderTimeout: closeTimeout}
+	a.store = opened.stores.name.Name
+	web := &http.Server{Handler: server.AdminHandler(opened.Authority, opened.stores.name, log), ReadHeaderTimeout: closeTimeout}
 	a.direct = true
 	served := make(chan struct{})
 	go func() {
@@ -162,6 +217,8 @@ func adminFailure(err error, what, list string) error {
 		return fail(exitRefused, "there is no %s; nothing was changed; see: %s", what, list)
 	case refusal.Code == wire.AdminExists:
 		return fail(exitRefused, "%s exists already; nothing was changed; see: %s", what, list)
+	case refusal.Code == wire.AdminOtherStore:
+		return fail(exitFailed, "%s; nothing was done", refusal.Message)
 	case refusal.Code == wire.AdminInvalid:
 		return fail(exitRefused, "%s; nothing was changed", refusal.Message)
 	}

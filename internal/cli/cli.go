@@ -41,6 +41,10 @@ type app struct {
 	clock func() time.Time
 	// direct is set while an admin command has the database open itself.
 	direct bool
+	// store is the database that an admin command acts on, and storeTold whether the
+	// person was told so.
+	store     string
+	storeTold bool
 }
 
 // Run runs one command and answers the exit code. The end of ctx is the polite

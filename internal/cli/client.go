@@ -33,7 +33,7 @@ func (a *app) clientAddCommand() *cobra.Command {
 		Example: "  latchkey client add billing\n  latchkey client add billing --json",
 	}
 	jsonFlag(command, &asJSON)
-	return a.admin(command, func(ctx context.Context, api adminAPI, args []string) error {
+	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
 		var made wire.AdminCredentials
 		if err := api.Post(ctx, wire.PathAdminClientAdd, wire.AdminLabel{Label: args[0]}, &made); err != nil {
 			return adminFailure(err, "API client", listClients)
@@ -50,7 +50,7 @@ func (a *app) clientRotateCommand() *cobra.Command {
 		Example: "  latchkey client rotate 3f6c0b1ad2e94c55a7b8e0d1",
 	}
 	jsonFlag(command, &asJSON)
-	return a.admin(command, func(ctx context.Context, api adminAPI, args []string) error {
+	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
 		var made wire.AdminCredentials
 		if err := api.Post(ctx, wire.PathAdminClientRotate, wire.AdminKey{Key: args[0]}, &made); err != nil {
 			return adminFailure(err, clientNamed(args[0]), listClients)
@@ -60,7 +60,7 @@ func (a *app) clientRotateCommand() *cobra.Command {
 }
 
 func (a *app) clientRevokeCommand() *cobra.Command {
-	return a.admin(&cobra.Command{
+	return a.change(&cobra.Command{
 		Use: "revoke KEY...", Short: "End an API key for good", Args: atLeastOne("the API key"),
 		Long:    "\nSessions that were opened through it live on, for clients with a key of their own.\n",
 		Example: "  latchkey client revoke 3f6c0b1ad2e94c55a7b8e0d1",

@@ -42,7 +42,10 @@ type storeFlags struct {
 	database string
 	listenAt string
 	keyFile  string
-	policy   authority.Policy
+	newKey   bool
+	// keyAgreed is set once the replicas hold this key to be theirs.
+	keyAgreed bool
+	policy    authority.Policy
 }
 
 // addPlaces registers the flags that say where.
@@ -100,15 +103,20 @@ func (s *storeFlags) open(ctx context.Context, hash authority.Config, now func()
 	if err := makeDataDir(s.data); err != nil {
 		return nil, err
 	}
-	if !s.shared() {
-		stores, err := s.openEmbedded(ctx, now, log)
-		if err != nil {
-			return nil, err
-		}
-		key, err := s.key() // which is made by whoever holds the database
-		return s.govern(stores, key, hash, log, err)
+	if s.shared() {
+		return s.openReplica(ctx, hash, now, log)
 	}
-	key, err := s.key()
+	stores, err := s.openEmbedded(ctx, now, log)
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.serverKey(func() (bool, error) { return hasBeenUsed(ctx, stores) })
+	return s.govern(stores, key, hash, log, err)
+}
+
+// openReplica opens a database that replicas share, whose server key they agree on.
+func (s *storeFlags) openReplica(ctx context.Context, hash authority.Config, now func() time.Time, log *slog.Logger) (*service, error) {
+	key, err := s.serverKey(func() (bool, error) { return false, nil }) // the database tells, below
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +124,23 @@ func (s *storeFlags) open(ctx context.Context, hash authority.Config, now func()
 	if err != nil {
 		return nil, err
 	}
-	return s.govern(stores, key, hash, log, stores.agreeOnKey(ctx, key))
+	if err = stores.agreeOnKey(ctx, key, s.newKey); err == nil {
+		s.keyAgreed = true
+	}
+	return s.govern(stores, key, hash, log, err)
+}
+
+// hasBeenUsed reports whether there is anything in the stores.
+func hasBeenUsed(ctx context.Context, stores *openStores) (bool, error) {
+	events, err := stores.Audit.AuditEvents(ctx, authority.AuditQuery{Limit: 1})
+	if err != nil {
+		return false, fail(exitFailed, "%w; nothing was started", err)
+	}
+	clients, err := stores.Clients.Clients(ctx)
+	if err != nil {
+		return false, fail(exitFailed, "%w; nothing was started", err)
+	}
+	return len(events)+len(clients) > 0, nil
 }
 
 // govern applies the rules to open stores, and closes them if that fails, or if err
@@ -161,34 +185,60 @@ func makeDataDir(path string) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// key reads the server key. The one in the data directory is made where it is
-// missing; the caller holds the database, so nobody else does the same.
-func (s *storeFlags) key() ([]byte, error) {
-	path := s.keyFile
-	if path == "" {
-		path = filepath.Join(s.data, keyFile)
-	}
+// readKey reads the server key. The error is fs.ErrNotExist if there is none.
+func (s *storeFlags) readKey() ([]byte, error) {
+	path := s.keyPath()
 	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) && s.keyFile == "" {
-		key := make([]byte, keyBytes)
-		_, _ = rand.Read(key) // it cannot fail; it ends the program instead
-		if err := writeAtomically(path, key); err != nil {
-			return nil, fail(exitFailed, "the server key cannot be stored: %w; nothing was started", err)
-		}
-		return key, nil
-	}
 	if err != nil {
-		return nil, fail(exitFailed, "the server key cannot be read: %w; nothing was started", err)
+		return nil, fail(exitFailed, "the server key cannot be read: %w; nothing was done", err)
 	}
 	if othersMay(info, 0o077) {
-		return nil, fail(exitFailed, "others may read the server key %s (mode %#o), and so make access tokens; nothing was started; close it: chmod 600 %s", path, info.Mode().Perm(), path)
+		return nil, fail(exitFailed, "others may read the server key %s (mode %#o), and so make access tokens; nothing was done; close it: chmod 600 %s", path, info.Mode().Perm(), path)
 	}
 	key, err := readBounded(path, maxKeyBytes)
 	if err != nil {
-		return nil, fail(exitFailed, "the server key cannot be read: %w; nothing was started", err)
+		return nil, fail(exitFailed, "the server key cannot be read: %w; nothing was done", err)
 	}
 	if len(key) < keyBytes {
-		return nil, fail(exitFailed, "the server key %s has %d bytes, and at least %d are needed; nothing was started; restore it from a backup, or delete it: a new one only makes programs fetch new access tokens", path, len(key), keyBytes)
+		return nil, fail(exitFailed, "the server key %s has %d bytes, and at least %d are needed; nothing was done; restore it from a backup, or delete it and start once with --new-key, which ends all access tokens", path, len(key), keyBytes)
+	}
+	return key, nil
+}
+
+func (s *storeFlags) keyPath() string {
+	if s.keyFile != "" {
+		return s.keyFile
+	}
+	return filepath.Join(s.data, keyFile)
+}
+
+func newKey() []byte {
+	key := make([]byte, keyBytes)
+	_, _ = rand.Read(key) // it cannot fail; it ends the program instead
+	return key
+}
+
+// serverKey reads the server key. The one in the data directory is made on the first
+// start: used reports whether the database has been used, which it cannot have been
+// without a key. Its caller holds the database, so that no other process does the same.
+func (s *storeFlags) serverKey(used func() (bool, error)) ([]byte, error) {
+	key, err := s.readKey()
+	if s.newKey && err == nil {
+		return nil, fail(exitFailed, "there is a server key in %s, and --new-key is for when it is lost; nothing was started; leave --new-key out, or move the key elsewhere", s.keyPath())
+	}
+	if !errors.Is(err, fs.ErrNotExist) || s.keyFile != "" {
+		return key, err
+	}
+	was, err := used()
+	if err != nil {
+		return nil, err
+	}
+	if was && !s.newKey {
+		return nil, fail(exitFailed, "the server key %s is missing, and the database %s has been used with one; nothing was started; restore the key from a backup, or start once with --new-key: all access tokens end, and programs fetch new ones", s.keyPath(), s.name())
+	}
+	key = newKey()
+	if err := writeAtomically(s.keyPath(), key); err != nil {
+		return nil, fail(exitFailed, "the server key cannot be stored: %w; nothing was started", err)
 	}
 	return key, nil
 }

@@ -100,6 +100,9 @@ func parseBase(raw string, plaintext bool) (base, problem string) {
 		return "", "is http:// to another machine, so that passwords and tokens would travel in the clear; use https://, or add --allow-plaintext if the network is yours"
 	}
 	u.Host = strings.ToLower(u.Host)
+	if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
+		u.Host = strings.TrimSuffix(u.Host, ":"+u.Port())
+	}
 	return strings.TrimRight(u.String(), "/"), ""
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/keeper"
 )
 
 func (a *app) guardCommand() *cobra.Command {
@@ -72,6 +73,12 @@ succeeds does that. Nothing is sent.
 	return command
 }
 
+// isUnused reports whether nobody has logged in with the credential, or tried to.
+func isUnused(s keeper.Status) bool {
+	return s.PasswordSince.IsZero() && s.LoggedInAt.IsZero() && s.Strikes == 0 && s.Latched == nil && s.Waiting == nil &&
+		s.Rotation == keeper.RotationNone
+}
+
 func (a *app) resetGuard(ctx context.Context, u *upstream, yes bool) (err error) {
 	c, err := u.load(ctx, a)
 	if err != nil {
@@ -87,9 +94,17 @@ func (a *app) resetGuard(ctx context.Context, u *upstream, yes bool) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, k.Close(ctx)) }()
+	status, err := k.Status(ctx)
+	if err != nil {
+		return fail(exitFailed, "%w; nothing was changed", err)
+	}
+	if isUnused(status) {
+		return fail(exitFailed, "no program has used the state %s for %s at %s; nothing was changed; name the state of the programs that you mean with --state-file or --database, and their upstream with --url",
+			u.stateIn(), printable(c.User), u.url)
+	}
 	if err := k.ResetGuard(ctx); err != nil {
 		return fail(exitFailed, "%w; nothing was changed", err)
 	}
-	a.note("logins are made again, by every program that shares %s", u.statePath())
+	a.note("logins are made again, by every program that shares the state %s", u.stateIn())
 	return nil
 }

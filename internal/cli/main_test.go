@@ -91,7 +91,8 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptServe starts a service in this process and sets URL: serve ARGUMENT…
+// scriptServe starts a service in this process and sets URL, and DATA to its data
+// directory: serve ARGUMENT…
 func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("usage: serve ARGUMENT…")
@@ -101,10 +102,16 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 		if i > 0 && (args[i-1] == "--data" || args[i-1] == "--tls-cert" || args[i-1] == "--tls-key") {
 			args[i] = ts.MkAbs(args[i])
 		}
+		if path, ok := strings.CutPrefix(args[i], "sqlite:"); ok {
+			args[i] = "sqlite:" + ts.MkAbs(path)
+		}
 	}
 	s, err := start(cli.IO{}, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	ts.Check(err)
 	ts.Setenv("URL", s.url)
+	if found := keepsData.FindStringSubmatch(s.log.String()); found != nil {
+		ts.Setenv("DATA", found[1])
+	}
 	servers.Store(ts, s)
 	ts.Defer(func() {
 		if s, ok := servers.LoadAndDelete(ts); ok {
@@ -185,6 +192,8 @@ type served struct {
 }
 
 var listens = regexp.MustCompile(`serves the session API on (\S+)|"msg":"listening","url":"([^"]+)"`)
+
+var keepsData = regexp.MustCompile(`(?m)^  data         ([^,\n]+)`)
 
 // start runs `latchkey serve …` and waits until it says where it listens.
 func start(streams cli.IO, args ...string) (*served, error) {

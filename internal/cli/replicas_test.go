@@ -3,6 +3,7 @@ package cli_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -26,6 +27,7 @@ func TestReplicaScripts(t *testing.T) {
 	t.Cleanup(func() { upstream.stop() })
 	// For the services, which run in this process, and for the commands of the scripts.
 	shared := map[string]string{"LATCHKEY_DATABASE": database, "LATCHKEY_KEY_FILE": key}
+	other := enginetest.Postgres(t)
 	for name, value := range shared {
 		t.Setenv(name, value)
 	}
@@ -39,6 +41,9 @@ func TestReplicaScripts(t *testing.T) {
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("TZ", "UTC")
 			env.Setenv("UP", upstream.url)
+			env.Setenv("OTHER", other)
+			env.Setenv("AGAIN", strings.Replace(database, "127.0.0.1", "localhost", 1)+"&application_name=operator")
+			env.Setenv("COPY", database+"&search_path=copy")
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			for name, value := range shared {
 				env.Setenv(name, value)

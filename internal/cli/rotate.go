@@ -88,6 +88,7 @@ func (a *app) rotate(ctx context.Context, f *rotateFlags) (err error) {
 		return a.rotationStatus(ctx, f, c.User)
 	}
 	a.note("the password of %s is changed; the new one is in %s, and a login has proven it", printable(c.User), f.credentialFile)
+	a.note("state: %s", f.stateIn())
 	return nil
 }
 
@@ -139,6 +140,7 @@ func forShell(err error) string {
 type shownRotation struct {
 	URL           string    `json:"url"`
 	User          string    `json:"user"`
+	State         string    `json:"state"` // where it is
 	PasswordSince time.Time `json:"passwordSince,omitzero"`
 	// PasswordMade reports whether that is when it was made; else it was seen
 	// first then, and may be older.
@@ -160,7 +162,7 @@ func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) e
 	if f.json {
 		return a.printJSON(shown)
 	}
-	pairs := [][2]string{{"url", shown.URL}, {"user", printable(shown.User)}}
+	pairs := [][2]string{{"url", shown.URL}, {"user", printable(shown.User)}, {"state", shown.State}}
 	switch {
 	case shown.PasswordSince.IsZero():
 		pairs = append(pairs, [2]string{"password", "not used here yet, so its age is not known"})
@@ -196,7 +198,7 @@ func (u *upstream) shown(ctx context.Context, a *app, user string) (shown shownR
 		return shownRotation{}, fail(exitFailed, "%w", err)
 	}
 	shown = shownRotation{
-		URL: u.url, User: user, PasswordSince: status.PasswordSince, PasswordMade: status.PasswordMade,
+		URL: u.url, User: user, State: u.stateIn(), PasswordSince: status.PasswordSince, PasswordMade: status.PasswordMade,
 		Rotation: string(status.Rotation), RotationBegun: status.RotationBegun, Session: sessionNone, Strikes: status.Strikes,
 	}
 	if status.Live {

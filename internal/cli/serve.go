@@ -116,6 +116,7 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.BoolVar(&f.demo, "demo", false, "have a user and an API key to try things with, on this machine only")
 	flags.BoolVar(&f.simulate, "simulate", false, "with --demo: let programs move the clock and have requests fail")
 	f.addPolicy(flags)
+	flags.BoolVar(&f.newKey, "new-key", false, "make a new server key although the database was used with another: if that is lost; all access tokens end")
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "speak TLS with the certificate chain in this PEM `FILE`")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "the PEM `FILE` with its key")
 	flags.BoolVar(&f.tlsSelfSigned, "tls-self-signed", false, "speak TLS with a certificate made for development")

@@ -124,7 +124,7 @@ func (a *app) sessionEndCommand() *cobra.Command {
 	command.Flags().BoolVar(&all, "all", false, "end all sessions, or with --user all of one user")
 	command.Flags().StringVar(&user, "user", "", "with --all: only the sessions of the user `NAME`")
 	yesFlag(command, &yes)
-	return a.admin(command, func(ctx context.Context, api adminAPI, ids []string) error {
+	return a.change(command, func(ctx context.Context, api adminAPI, ids []string) error {
 		if all {
 			return a.endAll(ctx, api, user, yes)
 		}
@@ -144,7 +144,7 @@ func (a *app) endAll(ctx context.Context, api adminAPI, user string, yes bool) e
 	if user != "" {
 		question, users = fmt.Sprintf("End all sessions of user %s?", printable(user)), []string{user}
 	}
-	if err := a.confirm(ctx, yes, question); err != nil {
+	if err := a.confirmChange(ctx, yes, question); err != nil {
 		return err
 	}
 	if user == "" {

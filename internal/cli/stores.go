@@ -2,7 +2,8 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // openStores is where a service keeps what it knows.
@@ -26,6 +28,7 @@ type openStores struct {
 	close    func(context.Context) error
 	postgres *sqlstore.Postgres // nil for the embedded database
 	metrics  []prometheus.Collector
+	name     wire.AdminStore
 }
 
 // shared reports whether the database is one that replicas share.
@@ -62,21 +65,79 @@ func checkNoPassword(name, address string, source func(string) string, wrong *fa
 	}
 }
 
-// withoutPassword is a URL as it may be shown.
+// withoutPassword is what should be a URL, as it may be shown: without the part that
+// holds a user and a password, and without parameters.
 func withoutPassword(address string) string {
-	if parsed, err := url.Parse(address); err == nil && parsed.User != nil {
-		return parsed.Redacted()
+	address, _, _ = strings.Cut(address, "?")
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return address
 	}
-	return address
+	scheme, _, ok := strings.Cut(address[:at], "//")
+	if !ok {
+		scheme = ""
+	} else {
+		scheme += "//"
+	}
+	return scheme + "…" + address[at:]
 }
 
-// bareAddress is where a URL leads, and nothing else that is in it.
-func bareAddress(address string) string {
-	parsed, err := url.Parse(address)
-	if err != nil {
-		return "…"
+// name is the database that was named, as people are told it.
+func (s *storeFlags) name() string {
+	if s.shared() {
+		return sqlstore.PostgresName(s.database)
 	}
-	return parsed.Scheme + "://" + parsed.Host + parsed.Path
+	return databaseScheme + resolved(s.databasePath())
+}
+
+// isNamed reports whether the database that a server has is the one that was named.
+// The server's own is, whatever it is, if only the data directory was.
+func (s *storeFlags) isNamed(ctx context.Context, served wire.AdminStore) (bool, error) {
+	if s.database == "" {
+		return true, nil
+	}
+	if s.shared() {
+		if !sqlstore.IsPostgresURL(served.Name) {
+			return false, nil
+		}
+		identity, err := sqlstore.PostgresIdentity(ctx, s.database)
+		return identity == served.ID, err
+	}
+	path, embedded := strings.CutPrefix(served.Name, databaseScheme)
+	if !embedded {
+		return false, nil
+	}
+	mine, err := os.Stat(s.databasePath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	its, err := os.Stat(path)
+	return err == nil && os.SameFile(mine, its), nil
+}
+
+// resolved is the one absolute path of a file that may not be there.
+func resolved(path string) string {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	if real, err := filepath.EvalSymlinks(absolute); err == nil {
+		return real
+	}
+	if directory, err := filepath.EvalSymlinks(filepath.Dir(absolute)); err == nil {
+		return filepath.Join(directory, filepath.Base(absolute))
+	}
+	return absolute
+}
+
+// embeddedStore is the name of an embedded database that is open.
+func embeddedStore(path string) wire.AdminStore {
+	name := databaseScheme + resolved(path)
+	sum := sha256.Sum256([]byte(name))
+	return wire.AdminStore{Name: name, ID: hex.EncodeToString(sum[:16])}
 }
 
 // openEmbedded opens the embedded database.
@@ -89,7 +150,8 @@ func (s *storeFlags) openEmbedded(ctx context.Context, now func() time.Time, log
 	if err != nil {
 		return nil, fail(exitFailed, "%w; nothing was changed", err)
 	}
-	return &openStores{Stores: db.Stores(), now: now, ready: db.Ready, close: func(ctx context.Context) error {
+	name := embeddedStore(s.databasePath())
+	return &openStores{Stores: db.Stores(), now: now, ready: db.Ready, name: name, close: func(ctx context.Context) error {
 		if err := db.Close(ctx); err != nil {
 			return fail(exitFailed, "the database could not be closed in good order: %w; accounts, locks and ended sessions are safe, live sessions may seem used a few minutes later than they were", err)
 		}
@@ -106,14 +168,26 @@ func (s *storeFlags) openShared(ctx context.Context, serves bool, now func() tim
 	if err != nil {
 		return nil, fail(exitFailed, "%w; nothing was done", err)
 	}
-	return &openStores{Stores: db.Stores(), now: db.Now, ready: db.Ready, close: db.Close, postgres: db, metrics: []prometheus.Collector{db}}, nil
+	identity, err := db.Identity(ctx)
+	if err != nil {
+		return nil, fail(exitFailed, "%w; nothing was done", errors.Join(err, db.Close(ctx)))
+	}
+	return &openStores{
+		Stores: db.Stores(), now: db.Now, ready: db.Ready, close: db.Close, postgres: db, metrics: []prometheus.Collector{db},
+		name: wire.AdminStore{Name: sqlstore.PostgresName(s.database), ID: identity},
+	}, nil
 }
 
-// agreeOnKey refuses a server key that is not that of the other replicas.
-func (s *openStores) agreeOnKey(ctx context.Context, key []byte) error {
-	err := s.postgres.AgreeOnKey(ctx, key)
+// agreeOnKey refuses a server key that is not that of the other replicas, unless it is
+// to replace theirs.
+func (s *openStores) agreeOnKey(ctx context.Context, key []byte, replace bool) error {
+	agree := s.postgres.AgreeOnKey
+	if replace {
+		agree = s.postgres.ReplaceKey
+	}
+	err := agree(ctx, key)
 	if errors.Is(err, sqlstore.ErrOtherKey) {
-		return fail(exitFailed, "%w, so tokens of one would be refused by the other; nothing was started; give every replica the same file with --key-file", err)
+		return fail(exitFailed, "%w, so tokens of one would be refused by the other; nothing was started; give every replica the same file with --key-file, or, if it is lost, stop them all and start one with --new-key, which ends all access tokens", err)
 	}
 	if err != nil {
 		return fail(exitFailed, "%w; nothing was started", err)
@@ -121,15 +195,24 @@ func (s *openStores) agreeOnKey(ctx context.Context, key []byte) error {
 	return nil
 }
 
-// administer opens stores that replicas share for one command. It needs neither the
-// data directory nor the server key: no access token is looked at.
+// administer opens the stores for one command. It makes neither a data directory nor a
+// server key: no access token is looked at, and only a check of the audit trail uses
+// the key that is there.
 func (s *storeFlags) administer(ctx context.Context, now func() time.Time, log *slog.Logger) (*service, error) {
-	if !s.shared() {
-		return s.open(ctx, authority.Config{}, now, log)
+	key, err := s.readKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err = newKey(), nil
 	}
-	key := make([]byte, keyBytes)
-	_, _ = rand.Read(key) // it cannot fail; it ends the program instead
-	stores, err := s.openShared(ctx, false, now, log)
+	if err != nil {
+		return nil, err
+	}
+	open := s.openEmbedded
+	if s.shared() {
+		open = func(ctx context.Context, now func() time.Time, log *slog.Logger) (*openStores, error) {
+			return s.openShared(ctx, false, now, log)
+		}
+	}
+	stores, err := open(ctx, now, log)
 	if err != nil {
 		return nil, err
 	}

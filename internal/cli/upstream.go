@@ -41,6 +41,9 @@ func (u *upstream) addFlags(a *app, command *cobra.Command) {
 	flags.StringVar(&u.stateFile, "state-file", "", "the `FILE` with the shared state (default: that of the credential, with .state behind the name)")
 	settings(flags, "state-file")
 	u.shared.addFlags(flags)
+	a.conf.check(command, func(wrong *faults) {
+		u.shared.check(func(name string) string { return source(command, name) }, wrong)
+	})
 	u.addServiceFlags(a, command)
 	command.Long = command.Short + ".\n" + command.Long + upstreamHelp
 }

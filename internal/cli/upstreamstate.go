@@ -33,9 +33,26 @@ func (d *sharedDatabase) addFlags(flags *pflag.FlagSet) {
 	settings(flags, "database", "key-file")
 }
 
+// check answers what is wrong with them. The embedded database, which serve has the
+// same setting for, holds no such state.
+func (d *sharedDatabase) check(source func(string) string, wrong *faults) {
+	(&storeFlags{database: d.url}).checkStores(source, wrong)
+}
+
+// isShared reports whether the state is in the database rather than in a file.
+func (u *upstream) isShared() bool { return sqlstore.IsPostgresURL(u.shared.url) && u.stateFile == "" }
+
+// stateIn names the place of the state to people.
+func (u *upstream) stateIn() string {
+	if u.isShared() {
+		return sqlstore.PostgresName(u.shared.url)
+	}
+	return u.statePath()
+}
+
 // state opens the state of the account; done gives it up.
 func (u *upstream) state(ctx context.Context, a *app) (state keeper.State, done func(), err error) {
-	if !sqlstore.IsPostgresURL(u.shared.url) || u.stateFile != "" {
+	if !u.isShared() {
 		if state, err = keeper.NewFileState(u.statePath()); err != nil {
 			return nil, nil, fail(exitFailed, "%w", err)
 		}
@@ -48,7 +65,7 @@ func (u *upstream) state(ctx context.Context, a *app) (state keeper.State, done 
 	if u.shared.keyFile == "" {
 		return nil, nil, usage("the state in the database is encrypted under the server key; nothing was done; name its file with --key-file")
 	}
-	key, err := (&storeFlags{keyFile: u.shared.keyFile}).key()
+	key, err := (&storeFlags{keyFile: u.shared.keyFile}).readKey()
 	if err != nil {
 		return nil, nil, err
 	}

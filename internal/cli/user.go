@@ -35,7 +35,7 @@ func (a *app) userCommand() *cobra.Command {
   latchkey user unlock zoe`,
 	}
 	change := func(use, path, short, long, done string) *cobra.Command {
-		return a.admin(&cobra.Command{
+		return a.change(&cobra.Command{
 			Use: use + " NAME...", Short: short, Long: long, Args: atLeastOne("the user's name"),
 			Example: fmt.Sprintf("  latchkey user %s zoe", use),
 		}, func(ctx context.Context, api adminAPI, names []string) error {
@@ -104,7 +104,7 @@ It is printed this once, alone on standard output, and kept nowhere.
 	command.Flags().BoolVar(&from.prompt, "prompt", false, "ask for the password, twice, without showing it")
 	jsonFlag(command, &asJSON)
 	a.conf.check(command, from.check)
-	return a.admin(command, func(ctx context.Context, api adminAPI, args []string) error {
+	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
 		name := args[0]
 		password, err := a.readNewPassword(ctx, &from, name)
 		if err != nil {
@@ -134,7 +134,7 @@ func (a *app) userRemoveCommand() *cobra.Command {
 		Example: "  latchkey user remove zoe\n  latchkey user remove --yes zoe ford",
 	}
 	yesFlag(command, &yes)
-	return a.admin(command, func(ctx context.Context, api adminAPI, names []string) error {
+	return a.change(command, func(ctx context.Context, api adminAPI, names []string) error {
 		for _, name := range names {
 			// A name that nobody has should be told before anything is asked.
 			if err := api.Get(ctx, wire.PathAdminUser, url.Values{"name": {name}}, &wire.AdminUser{}); err != nil {
@@ -142,7 +142,7 @@ func (a *app) userRemoveCommand() *cobra.Command {
 			}
 		}
 		for _, name := range names {
-			if err := a.confirm(ctx, yes, fmt.Sprintf("Remove user %s for good?", printable(name))); err != nil {
+			if err := a.confirmChange(ctx, yes, fmt.Sprintf("Remove user %s for good?", printable(name))); err != nil {
 				return err
 			}
 			if err := a.changeUsers(ctx, api, wire.PathAdminUserRemove, "is removed", []string{name}); err != nil {
@@ -302,7 +302,7 @@ What no rule matches is refused with 403 and goes no further.
 		Args: atLeastOne("the user's name"),
 	}
 	command.Flags().BoolVar(&everything, "everything", false, "lift all limits")
-	return a.admin(command, func(ctx context.Context, api adminAPI, args []string) error {
+	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
 		name, rules := args[0], args[1:]
 		if everything == (len(rules) > 0) {
 			return usage("say either the rules or --everything; nothing was changed")

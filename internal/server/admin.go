@@ -29,9 +29,10 @@ const adminTimeout = 60 * time.Second
 
 // AdminHandler returns the admin API, as wire/admin.go says it. Whoever reaches
 // it may do everything, so it must be served only where the file system decides
-// who that is: Run serves it on the socket that ListenUnix makes.
-func AdminHandler(a *authority.Authority, log *slog.Logger) http.Handler {
-	h := &admin{authority: a, log: log}
+// who that is: Run serves it on the socket that ListenUnix makes. store names the
+// database that it acts on.
+func AdminHandler(a *authority.Authority, store wire.AdminStore, log *slog.Logger) http.Handler {
+	h := &admin{authority: a, store: store, log: log}
 	if h.log == nil {
 		h.log = slog.Default()
 	}
@@ -47,6 +48,7 @@ func AdminHandler(a *authority.Authority, log *slog.Logger) http.Handler {
 			})
 		})
 	}
+	get(wire.PathAdminStore, func(context.Context, adminQuery) (any, error) { return store, nil })
 	get(wire.PathAdminUsers, h.users)
 	get(wire.PathAdminUser, h.user)
 	get(wire.PathAdminClients, h.clients)
@@ -76,6 +78,7 @@ func AdminHandler(a *authority.Authority, log *slog.Logger) http.Handler {
 // admin answers the admin API.
 type admin struct {
 	authority *authority.Authority
+	store     wire.AdminStore
 	log       *slog.Logger
 }
 
@@ -101,6 +104,11 @@ func named(do func(context.Context, string, authority.Origin) error) func(contex
 }
 
 func (h *admin) serve(w http.ResponseWriter, r *http.Request, do func(context.Context) (any, error)) {
+	if meant := r.Header.Get(wire.HeaderAdminStore); meant != "" && meant != h.store.ID {
+		writeAdmin(w, http.StatusConflict, wire.AdminErrorBody{Error: wire.AdminError{
+			Code: wire.AdminOtherStore, Message: "the server has another database now: " + h.store.Name}})
+		return
+	}
 	ctx, cancel := untilLeft(r)
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, adminTimeout)

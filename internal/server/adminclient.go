@@ -21,7 +21,10 @@ const maxAdminAnswer = 16 << 20
 // AdminClient speaks the admin API to the server behind a socket. The paths and
 // bodies are those of wire/admin.go. A refusal is a *wire.AdminError. It is safe
 // for concurrent use.
-type AdminClient struct{ http http.Client }
+type AdminClient struct {
+	http  http.Client
+	store string // the ID of the only database that is meant; "": any
+}
 
 // NewAdminClient returns a client for the socket at path. It does not connect
 // yet; where nobody listens, calls fail with an error that wraps what the
@@ -30,7 +33,13 @@ func NewAdminClient(path string) *AdminClient {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}
-	return &AdminClient{http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &AdminClient{http: http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// Only returns a client for the same socket whose requests are refused by a server
+// with another database.
+func (c *AdminClient) Only(store wire.AdminStore) *AdminClient {
+	return &AdminClient{http: http.Client{Transport: c.http.Transport}, store: store.ID}
 }
 
 // Get asks for what is at path and decodes it into answer.
@@ -55,6 +64,9 @@ func (c *AdminClient) do(ctx context.Context, method, path string, query url.Val
 		return err
 	}
 	request.Header.Set("Content-Type", wire.MediaTypeJSON)
+	if c.store != "" {
+		request.Header.Set(wire.HeaderAdminStore, c.store)
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
 		// The wrapping *url.Error would name a URL that means nothing to anybody.

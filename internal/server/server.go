@@ -30,6 +30,8 @@ import (
 // Config is what a Server is made of.
 type Config struct {
 	Authority *authority.Authority // may be nil where there is a Front
+	// Store names the database, for the admin API.
+	Store wire.AdminStore
 	// Ready tells whether the stores answer, for the readiness probe; it is
 	// given two seconds. nil: they always do.
 	Ready func(context.Context) error
@@ -125,7 +127,7 @@ func New(config Config) *Server {
 		config.MaxConnections = defaultConnections
 	}
 	if s.front.API == nil {
-		s.front = Front{API: s.Handler(), Admin: AdminHandler(s.authority, s.log), Sweep: s.authority.Sweep}
+		s.front = Front{API: s.Handler(), Admin: AdminHandler(s.authority, config.Store, s.log), Sweep: s.authority.Sweep}
 	}
 	s.trail = newTrail(s.authority, s.log)
 	s.conns = newConnections(config.MaxConnections)

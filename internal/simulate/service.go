@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // Seed is the user and the API client that a service begins with.
@@ -93,6 +94,9 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	return s, err
 }
 
+// memory is what a simulation has in place of a database.
+var memory = wire.AdminStore{Name: "memory", ID: "memory"}
+
 // seed makes a world as it is in the beginning.
 func (s *Service) seed(ctx context.Context) (*stage, error) {
 	w := &world{key: make([]byte, 32)}
@@ -125,7 +129,7 @@ func (s *Service) build(w *world, switches Switches) (*stage, error) {
 	plain := server.New(server.Config{Authority: a, Ready: w.db.Ready, Log: s.config.Log, Version: s.config.Version})
 	return &stage{
 		world: w, switches: switches, authority: a,
-		admin: server.AdminHandler(a, s.config.Log), api: plain.Handler(), standIn: plain.Guard(standIn),
+		admin: server.AdminHandler(a, memory, s.config.Log), api: plain.Handler(), standIn: plain.Guard(standIn),
 	}, nil
 }
 

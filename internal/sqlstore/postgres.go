@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -110,7 +109,7 @@ func IsPostgresURL(text string) bool {
 // OpenPostgres connects to a database and brings its schema up to date, which one
 // process does at a time. Processes of the version before may go on using it.
 func OpenPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
-	db := &Postgres{log: options.Log, name: nameOf(options.URL)}
+	db := &Postgres{log: options.Log, name: PostgresName(options.URL)}
 	if db.log == nil {
 		db.log = slog.Default()
 	}
@@ -241,15 +240,6 @@ func plainly(err error) string {
 		return network.Error()
 	}
 	return strings.Join(strings.Fields(err.Error()), " ")
-}
-
-// nameOf is a database's URL without what is secret in it.
-func nameOf(address string) string {
-	parsed, err := url.Parse(address)
-	if err != nil {
-		return "postgres://…"
-	}
-	return parsed.Scheme + "://" + parsed.Host + parsed.Path
 }
 
 // Pool is what the database is reached by. It ends with Close.

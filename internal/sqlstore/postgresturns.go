@@ -52,7 +52,7 @@ var ErrOtherKey = errors.New("the server key is not the one that the other repli
 // AgreeOnKey has all replicas use one server key: the first one sets it. What is
 // stored tells nothing about it.
 func (db *Postgres) AgreeOnKey(ctx context.Context, key []byte) error {
-	mine := sha256.Sum256(append([]byte("latchkey server key\x00"), key...))
+	mine := keySum(key)
 	agreed, err := db.agree(ctx, "server-key", mine[:])
 	if err != nil {
 		return db.cannot("asked for the server key", err)
@@ -61,6 +61,21 @@ func (db *Postgres) AgreeOnKey(ctx context.Context, key []byte) error {
 		return ErrOtherKey
 	}
 	return nil
+}
+
+// ReplaceKey makes another server key the one that replicas agree on. Those that run do
+// not notice.
+func (db *Postgres) ReplaceKey(ctx context.Context, key []byte) error {
+	mine := keySum(key)
+	if _, err := db.exec(ctx, `INSERT INTO agreements (name, value) VALUES ('server-key', ?)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, mine[:]); err != nil {
+		return db.cannot("given another server key", err)
+	}
+	return nil
+}
+
+func keySum(key []byte) [sha256.Size]byte {
+	return sha256.Sum256(append([]byte("latchkey server key\x00"), key...))
 }
 
 // agree answers what all replicas have under a name: the proposal of the first.

@@ -32,8 +32,22 @@ const (
 
 	PathAdminAuditVerify = PathAdmin + "audit/verify" // GET ?seq=&chain= → AdminProof
 
+	PathAdminStore = PathAdmin + "store" // GET → AdminStore
+
 	PathAdminAudit = PathAdmin + "audit" // GET ?after=&since=&user=&last=true&limit= → AdminEvents
 )
+
+// HeaderAdminStore is what a request says of the database that it is meant for: the ID
+// of an AdminStore. A server with another database refuses it.
+const HeaderAdminStore = "Latchkey-Store"
+
+// AdminStore says which database a server has.
+type AdminStore struct {
+	// Name is for people: sqlite:PATH, postgres://HOST/DATABASE or memory, without
+	// user and password.
+	Name string `json:"name"`
+	ID   string `json:"id"`
+}
 
 // AdminName names the user that a change is about.
 type AdminName struct {
@@ -189,6 +203,7 @@ const (
 	AdminNotFound    = "not_found"
 	AdminExists      = "exists"
 	AdminInvalid     = "invalid"
+	AdminOtherStore  = "other_store"
 	AdminOverloaded  = "overloaded"
 	AdminUnavailable = "unavailable"
 )
