@@ -62,6 +62,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  scriptExits,
+			"until":  scriptUntil,
 			"serve":  scriptServe,
 			"stop":   scriptStop,
 			"mode":   scriptMode,
@@ -88,6 +89,21 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if strconv.Itoa(code) != args[0] {
 		ts.Fatalf("%s exits with %d, not %s", strings.Join(args[1:], " "), code, args[0])
+	}
+}
+
+// scriptUntil runs a command again and again until what it prints matches:
+// until PATTERN COMMAND…
+func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
+	pattern := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(startTimeout); ; {
+		err := ts.Exec(args[1], args[2:]...)
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%q does not come: %v", args[0], err)
+		}
 	}
 }
 
