@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -162,4 +163,46 @@ func TestASecondSendIsToldTruthfully(t *testing.T) {
 		p, err = w.send(w.Context(), "one", http.MethodPost, "/api/x", strings.NewReader("{}"))
 		w.is(p, err, 502, wire.FaultBadGateway, "may have been executed")
 	})
+}
+
+// Connections to the upstream that have died are not used for longer than 30 seconds.
+func TestDeadConnectionsToTheUpstreamAreGivenUp(t *testing.T) {
+	for name, set := range map[string]func(*http.Protocols, bool){
+		"HTTP/1.1": (*http.Protocols).SetHTTP1, "HTTP/2": (*http.Protocols).SetUnencryptedHTTP2,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, setting{
+				handler: func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) },
+				transport: func(t *http.Transport) {
+					t.Protocols = new(http.Protocols)
+					set(t.Protocols, true)
+				},
+			}, func(w *world) {
+				var all sync.WaitGroup
+				for range 20 {
+					all.Go(func() {
+						if got := w.good(http.MethodGet, "/api/x", http.NoBody); !strings.HasPrefix(got, name) {
+							w.Errorf("the upstream was asked in %s", got)
+						}
+					})
+				}
+				all.Wait()
+				w.upstream.Forget()
+				failed := 0
+				for began := time.Now(); time.Since(began) < 30*time.Second; pipenet.Pass(time.Second) {
+					ctx, cancel := context.WithTimeout(w.Context(), 5*time.Second)
+					if _, err := w.send(ctx, "one", http.MethodGet, "/api/x", http.NoBody); err != nil {
+						failed++
+					}
+					cancel()
+				}
+				if failed == 0 {
+					w.Error("no connection was dead: the test shows nothing")
+				}
+				for range 100 {
+					w.good(http.MethodGet, "/api/x", http.NoBody)
+				}
+			})
+		})
+	}
 }

@@ -127,6 +127,9 @@ func (w *world) build(set setting) {
 	w.Helper()
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	up := &http.Server{Handler: w.accounts.handler(set.handler), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	up.Protocols = new(http.Protocols)
+	up.Protocols.SetHTTP1(true)
+	up.Protocols.SetUnencryptedHTTP2(true)
 	go func() { _ = up.Serve(w.upstream) }()
 	w.Cleanup(func() { _ = up.Close() })
 	k, err := keeper.New(keeper.Config{
