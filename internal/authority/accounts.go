@@ -55,6 +55,19 @@ func (a *Authority) account(ctx context.Context, user User) (Account, error) {
 func (a *Authority) AddUser(
 	ctx context.Context, name string, password secret.Text, origin Origin, allow ...string,
 ) (secret.Text, error) {
+	return a.addUser(ctx, name, password, false, origin, allow)
+}
+
+// AddKnownUser creates a user whose password everybody knows, for demonstrations and
+// tests. It returns *InvalidError or ErrExists.
+func (a *Authority) AddKnownUser(ctx context.Context, name string, password secret.Text, origin Origin) error {
+	_, err := a.addUser(ctx, name, password, true, origin, nil)
+	return err
+}
+
+func (a *Authority) addUser(
+	ctx context.Context, name string, password secret.Text, known bool, origin Origin, allow []string,
+) (secret.Text, error) {
 	if err := checkName("user name", name); err != nil {
 		return "", err
 	}
@@ -62,7 +75,7 @@ func (a *Authority) AddUser(
 	if err != nil {
 		return "", err
 	}
-	password, hash, err := a.newPassword(ctx, password)
+	password, hash, err := a.newPassword(ctx, password, known)
 	if err != nil {
 		return "", err
 	}
@@ -86,7 +99,7 @@ func (a *Authority) AddUser(
 // An empty password means a generated one. It answers the password in force.
 // Strikes and locks stay: UnlockUser lifts them.
 func (a *Authority) SetPassword(ctx context.Context, name string, password secret.Text, origin Origin) (secret.Text, error) {
-	password, hash, err := a.newPassword(ctx, password)
+	password, hash, err := a.newPassword(ctx, password, false)
 	if err != nil {
 		return "", err
 	}
@@ -99,13 +112,18 @@ func (a *Authority) SetPassword(ctx context.Context, name string, password secre
 	return password, nil
 }
 
-// newPassword checks or generates a password and hashes it.
-func (a *Authority) newPassword(ctx context.Context, password secret.Text) (secret.Text, string, error) {
+// newPassword checks or generates a password and hashes it. A known one may be weak.
+func (a *Authority) newPassword(ctx context.Context, password secret.Text, known bool) (secret.Text, string, error) {
 	if password == "" {
 		password = generatePassword()
 	}
 	if err := checkPassword("password", password); err != nil {
 		return "", "", err
+	}
+	if a.policy.RefuseWeakPasswords && !known {
+		if err := checkStrength(password); err != nil {
+			return "", "", err
+		}
 	}
 	hash := ""
 	if err := a.slots.run(ctx, func() { hash = a.params.hash(password) }); err != nil {

@@ -44,6 +44,7 @@ type Policy struct {
 	KeepSessionsOnReset bool          // a password reset leaves the user's other sessions alive
 	EndSessionsOnLogin  bool          // a login ends the user's other sessions
 	StrikeOnAbort       bool          // a login whose caller leaves before its password was judged is a strike
+	RefuseWeakPasswords bool          // an operator may not set a short or common password; generated and known ones always hold
 	KeepEnded           time.Duration // ended sessions stay listed for so long; default 30 days
 	KeepAudit           time.Duration // events of the audit trail are kept for so long; default for ever
 }

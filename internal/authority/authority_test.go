@@ -57,7 +57,7 @@ func newService(t *testing.T, alter func(*authority.Config)) *service {
 	if s.Authority, err = authority.New(config); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.AddUser(t.Context(), "zaphod", "right", authority.Origin{}); err != nil {
+	if err := s.AddKnownUser(t.Context(), "zaphod", "right", authority.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -52,8 +52,8 @@ const (
 	ReasonDiscarded Reason = "discarded"   // made for a login that then failed; nobody got its token
 )
 
-// SessionToken is a session token: the 16 bytes of a random version-4 UUID
-// (RFC 9562). It shows as redacted; Reveal gives the text that callers send.
+// SessionToken is a session token: 128 random bits in the form of a GUID, none of
+// which marks a version or a variant (OWASP ASVS 5.0, 7.2.3). It shows as redacted; Reveal gives the text that callers send.
 type SessionToken [16]byte
 
 // ParseSessionToken reads the 36-character form of a GUID, in either case of
@@ -114,12 +114,10 @@ func (t SessionToken) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(secret
 // MarshalText implements encoding.TextMarshaler, as redacted.
 func (t SessionToken) MarshalText() ([]byte, error) { return []byte(secret.Redacted), nil }
 
-// newSessionToken makes a random version-4 UUID.
+// newSessionToken makes a random token.
 func newSessionToken() SessionToken {
 	var token SessionToken
 	randomBytes(token[:])
-	token[6] = token[6]&0x0f | 0x40
-	token[8] = token[8]&0x3f | 0x80
 	return token
 }
 

@@ -45,7 +45,7 @@ func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
 	store.addPolicy(command.Flags())
 	// The rules are the server's. They are flags here only so that the database
 	// is opened under the same ones.
-	for _, name := range []string{"database-listen", "key-file", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset", "keep-audit"} {
+	for _, name := range []string{"database-listen", "key-file", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset", "allow-weak-passwords", "keep-audit"} {
 		command.Flags().Lookup(name).Hidden = true
 	}
 	command.Long = command.Short + ".\n" + command.Long + adminHelp

@@ -40,7 +40,7 @@ func (a *app) seed(ctx context.Context, f *serveFlags, rules *authority.Authorit
 		return false, nil
 	}
 	origin := authority.Origin{Address: "demo"}
-	_, err = rules.AddUser(ctx, demoUser, demoPassword, origin)
+	err = rules.AddKnownUser(ctx, demoUser, demoPassword, origin)
 	if err == nil || errors.Is(err, authority.ErrExists) {
 		err = rules.AddKnownClient(ctx, "demo", authority.Credentials{Key: demoKey, Secret: demoSecret}, origin)
 	}

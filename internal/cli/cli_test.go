@@ -160,6 +160,29 @@ func TestAPasswordIsTakenAsItIsOrRefusedWithItsReason(t *testing.T) {
 	run(t, 0, "correct horse \ufeff battery\r\n", "user", "add", "zoe", "--data", data, "--password-stdin")
 }
 
+func TestOperatorsSetNoWeakPasswords(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	data := t.TempDir() + "/data"
+	refused := func(t *testing.T) {
+		t.Helper()
+		_, said := run(t, 3, "IMgr8\n", "user", "add", "zoe", "--data", data, "--password-stdin")
+		has(t, said, "fewer than 8 characters")
+		_, said = run(t, 3, "Password1\n", "user", "add", "zoe", "--data", data, "--password-stdin")
+		has(t, said, "most common")
+	}
+	t.Run("with a server", func(t *testing.T) {
+		serve(t, "--data", data)
+		refused(t)
+	})
+	refused(t)
+	t.Run("with a server for tests", func(t *testing.T) {
+		serve(t, "--data", data, "--allow-weak-passwords")
+		run(t, 0, "IMgr8\n", "user", "add", "zoe", "--data", data, "--password-stdin")
+	})
+	t.Setenv("LATCHKEY_ALLOW_WEAK_PASSWORDS", "true")
+	run(t, 0, "password\n", "user", "set-password", "zoe", "--data", data, "--password-stdin")
+}
+
 // Nothing that a caller chose reads as another part of the line.
 func TestALineOfTheTrailCannotBeForged(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())

@@ -46,6 +46,7 @@ type storeFlags struct {
 	// keyAgreed is set once the replicas hold this key to be theirs.
 	keyAgreed bool
 	policy    authority.Policy
+	allowWeak bool
 }
 
 // addPlaces registers the flags that say where.
@@ -64,8 +65,9 @@ func (s *storeFlags) addPolicy(flags *pflag.FlagSet) {
 	flags.IntVar(&s.policy.LockAfter, "lock-after", 5, "lock the account at the `N`th failed login in a row")
 	flags.DurationVar(&s.policy.UnlockAfter, "unlock-after", 0, "a lock lifts by itself after this `TIME` (default: an operator lifts it)")
 	flags.BoolVar(&s.policy.KeepSessionsOnReset, "keep-sessions-on-reset", false, "a password reset leaves the user's other sessions alive")
+	flags.BoolVar(&s.allowWeak, "allow-weak-passwords", false, "let operators set passwords that are short or among the most common ones; for tests only")
 	flags.Var((*days)(&s.policy.KeepAudit), "keep-audit", "keep the audit trail for this `TIME`, as 365d (default: for ever)")
-	settings(flags, "keep-audit", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset")
+	settings(flags, "keep-audit", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset", "allow-weak-passwords")
 }
 
 // check answers what is wrong with them.
@@ -148,7 +150,9 @@ func hasBeenUsed(ctx context.Context, stores *openStores) (bool, error) {
 func (s *storeFlags) govern(stores *openStores, key []byte, hash authority.Config, log *slog.Logger, err error) (*service, error) {
 	opened := &service{key: key, stores: stores}
 	if err == nil {
-		hash.Stores, hash.Key, hash.Policy, hash.Now, hash.Log = stores.Stores, key, s.policy, stores.now, log
+		policy := s.policy
+		policy.RefuseWeakPasswords = !s.allowWeak
+		hash.Stores, hash.Key, hash.Policy, hash.Now, hash.Log = stores.Stores, key, policy, stores.now, log
 		opened.Authority, err = authority.New(hash)
 	}
 	if err != nil {

@@ -98,7 +98,9 @@ func (a *app) userWithPassword(command *cobra.Command, path, done string) *cobra
 	command.Args = exactly("the user's name")
 	command.Long += `
 Unless you say otherwise, the service makes up a password of 20 letters and digits.
-It is printed this once, alone on standard output, and kept nowhere.
+It is printed this once, alone on standard output, and kept nowhere. One that you give
+must have 8 characters or more and not be among the most common ones, unless the service
+was started with --allow-weak-passwords, which is for tests.
 `
 	from.addFlags(command.Flags(), "the password")
 	command.Flags().BoolVar(&from.prompt, "prompt", false, "ask for the password, twice, without showing it")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -50,6 +51,19 @@ func (w *waiting) ReserveStrike(ctx context.Context, key authority.StrikeKey, li
 		return authority.Reservation{}, ctx.Err()
 	}
 	return w.StrikeStore.ReserveStrike(ctx, key, limit)
+}
+
+func dialTCP(t *testing.T, address string) *net.TCPConn {
+	t.Helper()
+	to, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.DialTCP("tcp", nil, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 // halfClosed sends a request, closes the sending side, and reads one response once
@@ -98,11 +112,9 @@ func TestACallerThatClosesItsSendingSideGetsItsResponse(t *testing.T) {
 				CloseWrite() error
 			}
 			if over == "TCP" {
-				plain, err := net.Dial("tcp", s.address)
-				s.must(err)
-				conn = plain.(*net.TCPConn)
+				conn = dialTCP(t, s.address)
 			} else {
-				conn, err = tls.Dial("tcp", secure.Addr().String(), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // it is our own
+				conn, err = tls.Dial("tcp", secure.Addr().String(), &tls.Config{InsecureSkipVerify: true})
 				s.must(err)
 			}
 			status, body := halfClosed(t, conn, loginRequest(bearer, goodLogin), func() {
@@ -176,19 +188,18 @@ func TestEveryOperationOutlivesAClosedSendingSide(t *testing.T) {
 			head("PUT", wire.PathResetPassword, `{"oldPassword":"`+password+`"}`, tokens...),
 			head("GET", wire.PathReady, ""),
 		} {
-			conn, err := net.Dial("tcp", s.address)
-			s.must(err)
-			status, body := halfClosed(t, conn.(*net.TCPConn), request, func() {})
+			conn := dialTCP(t, s.address)
+			status, body := halfClosed(t, conn, request, func() {})
 			if status != 200 {
 				t.Errorf("%q was answered %d %s", strings.SplitN(request, "\r\n", 2)[0], status, body)
 			}
 			_ = conn.Close()
 		}
 	}
-	conn, err := net.Dial("unix", s.socket)
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: s.socket, Net: "unix"})
 	s.must(err)
 	defer func() { _ = conn.Close() }()
-	status, body := halfClosed(t, conn.(*net.UnixConn), head("POST", wire.PathAdminUserPassword, `{"name":"`+user+`","password":"another password"}`), func() {})
+	status, body := halfClosed(t, conn, head("POST", wire.PathAdminUserPassword, `{"name":"`+user+`","password":"another password"}`), func() {})
 	if status != 204 && status != 200 {
 		t.Errorf("the admin API answered %d %s", status, body)
 	}
@@ -198,15 +209,17 @@ func TestACallerThatLeftFreesItsPlace(t *testing.T) {
 	store := newWaiting()
 	s := start(t, setup{alone: true, stores: store.of})
 	bearer := s.bearer()
-	conn, err := net.Dial("tcp", s.address)
-	s.must(err)
-	_, err = io.WriteString(conn, loginRequest(bearer, goodLogin))
+	conn := dialTCP(t, s.address)
+	_, err := io.WriteString(conn, loginRequest(bearer, goodLogin))
 	s.must(err)
 	<-store.arrived
-	s.must(conn.(*net.TCPConn).SetLinger(0)) // the close resets the connection
+	s.must(conn.SetLinger(0)) // the close resets the connection
 	s.must(conn.Close())
 	select {
-	case <-store.unwanted:
+	case err := <-store.unwanted:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("it was given up: %v", err)
+		}
 	case <-time.After(10 * time.Second):
 		t.Error("a login whose caller reset the connection still waits")
 		close(store.release)
@@ -214,7 +227,10 @@ func TestACallerThatLeftFreesItsPlace(t *testing.T) {
 }
 
 // leveled counts the lines of a log by level.
-type leveled struct{ lines [4]atomic.Int64 }
+type leveled struct {
+	lines   [4]atomic.Int64
+	written chan struct{} // has a token when there is a new line
+}
 
 func (l *leveled) handler() slog.Handler {
 	return slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})
@@ -226,6 +242,10 @@ func (l *leveled) Write(line []byte) (int, error) {
 			l.lines[i].Add(1)
 		}
 	}
+	select {
+	case l.written <- struct{}{}:
+	default:
+	}
 	return len(line), nil
 }
 
@@ -234,7 +254,7 @@ func TestHealthChecksOfTheTLSPortAreQuietAndErrorsAreNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &leveled{}
+	log := &leveled{written: make(chan struct{}, 1)}
 	s := start(t, setup{})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	s.must(err)
@@ -242,16 +262,15 @@ func TestHealthChecksOfTheTLSPortAreQuietAndErrorsAreNot(t *testing.T) {
 	done := make(chan error)
 	secure := server.New(server.Config{Authority: s.authority, TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, Log: slog.New(log.handler())})
 	go func() { done <- secure.Run(running, listener, nil) }()
-	dial := func() *net.TCPConn {
-		t.Helper()
-		conn, err := net.Dial("tcp", listener.Addr().String())
-		s.must(err)
-		return conn.(*net.TCPConn)
-	}
+	dial := func() *net.TCPConn { return dialTCP(t, listener.Addr().String()) }
 	lines := func(level int, want int64) {
 		t.Helper()
-		for limit := time.Now().Add(10 * time.Second); log.lines[level].Load() < want && time.Now().Before(limit); {
-			time.Sleep(time.Millisecond)
+		for limit := time.After(10 * time.Second); log.lines[level].Load() < want; {
+			select {
+			case <-log.written:
+			case <-limit:
+				t.Fatalf("the log has %d lines of level %d, want %d", log.lines[level].Load(), level, want)
+			}
 		}
 		if n := log.lines[level].Load(); n != want {
 			t.Fatalf("the log has %d lines of level %d, want %d", n, level, want)
@@ -271,11 +290,11 @@ func TestHealthChecksOfTheTLSPortAreQuietAndErrorsAreNot(t *testing.T) {
 	s.must(err)
 	s.must(hello.Close())
 	lines(2, 1)
-	clear := dial() // speaks HTTP
-	_, err = io.WriteString(clear, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	inClear := dial() // speaks HTTP
+	_, err = io.WriteString(inClear, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	s.must(err)
-	_, _ = io.ReadAll(clear)
-	_ = clear.Close()
+	_, _ = io.ReadAll(inClear)
+	_ = inClear.Close()
 	lines(2, 2)
 	distrustful, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12})
 	if err == nil {
@@ -306,7 +325,7 @@ func TestAnHTTP10ClientMaySayItInTheTLSHandshake(t *testing.T) {
 		for offered, want := range map[string]string{
 			"http/1.0": "http/1.0", "http/1.0 http/1.1": "http/1.1", "http/1.1": "http/1.1", "http/1.0 http/1.1 h2": "h2", "": "",
 		} {
-			conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: strings.Fields(offered)}) //nolint:gosec // it is our own
+			conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: strings.Fields(offered)})
 			if err != nil {
 				t.Errorf("a client that offers %q: %v", offered, err)
 				continue
@@ -323,14 +342,14 @@ func TestAnHTTP10ClientMaySayItInTheTLSHandshake(t *testing.T) {
 			}
 			_ = conn.Close()
 		}
-		if _, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"smtp"}}); err == nil { //nolint:gosec // it is our own
+		if _, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"smtp"}}); err == nil {
 			t.Error("a client that speaks none of them was accepted")
 		}
 		curl, err := exec.LookPath("curl")
 		if err != nil {
 			return
 		}
-		out, err := exec.Command(curl, "--http1.0", "-sSk", "https://"+address+wire.PathHealth).CombinedOutput() //nolint:gosec // it is what the test is about
+		out, err := exec.Command(curl, "--http1.0", "-sSk", "https://"+address+wire.PathHealth).CombinedOutput()
 		if err != nil {
 			t.Errorf("curl --http1.0: %v %s", err, out)
 		}

@@ -107,7 +107,7 @@ func (s *Service) seed(ctx context.Context) (*stage, error) {
 	}
 	begun, err := s.build(w, s.config.Switches)
 	if err == nil {
-		_, err = begun.authority.AddUser(ctx, s.config.Seed.User, s.config.Seed.Password, origin)
+		err = begun.authority.AddKnownUser(ctx, s.config.Seed.User, s.config.Seed.Password, origin)
 	}
 	if err == nil {
 		err = begun.authority.AddKnownClient(ctx, "demo", authority.Credentials{Key: s.config.Seed.APIKey, Secret: s.config.Seed.APISecret}, origin)
