@@ -42,6 +42,18 @@ func past(t, now time.Time) time.Time {
 	return t
 }
 
+// stamp is a moment that a wait in memory begins at. The system's clock counts beside
+// the Keeper's, which may be put back while nobody looks.
+type stamp struct{ at, system time.Time }
+
+func stampOf(now time.Time) stamp { return stamp{now, time.Now()} }
+
+// since returns how much time has passed until now, by the clock that has moved more.
+func (s *stamp) since(now time.Time) time.Duration {
+	s.at = past(s.at, now)
+	return max(since(s.at, now), time.Since(s.system))
+}
+
 // correct replaces every time that lies in the future by now, and reports whether
 // there was one. Rotation.Begun stays, because it identifies the rotation, and no
 // wait depends on it.

@@ -42,10 +42,11 @@
 // again; after the second the keeper stops. What was not sent, or was turned away
 // by the gateway, does not count. Then the answer is a *[LatchedError], which
 // says since when, why, and what to do: put the right password where the
-// [CredentialSource] finds it, or have an operator call [Keeper.ResetGuard]. A
-// changed password is tried by itself as long as fewer than two strikes are
-// spent on the account, since it may be wrong as well. The session that is there
-// goes on being used all the while.
+// [CredentialSource] finds it, or have an operator run `latchkey guard reset`,
+// which calls [Keeper.ResetGuard]. A changed password is tried by itself as long as
+// fewer than two strikes are spent on the account, since it may be wrong as well.
+// The session that is there goes on being used all the while. Every other failure is
+// a *[WaitError], which says until when nothing is tried.
 //
 // # Rotation
 //
@@ -78,6 +79,14 @@
 // the others', for a password that a rotation has replaced is never tried; but where
 // passwords are rotated, one store should be the source of them all. Package
 // keeper/statetest proves a State of your own.
+//
+// # Clocks
+//
+// What is kept over restarts is kept with times, and clocks may be wrong: a board
+// boots in another year, logs in, and then its clock is put right. A time that lies
+// in the future counts as now, and no wait is longer than its own length. A password
+// that was first seen by a clock that was behind counts as older than it is, and so
+// is rotated early. Config.Now, or the clock of the client, is for tests that move it.
 //
 // # Watching
 //

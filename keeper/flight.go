@@ -34,9 +34,9 @@ type renewer[T any] struct {
 	flight   *flight[T]
 	failures int           // in a row
 	failure  error         // the last of them
-	failedAt time.Time     // when it came
+	failedAt stamp         // when it came
 	wait     time.Duration // for so long from then it is the result of every call
-	lookedAt time.Time     // when the last flight landed
+	lookedAt stamp         // when the last flight landed
 	closed   bool
 }
 
@@ -113,13 +113,14 @@ func (r *renewer[T]) fly(ctx context.Context, f *flight[T]) {
 	f.value, f.err = r.fetch(ctx, f.held != nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lookedAt = r.now()
+	now := r.now()
+	r.lookedAt = stampOf(now)
 	switch {
 	case errors.Is(f.err, errStillWaiting):
 		f.err = f.held
 	case f.err != nil:
 		r.failed(f.err)
-		f.err = cmp.Or(r.told(r.lookedAt), f.err)
+		f.err = cmp.Or(r.told(now), f.err)
 	case r.closed:
 		f.err = ErrClosed // close's caller sees to the value
 	default:
@@ -148,8 +149,7 @@ func (r *renewer[T]) failed(err error) {
 
 // left returns how much of a wait is left.
 func (r *renewer[T]) left(now time.Time) time.Duration {
-	r.failedAt = past(r.failedAt, now)
-	return r.wait - since(r.failedAt, now)
+	return r.wait - r.failedAt.since(now)
 }
 
 // told returns the failure that callers get during a wait; nil if there is none.
@@ -166,11 +166,10 @@ func (r *renewer[T]) told(now time.Time) error {
 
 // mayLook reports whether it is time to look whether a wait was called off.
 func (r *renewer[T]) mayLook(now time.Time) bool {
-	r.lookedAt = past(r.lookedAt, now)
-	return r.lookEvery != 0 && since(r.lookedAt, now) >= r.lookEvery
+	return r.lookEvery != 0 && r.lookedAt.since(now) >= r.lookEvery
 }
 
-func (r *renewer[T]) forget() { r.failures, r.failure, r.failedAt, r.wait = 0, nil, time.Time{}, 0 }
+func (r *renewer[T]) forget() { r.failures, r.failure, r.failedAt, r.wait = 0, nil, stamp{}, 0 }
 
 // waiting returns the wait that is under way; nil if there is none.
 func (r *renewer[T]) waiting() (wait *WaitError) {

@@ -64,10 +64,10 @@ func (e *LatchedError) Error() string {
 		e.Since.UTC().Format(time.RFC3339), e.Reason, e.Strikes, upstreamStrikes)
 	if e.Strikes < strikeLimit {
 		return text + "Correct the password where it is kept, and it is tried by itself. " +
-			"If it is right as it is, run `latchkey guard reset`"
+			"If it is right as it is, have an operator reset the guard (latchkey guard reset)"
 	}
 	return text + "Find out whether the password is right and the account is not locked; " +
-		"then run `latchkey guard reset`"
+		"then have an operator reset the guard (latchkey guard reset)"
 }
 
 // WaitError reports why there is no token, and how long none is asked for because

@@ -38,7 +38,7 @@ func isLatched(t *testing.T, got answer, strikes int) {
 	if latched.Strikes != strikes || latched.Since.IsZero() || latched.Reason == "" {
 		t.Errorf("got %+v, want %d strikes, since when, and why", latched, strikes)
 	}
-	if !strings.Contains(latched.Error(), "`latchkey guard reset`") || strings.Contains(latched.Error(), "Keeper.") ||
+	if !strings.Contains(latched.Error(), "(latchkey guard reset)") || strings.Contains(latched.Error(), "Keeper.") ||
 		!strings.Contains(latched.Error(), latched.Reason) {
 		t.Errorf("%q does not say why and what to do", latched)
 	}
@@ -226,7 +226,7 @@ func TestWhileLatchedTheSessionGoesOn(t *testing.T) {
 func TestAnAttemptThatCannotBeRecordedIsNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
-		p := startProcess(t, m, keeper.NewMemoryState(), newSource("right"))
+		p := startProcess(t, m, keeper.NewMemoryState(), newSource("right"), nil)
 		p.diskFull = time.Now().Add(time.Hour)
 		for range 100 {
 			if got := get(p.rt); !errors.Is(got.err, errDisk) {
@@ -246,7 +246,7 @@ func TestAnAttemptWhoseMakerDiedCountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, shared, src := newModel(), keeper.NewMemoryState(), newSource("right")
 		kill := func() {
-			p := startProcess(t, m, shared, src)
+			p := startProcess(t, m, shared, src, nil)
 			go get(p.rt)
 			for begin := time.Now(); ; pass(time.Millisecond) {
 				m.mu.Lock()

@@ -124,13 +124,12 @@ func (k *Keeper) adopt(ctx context.Context, last *session, user string) (*record
 		return shared, nil, nil
 	}
 	ours := last != nil && last.token.Equal(found.secret())
-	if ours && last.refused.Load() {
+	// One that was given up may have been used by others since, unless that cannot be
+	// known.
+	if ours && (last.refused.Load() || shared.unsure) {
 		return shared, nil, nil
 	}
 	used := later(found.Created, lastUse)
-	if ours && shared.unsure {
-		used = last.lastUse()
-	}
 	if since(used, k.now()) >= k.idleLimit() {
 		return shared, nil, nil
 	}
@@ -283,20 +282,19 @@ func (r *record) brief(last *session, settled time.Duration, now time.Time) (int
 	if found == nil || found.Forgiven || last == nil || !last.refused.Load() || !last.token.Equal(found.secret()) {
 		return 0, nil
 	}
-	age := since(found.Created, now)
+	age := max(since(found.Created, now), time.Since(last.met)) // since a clock may have been put back
 	if age >= settled {
 		return 0, nil
 	}
-	if soon := found.tooSoon(now); soon != nil {
+	if soon := found.tooSoon(age); soon != nil {
 		return 0, soon
 	}
 	return found.Brief + 1, nil
 }
 
 // tooSoon returns why no login is made after the refusal of s, which was hardly
-// opened; nil if one may be made.
-func (s *sharedSession) tooSoon(now time.Time) *tooSoonError {
-	age := since(s.Created, now)
+// opened, age ago at least; nil if one may be made.
+func (s *sharedSession) tooSoon(age time.Duration) *tooSoonError {
 	left := backoff(s.Brief+1) - age
 	if left <= 0 {
 		return nil

@@ -24,6 +24,7 @@ type process struct {
 	shared keeper.State
 	keeper *keeper.Keeper
 	rt     http.RoundTripper
+	clock  *wall // that of its machine; nil for the system's
 
 	mu       sync.Mutex
 	dead     chan struct{}
@@ -31,10 +32,14 @@ type process struct {
 	diskFull time.Time    // until then nothing is saved
 }
 
-func startProcess(t *testing.T, m *model, shared keeper.State, credential keeper.CredentialSource) *process {
-	p := &process{shared: shared, dead: make(chan struct{})}
+func startProcess(t *testing.T, m *model, shared keeper.State, credential keeper.CredentialSource, clock *wall) *process {
+	p := &process{shared: shared, dead: make(chan struct{}), clock: clock}
+	config := keeper.Config{State: p, Credential: credential}
+	if clock != nil {
+		config.Now = clock.now
+	}
 	wire := &processWire{p, m}
-	p.keeper = newKeeper(t, wire, keeper.Config{State: p, Credential: credential})
+	p.keeper = newKeeper(t, wire, config)
 	p.rt = p.keeper.Transport(wire)
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,16 +40,18 @@ type step struct {
 	Kind    string
 	Part    string
 	Lasts   time.Duration
-	Word    string // a password
+	Word    string        // a password
+	Ahead   time.Duration // how far a process's clock is from then on
 }
 
 func (s step) String() string {
-	return fmt.Sprintf("after %v %s who=%d callers=%d rewind=%t hurry=%t kind=%q part=%q lasts=%v word=%q",
-		s.After, s.Do, s.Who, s.Callers, s.Rewind, s.Hurry, s.Kind, s.Part, s.Lasts, s.Word)
+	return fmt.Sprintf("after %v %s who=%d callers=%d rewind=%t hurry=%t kind=%q part=%q lasts=%v word=%q ahead=%v",
+		s.After, s.Do, s.Who, s.Callers, s.Rewind, s.Hurry, s.Kind, s.Part, s.Lasts, s.Word, s.Ahead)
 }
 
 type schedule struct {
 	OneSession, TimedStrikes bool
+	Clocks                   bool // each machine has a clock that is set; or else all have the system's
 	Processes                int
 	Steps                    []step
 }
@@ -59,16 +62,18 @@ func drawSchedule(t *rapid.T) schedule {
 			11 * time.Second, time.Minute, 19 * time.Minute, 21 * time.Minute, 59 * time.Minute, 70 * time.Minute})
 		acts = rapid.SampledFrom([]string{"request", "request", "request", "request", "request", "request", "poison", "poison",
 			"fault", "fault", "end sessions", "revoke bearer", "foreign login", "credential", "new password",
-			"restart", "kill", "disk full", "operator"})
+			"restart", "kill", "disk full", "operator", "clock"})
 		kinds   = rapid.SampledFrom([]string{"unreachable", "hang", "cut", "lost", "5xx", "html", "throttled", "forbidden"})
 		parts   = rapid.SampledFrom([]string{"", "login", "login", "token", "api"})
 		lasts   = rapid.SampledFrom([]time.Duration{time.Second, 20 * time.Second, 3 * time.Minute})
 		poisons = rapid.SampledFrom([]string{"session", "bearer", "either", "head", "failure"})
+		clocks  = rapid.SampledFrom(append(slices.Clone(jumps), 0, 0, 0, time.Second, -time.Second))
 		words   = rapid.SampledFrom([]string{"right", "right", "newer", "wrong", "worse"})
 	)
 	return schedule{
 		OneSession:   rapid.Bool().Draw(t, "second login ends the first"),
 		TimedStrikes: rapid.Bool().Draw(t, "timed-out login is a strike"),
+		Clocks:       rapid.Bool().Draw(t, "clocks are set"),
 		Processes:    rapid.IntRange(1, 3).Draw(t, "processes"),
 		Steps: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 			s := step{After: afters.Draw(t, "after"), Do: acts.Draw(t, "do"), Who: rapid.IntRange(0, 2).Draw(t, "who")}
@@ -84,6 +89,8 @@ func drawSchedule(t *rapid.T) schedule {
 				s.Lasts = lasts.Draw(t, "lasts")
 			case "credential", "new password":
 				s.Word = words.Draw(t, "word")
+			case "clock":
+				s.Ahead = clocks.Draw(t, "ahead")
 			}
 			return s
 		}), 4, 20).Draw(t, "steps"),
@@ -131,6 +138,7 @@ type world struct {
 	mu       sync.Mutex
 	faults   []string
 	operator time.Time // when the guard was last reset
+	moved    bool      // a clock was set, so that times of the state say nothing
 }
 
 func (w *world) fault(format string, args ...any) {
@@ -143,7 +151,7 @@ func run(t *testing.T, plan schedule) []string {
 	w := &world{model: newModel(), state: keeper.NewMemoryState(), source: newSource("right")}
 	w.model.oneSession, w.model.timedStrikes = plan.OneSession, plan.TimedStrikes
 	for range plan.Processes {
-		w.running = append(w.running, startProcess(t, w.model, w.state, w.source))
+		w.running = append(w.running, startProcess(t, w.model, w.state, w.source, newClock(plan.Clocks)))
 	}
 	for _, s := range plan.Steps {
 		pass(s.After)
@@ -152,6 +160,13 @@ func run(t *testing.T, plan schedule) []string {
 	w.settle(t)
 	w.judge()
 	return w.faults
+}
+
+func newClock(settable bool) *wall {
+	if settable {
+		return &wall{}
+	}
+	return nil
 }
 
 func (w *world) take(t *testing.T, s step) {
@@ -198,7 +213,15 @@ func (w *world) take(t *testing.T, s step) {
 			p.kill(t.Context())
 		}
 		closeKeeper(t, p.keeper)
-		w.running[who] = startProcess(t, w.model, w.state, w.source)
+		w.running[who] = startProcess(t, w.model, w.state, w.source, p.clock)
+	case "clock":
+		if p.clock == nil {
+			return
+		}
+		w.model.change(func() { p.clock.set(s.Ahead) })
+		w.mu.Lock()
+		w.moved = true
+		w.mu.Unlock()
 	case "operator":
 		// The vendor's support clears the strikes, and the operator tells the
 		// keepers. That waits for a login under way, whose strike is forgiven, too.
@@ -262,7 +285,7 @@ func (w *world) request(p *process, id string, s step) {
 	req.Header.Set("Request", id)
 	got := do(p.rt, req)
 	w.mu.Lock()
-	operator := w.operator
+	operator, moved := w.operator, w.moved
 	w.mu.Unlock()
 	w.model.mu.Lock()
 	defer w.model.mu.Unlock()
@@ -278,7 +301,7 @@ func (w *world) request(p *process, id string, s step) {
 			w.fault("request %s was told %q, and executed %d times", id, got.body, w.model.executed[id])
 		}
 	case errors.As(got.err, &latched):
-		if latched.Since.Before(operator) && began.After(operator.Add(6*time.Second)) {
+		if !moved && latched.Since.Before(operator) && began.After(operator.Add(6*time.Second)) {
 			w.fault("request %s was told of a latch that an operator has reset: %v", id, got.err)
 		}
 	case s.Hurry && errors.Is(got.err, context.DeadlineExceeded):
@@ -289,6 +312,9 @@ func (w *world) request(p *process, id string, s step) {
 		if w.model.executed[id] != 0 {
 			w.fault("request %s was refused, and executed %d times", id, w.model.executed[id])
 		}
+	case moved:
+		// A clock that is wrong may make a dead session look alive to its machine,
+		// whose users are told so for as long as the shortest wait.
 	case time.Since(w.model.lastTrouble) > 6*time.Minute && began.Sub(w.model.lastTrouble) > 6*time.Minute:
 		w.fault("request %s failed though nothing was wrong for %v: status %d, body %q, error %v",
 			id, time.Since(w.model.lastTrouble), got.status, got.body, got.err)
@@ -305,6 +331,10 @@ func (w *world) settle(t *testing.T) {
 	pass(10 * time.Minute)
 	for i, p := range w.running {
 		got := get(p.rt)
+		if w.moved { // a wait of the future begins when it is noticed
+			pass(11 * time.Second)
+			got = get(p.rt)
+		}
 		if got.err == nil && got.status != http.StatusOK { // both tokens were refused, one after the other
 			got = get(p.rt)
 		}

@@ -28,6 +28,7 @@ type session struct {
 	token  latchkey.Secret
 	header []string // the token, as the value of its header
 	keeper *Keeper
+	met    time.Time // by the system's clock
 
 	inUse   atomic.Bool // raised by requests, lowered by the beat
 	over    atomic.Bool // idle, replaced, or no longer ours: not to be used again
@@ -44,7 +45,8 @@ type session struct {
 
 // newSession starts the watch. used is the last use, or the login.
 func (k *Keeper) newSession(token latchkey.Secret, used time.Time) *session {
-	s := &session{token: token, header: []string{token.Reveal()}, keeper: k, used: used, shared: used, serial: k.serials.Add(1)}
+	s := &session{token: token, header: []string{token.Reveal()}, keeper: k, met: time.Now(),
+		used: used, shared: used, serial: k.serials.Add(1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.timer = time.AfterFunc(k.beatEvery(), s.beat)

@@ -102,7 +102,7 @@ func (k *Keeper) waiting(shared *record, id identity, now time.Time) *WaitError 
 		of(&tooSoonError{a.Reason, k.strikePause - since(a.Since, now)})
 	}
 	if s := shared.Session; s != nil && s.Refused && s.Account == id.account {
-		of(s.tooSoon(now))
+		of(s.tooSoon(since(s.Created, now)))
 	}
 	return wait
 }

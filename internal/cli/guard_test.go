@@ -1,0 +1,106 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
+	"github.com/latchkey/latchkey/internal/cli"
+	"github.com/latchkey/latchkey/keeper"
+	"github.com/latchkey/latchkey/latchtest"
+)
+
+// A board whose clock was ahead has left a strike, or a session that was refused at
+// once. `guard status` says why no login is made and until when, which is no longer
+// than the wait lasts, and `guard reset` ends it.
+func TestGuardShowsAndEndsTheWaitsOfAClockThatWasAhead(t *testing.T) {
+	for name, trouble := range map[string]func(*testing.T, *latchtest.Server, *keeper.Keeper){
+		"a strike": func(_ *testing.T, service *latchtest.Server, _ *keeper.Keeper) {
+			service.Inject(latchtest.LogIn, latchtest.DropAfter(), 1)
+		},
+		"a refused session": func(t *testing.T, service *latchtest.Server, k *keeper.Keeper) {
+			tokens, err := k.Tokens(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			service.ExpireSessions(latchtest.User)
+			k.Invalidate(tokens.Session)
+		},
+	} {
+		for _, ahead := range []time.Duration{0, 10 * time.Minute, 20 * 365 * 24 * time.Hour} {
+			t.Run(name+", "+ahead.String()+" ahead", func(t *testing.T) {
+				guardAfter(t, ahead, trouble)
+			})
+		}
+	}
+}
+
+func guardAfter(t *testing.T, ahead time.Duration, trouble func(*testing.T, *latchtest.Server, *keeper.Keeper)) {
+	right := time.Now()
+	service := latchtest.NewServer(t, latchtest.At(right.Add(ahead)))
+	file := filepath.Join(t.TempDir(), "upstream.json")
+	store, err := credential.NewFile(credential.FileConfig{Path: file})
+	if err == nil {
+		_, err = store.Save(t.Context(), credential.Credential{User: latchtest.User, Password: latchtest.Password})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	board := func(now func() time.Time) *keeper.Keeper {
+		state, err := keeper.NewFileState(file + ".state")
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := keeper.New(keeper.Config{
+			Upstream: service.Client, Credential: store, State: state, Now: now, Log: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = k.Close(t.Context()) })
+		return k
+	}
+	k := board(service.Now)
+	trouble(t, service, k)
+	if _, err := k.Tokens(t.Context()); err == nil {
+		t.Fatal("there are tokens in spite of the trouble")
+	}
+	run := func(args ...string) (string, int) {
+		var out bytes.Buffer
+		streams := cli.IO{In: strings.NewReader(""), Out: &out, Err: io.Discard, Now: func() time.Time { return right }}
+		code := cli.Run(t.Context(), streams, append(args, "--url", service.URL, "--credential-file", file)...)
+		return out.String(), code
+	}
+	text, code := run("guard", "status")
+	if code != 0 || !strings.Contains(text, "waiting") || !strings.Contains(text, "(in ") {
+		t.Errorf("guard status exits with %d and says %s", code, text)
+	}
+	text, _ = run("guard", "status", "--json")
+	var shown struct {
+		Waiting      string
+		WaitingUntil time.Time
+		Strikes      int
+	}
+	if err := json.Unmarshal([]byte(text), &shown); err != nil || shown.Waiting == "" ||
+		shown.WaitingUntil.Sub(right) <= 0 || shown.WaitingUntil.Sub(right) > time.Minute {
+		t.Errorf("guard status --json says %s (%v)", text, err)
+	}
+	if text, code := run("guard", "reset", "--yes"); code != 0 {
+		t.Errorf("guard reset exits with %d: %s", code, text)
+	}
+	if text, _ := run("guard", "status"); strings.Contains(text, "waiting") {
+		t.Errorf("after the reset, guard status says %s", text)
+	}
+	service.ExpireSessions(latchtest.User)
+	var tokens keeper.Tokens
+	if tokens, err = board(func() time.Time { return right }).Tokens(t.Context()); err != nil || tokens.Session == latchkey.Secret("") {
+		t.Errorf("after the reset: %v", err)
+	}
+}
