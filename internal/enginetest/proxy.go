@@ -94,6 +94,16 @@ func (p *Proxy) Cut() {
 	p.proxy.Stop()
 }
 
+// Redirect ends every connection and passes new ones on to another server at host:port,
+// as when a name leads to another host after a failover.
+func (p *Proxy) Redirect(upstreamAddr string) {
+	p.Cut()
+	p.mu.Lock()
+	p.upstream = upstreamAddr
+	p.mu.Unlock()
+	p.Heal()
+}
+
 // Heal ends what Latency, Stall and Cut began.
 func (p *Proxy) Heal() {
 	p.mu.Lock()

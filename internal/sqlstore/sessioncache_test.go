@@ -273,6 +273,42 @@ func TestListenElsewhere(t *testing.T) {
 	})
 }
 
+// TestAFailoverThatTheListenerDoesNotFollow has the database move to another server,
+// while the former one goes on running, and a replica still listens there.
+func TestAFailoverThatTheListenerDoesNotFollow(t *testing.T) {
+	former, next := enginetest.StartPostgres(t), enginetest.StartPostgres(t)
+	proxy := enginetest.StartProxy(t, former.Addr())
+	other := openCached(t, sqlstore.PostgresOptions{
+		URL: strings.Replace(former.URL(), former.Addr(), proxy.Addr(), 1), ListenURL: former.URL(),
+	})
+	one := openCached(t, sqlstore.PostgresOptions{URL: next.URL()})
+	const n = 5
+	for i := range n {
+		cacheSession(t, i, other)
+		cacheSession(t, i, one) // the same, as if it had been replicated
+	}
+	proxy.Redirect(next.Addr())
+	for i := range n - 1 {
+		must(t, endOf(one, i))
+		ended := time.Now()
+		eventually(t, "the session is refused", func() bool {
+			began := time.Now()
+			err := useOf(t, other, i) // the connections that were cut are found out one by one
+			if err == nil && began.Sub(ended) > authority.Lease {
+				t.Errorf("session %d is returned by a check that began %v after its end", i, began.Sub(ended))
+			}
+			return errors.Is(err, authority.ErrNotFound)
+		})
+		refusedBy(t, i, ended, other)
+	}
+	must(t, useOf(t, other, n-1))
+	if sqlstore.Trusts(other) {
+		t.Error("a replica trusts its cache, and listens where no session ends any more")
+	}
+	proxy.Redirect(former.Addr())
+	waitTrusted(t, other)
+}
+
 // TestTheListeningConnectionIsReplaced has the connection of a replica be ended, by the
 // database and with it, and ends sessions while there is none.
 func TestTheListeningConnectionIsReplaced(t *testing.T) {
