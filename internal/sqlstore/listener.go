@@ -157,12 +157,12 @@ func randomBytes(n int) []byte {
 func (l *listener) subscribe(ctx context.Context, conn *pgconn.PgConn, own string) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	results, err := conn.Exec(ctx, "SELECT pg_backend_pid()").ReadAll()
-	if err != nil {
-		return err
+	result := conn.ExecParams(ctx, "SELECT pg_backend_pid()", nil, nil, nil, nil).Read()
+	if result.Err != nil {
+		return result.Err
 	}
 	// A pooler makes up a process ID of its own.
-	if string(results[0].Rows[0][0]) != strconv.FormatUint(uint64(conn.PID()), 10) {
+	if len(result.Rows) != 1 || string(result.Rows[0][0]) != strconv.FormatUint(uint64(conn.PID()), 10) {
 		return errPooler
 	}
 	// A replica that has died or was stopped must not hold up the queue of
@@ -177,7 +177,7 @@ func (l *listener) subscribe(ctx context.Context, conn *pgconn.PgConn, own strin
 // notified applies a notification.
 func (l *listener) notified(own string, n *pgconn.Notification) {
 	if n.Channel == own {
-		// They come back in the order in which they were sent.
+		// One that was overtaken only takes some of the trust away.
 		sent, err := strconv.ParseInt(n.Payload, 10, 64)
 		if now := l.cache.clock(); err == nil && time.Duration(sent) <= now {
 			l.cache.beat.Store(&heartbeat{sent: time.Duration(sent), back: now})
