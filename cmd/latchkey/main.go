@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,10 +16,7 @@ func run() int {
 	// A reader that left shows as a write error instead of ending the program
 	// there and then: a new password may be on its way to that reader.
 	signal.Ignore(syscall.SIGPIPE)
-	// The first signal asks for an orderly end; once it came, the next one is no
-	// longer caught and ends the program at once.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := cli.UntilSignal()
 	defer stop()
-	context.AfterFunc(ctx, stop)
 	return cli.Run(ctx, cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Args[1:]...)
 }

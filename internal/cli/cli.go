@@ -39,6 +39,8 @@ type app struct {
 	// clock is IO.Now; nil for the system's clock, which a keeper need not read for
 	// each request.
 	clock func() time.Time
+	// log is where a service writes to; nil for other commands.
+	log *logQueue
 	// direct is set while an admin command has the database open itself.
 	direct bool
 	// store is the database that an admin command acts on, and storeTold whether the
@@ -64,6 +66,9 @@ func Run(ctx context.Context, streams IO, args ...string) int {
 	err := a.root.ExecuteContext(ctx)
 	if err != nil {
 		report(a.Err, err)
+	}
+	if a.log != nil {
+		a.log.close()
 	}
 	return exitCode(err)
 }

@@ -3,9 +3,11 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -38,7 +40,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"latchkey": func() {
 			signal.Ignore(syscall.SIGPIPE)
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := cli.UntilSignal()
 			code := cli.Run(ctx, cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Args[1:]...)
 			stop()
 			os.Exit(code)
@@ -61,12 +63,15 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  scriptExits,
-			"until":  scriptUntil,
-			"serve":  scriptServe,
-			"stop":   scriptStop,
-			"mode":   scriptMode,
-			"unused": scriptUnused,
+			"exits": scriptExits,
+			"until": scriptUntil,
+			"taken": scriptTaken,
+
+			"fromready": scriptFromReady,
+			"serve":     scriptServe,
+			"stop":      scriptStop,
+			"mode":      scriptMode,
+			"unused":    scriptUnused,
 
 			"front":   scriptFront,
 			"setfrom": scriptSetFrom,
@@ -105,6 +110,21 @@ func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%q does not come: %v", args[0], err)
 		}
 	}
+}
+
+// scriptTaken sets a variable to the port of a URL: taken VARIABLE URL
+func scriptTaken(ts *testscript.TestScript, _ bool, args []string) {
+	parsed, err := url.Parse(args[1])
+	ts.Check(err)
+	ts.Setenv(args[0], parsed.Port())
+}
+
+// scriptFromReady sets NAME_URL and NAME_DATA to what ready.json says: fromready NAME
+func scriptFromReady(ts *testscript.TestScript, _ bool, args []string) {
+	var ready struct{ URL, Data string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("ready.json")), &ready))
+	ts.Setenv(args[0]+"_URL", ready.URL)
+	ts.Setenv(args[0]+"_DATA", ready.Data)
 }
 
 // scriptServe starts a service in this process and sets URL, and DATA to its data

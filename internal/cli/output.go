@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,6 +24,16 @@ func (a *app) note(format string, args ...any) {
 func (a *app) print(format string, args ...any) error {
 	_, err := fmt.Fprintf(a.Out, format+"\n", args...)
 	return err
+}
+
+// marshal is a value as a line of JSON that people can read as well: < and & are not
+// escaped.
+func marshal(value any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return b.Bytes(), err
 }
 
 // printJSON writes a value for programs, indented, for people look at it, too.

@@ -2,18 +2,14 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/pem"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
-	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -53,6 +49,7 @@ type serveFlags struct {
 	localSocket    string
 	trustedProxies []string
 	proxies        []netip.Prefix
+	readyFile      string
 	logLevel       string
 	logFormat      string
 }
@@ -127,13 +124,14 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "have `N` connections open at once; more wait")
 	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "write the log as text or json: `FORMAT`")
+	flags.StringVar(&f.readyFile, "ready-file", "", "once requests are served, write the URL, the process ID and the data directory to this `FILE`, as JSON; it is removed at the end")
 	f.upstream.addServeFlags(flags)
 	flags.StringVar(&f.trustLocal, "trust-local", "", "with --upstream: requests without any credentials run as the user `NAME`, over --local-socket, and over TCP from this machine with the header "+wire.HeaderLocal+": NAME")
 	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "believe the X-Forwarded-For of these proxies, with or without ports: `ADDRESSES` or networks, with commas between")
 	flags.StringVar(&f.localSocket, "local-socket", "", "serve the API on this Unix `SOCKET`, too, to programs of the same user")
 	settings(flags, "trust-local", "trusted-proxies", "local-socket")
 	settings(flags, "listen", "demo", "simulate", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
-		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format")
+		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format", "ready-file")
 	complete := func(name string, values ...string) {
 		_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // the flag is there, just above
 	}
@@ -247,6 +245,15 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(f.data)) }()
 	}
+	before, started := f.lookAround(), false
+	defer func() {
+		if !started {
+			before.restore(f)
+		}
+	}()
+	if err := clearReadyFile(f.readyFile); err != nil {
+		return err
+	}
 	behind, err := a.backend(ctx, f, log)
 	if err != nil {
 		return err
@@ -282,6 +289,7 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		return err
 	}
 	defer done()
+	defer func() { _ = admin.Close() }() // as above
 	var further []net.Listener
 	if f.localSocket != "" {
 		socket, err := server.ListenUnix(f.localSocket)
@@ -291,10 +299,17 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		further = append(further, socket)
 		defer func() { _ = socket.Close() }() // as above
 	}
+	url := baseURL(f, api.Addr())
+	if err := f.writeReadyFile(url); err != nil {
+		return err
+	}
+	defer removeReadyFile(f.readyFile)
+	started = true
 	a.announce(announcement{
-		serveFlags: f, url: baseURL(f, api.Addr()), throwaway: throwaway, seeded: behind.seeded, empty: behind.empty,
+		serveFlags: f, url: url, throwaway: throwaway, seeded: behind.seeded, empty: behind.empty,
 		fingerprint: fingerprint, dataIsSet: isSet(cmd, "data"), log: log,
 	})
+	behind.Collectors = append(behind.Collectors, a.log.metric())
 	behind.TLS, behind.TrustLocal, behind.TrustedProxies = secure, f.trustLocal, f.proxies
 	err = server.New(behind.Config).Run(ctx, api, admin, further...)
 	if err != nil {
@@ -304,93 +319,17 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 	return nil
 }
 
+// serveLog makes the log, which never waits for its reader.
 func (a *app) serveLog(f *serveFlags) *slog.Logger {
 	level, _ := f.level() // checked
-	options := &slog.HandlerOptions{Level: level}
-	if f.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(a.Err, options))
-	}
-	return slog.New(slog.NewTextHandler(a.Err, options))
-}
-
-// listenAPI opens the port.
-func (f *serveFlags) listenAPI(ctx context.Context) (net.Listener, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen)
-	var bind *os.SyscallError
-	switch {
-	case err == nil:
-		return listener, nil
-	case errors.Is(err, syscall.EADDRINUSE), errors.As(err, &bind) && bind.Err == errAddressInUseOnWindows: //nolint:errorlint // a number of the system
-		return nil, fail(exitFailed, "%s is taken by another program: %w; nothing was started; stop that, or choose another address: --listen %s", f.listen, err, anotherAddress(f.listen))
-	case errors.Is(err, os.ErrPermission):
-		return nil, fail(exitFailed, "this user may not listen on %s: %w; nothing was started; choose a port above 1023: --listen %s", f.listen, err, defaultListen)
-	}
-	return nil, fail(exitFailed, "cannot listen on %s: %w; nothing was started; choose another address with --listen", f.listen, err)
-}
-
-// errAddressInUseOnWindows is WSAEADDRINUSE, which package syscall does not
-// take for EADDRINUSE.
-const errAddressInUseOnWindows = syscall.Errno(10048)
-
-// anotherAddress suggests the next port.
-func anotherAddress(address string) string {
-	host, port, err := net.SplitHostPort(address)
-	n, bad := strconv.Atoi(port)
-	if err != nil || bad != nil || n >= 65535 {
-		return "127.0.0.1:0"
-	}
-	return net.JoinHostPort(host, strconv.Itoa(n+1))
-}
-
-// listenAdmin opens the admin socket; done removes it.
-func (f *serveFlags) listenAdmin() (listener net.Listener, done func(), err error) {
-	path, done, err := shortSocketPath(f.socketPath())
-	if err != nil {
-		return nil, nil, err
-	}
-	if listener, err = server.ListenUnix(path); err != nil {
-		done()
-		return nil, nil, fail(exitFailed, "%w; nothing was started", err)
-	}
-	return listener, done, nil
-}
-
-// tlsConfig answers nil for plain HTTP, and the fingerprint of a certificate
-// that was made.
-func (f *serveFlags) tlsConfig(address net.Addr, log *slog.Logger) (config *tls.Config, fingerprint string, err error) {
-	switch {
-	case f.tlsCert != "":
-		config, err = server.CertificateFiles(f.tlsCert, f.tlsKey, log)
-		if err != nil {
-			return nil, "", fail(exitFailed, "%w; nothing was started; check --tls-cert and --tls-key", err)
+	handler := func(w io.Writer) slog.Handler {
+		options := &slog.HandlerOptions{Level: level}
+		if f.logFormat == "json" {
+			return slog.NewJSONHandler(w, options)
 		}
-		return config, "", nil
-	case !f.tlsSelfSigned:
-		return nil, "", nil
+		return slog.NewTextHandler(w, options)
 	}
-	certificate, fingerprint, err := server.SelfSigned(f.certificateHosts(address)...)
-	if err != nil {
-		return nil, "", fail(exitFailed, "%w; nothing was started", err)
-	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
-	if err := writeAtomically(f.certificatePath(), text); err != nil {
-		return nil, "", fail(exitFailed, "the certificate cannot be stored: %w; nothing was started", err)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}, fingerprint, nil
-}
-
-func (f *serveFlags) certificatePath() string { return filepath.Join(f.data, certificateFile) }
-
-// certificateHosts are the names under which a development service is reached.
-func (f *serveFlags) certificateHosts(address net.Addr) []string {
-	hosts := []string{"localhost", "127.0.0.1", "::1", vendorHost}
-	if name, err := os.Hostname(); err == nil && name != "" {
-		hosts = append(hosts, name)
-	}
-	for _, candidate := range []string{f.listen, address.String()} {
-		if host, _, err := net.SplitHostPort(candidate); err == nil && host != "" && !strings.Contains(host, "%") {
-			hosts = append(hosts, host)
-		}
-	}
-	return hosts
+	a.log = newLogQueue(a.Err, slog.New(handler(a.Err)))
+	a.Err = a.log // whatever is said from here on
+	return slog.New(handler(a.log))
 }

@@ -107,6 +107,8 @@ func (s *Server) httpServer(handler http.Handler) *http.Server {
 func (s *Server) shutDown(servers []*http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.drain)
 	defer cancel()
+	s.log.Info("stopping: no connection is accepted any more, and requests under way are waited for; a second signal stops at once",
+		"atMost", s.drain.String(), "connections", s.conns.count())
 	var draining sync.WaitGroup
 	for _, server := range servers {
 		draining.Go(func() {

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// ready is the content of --ready-file.
+type ready struct {
+	URL  string `json:"url"`
+	PID  int    `json:"pid"`
+	Data string `json:"data"`
+}
+
+const maxReadyBytes = 64 << 10
+
+// readReady reads a file that writeReadyFile has written.
+func readReady(path string) (r ready, err error) {
+	text, err := readBounded(path, maxReadyBytes)
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err == nil && (r.URL == "" || r.PID == 0) {
+		err = errors.New("it holds something else")
+	}
+	return r, err
+}
+
+// clearReadyFile removes the file that a service which was killed left behind, so that
+// nobody takes it for the one of this start. It removes nothing else.
+func clearReadyFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	_, err := readReady(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fail(exitFailed, "%s is there and is not a ready file: %w; it was left as it is, and nothing was started; name another one with --ready-file", path, err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fail(exitFailed, "the ready file of another start cannot be removed: %w; nothing was started", err)
+	}
+	return nil
+}
+
+// writeReadyFile says that requests are served, all at once: whoever waits for the file
+// never reads half of it.
+func (f *serveFlags) writeReadyFile(url string) error {
+	if f.readyFile == "" {
+		return nil
+	}
+	data, err := filepath.Abs(f.data)
+	if err != nil {
+		data = f.data
+	}
+	text, err := marshal(ready{URL: url, PID: os.Getpid(), Data: data})
+	if err == nil {
+		err = writeAtomically(f.readyFile, text)
+	}
+	if err != nil {
+		return fail(exitFailed, "the ready file cannot be written: %w; nothing was started; name another one with --ready-file", err)
+	}
+	return nil
+}
+
+// removeReadyFile removes the file, unless it is by now that of another service.
+func removeReadyFile(path string) {
+	if path == "" {
+		return
+	}
+	if r, err := readReady(path); err == nil && r.PID == os.Getpid() {
+		_ = os.Remove(path) // whoever reads it finds nobody at the URL
+	}
+}
