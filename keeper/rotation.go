@@ -168,10 +168,10 @@ func (e *RotationError) Error() string {
 			"The next login does", begun, cause)
 	case RotationInDoubt:
 		return fmt.Sprintf("keeper: a reset of the password was begun at %s and its answer never came: %s. "+
-			"Which password holds, one login with the old one tells as soon as the upstream answers", begun, cause)
+			"Which password holds, one login with the old one tells as soon as the upstream answers (latchkey rotate --resume)", begun, cause)
 	case RotationRefused:
 		return fmt.Sprintf("keeper: the password was changed at %s, and the upstream refuses the new one: %s. "+
-			"Both are kept in the state; find out whether the account is locked, then reset the guard, and it is tried again", begun, cause)
+			"Both are kept in the state; find out whether the account is locked, then reset the guard (latchkey guard reset), and it is tried again", begun, cause)
 	}
 	return fmt.Sprintf("keeper: the password was reset at %s, the answer never came, and the old password is refused, "+
 		"so the new one is lost: %s. Ask the vendor's support to set another, and put it where the credential is kept; "+

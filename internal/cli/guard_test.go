@@ -104,3 +104,30 @@ func guardAfter(t *testing.T, ahead time.Duration, trouble func(*testing.T, *lat
 		t.Errorf("after the reset: %v", err)
 	}
 }
+
+// The commands of a client presume that a session is live which they have just used,
+// and not one that they have used in the future.
+func TestALoginOfTheFutureIsInTheWayOfNoOther(t *testing.T) {
+	right := time.Now()
+	service := latchtest.NewServer(t)
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	t.Setenv("LATCHKEY_API_SECRET", latchtest.APISecret.Reveal())
+	logIn := func(ahead time.Duration) (string, int) {
+		var told bytes.Buffer
+		streams := cli.IO{
+			In: strings.NewReader(latchtest.Password.Reveal()), Out: io.Discard, Err: &told,
+			Now: func() time.Time { return right.Add(ahead) },
+		}
+		code := cli.Run(t.Context(), streams, "login", "--url", service.URL, "--api-key", latchtest.APIKey,
+			"--user", latchtest.User, "--password-stdin")
+		return told.String(), code
+	}
+	for _, step := range []struct {
+		ahead time.Duration
+		code  int
+	}{{20 * 365 * 24 * time.Hour, 0}, {0, 0}, {time.Minute, 1}, {-30 * time.Second, 1}, {-time.Hour, 0}} {
+		if text, code := logIn(step.ahead); code != step.code {
+			t.Errorf("%v ahead: login exits with %d, want %d: %s", step.ahead, code, step.code, text)
+		}
+	}
+}

@@ -100,7 +100,7 @@ func (a *app) mayLogIn(f *loginFlags) error {
 	if l == nil {
 		return nil
 	}
-	if idle := a.Now().Sub(l.LastUsedAt); l.SessionToken != "" && idle < presumedIdle && !f.force {
+	if a.presumedLive(l) && !f.force {
 		return fail(exitFailed, "%s is logged in to %s already, and used the session %s; nothing was sent; use it, end it with `latchkey logout`, or log in again with --force",
 			printable(f.user), f.url, a.relative(l.LastUsedAt))
 	}
@@ -113,6 +113,14 @@ func (a *app) mayLogIn(f *loginFlags) error {
 	}
 	a.note("latchkey: note: the last %s of %s failed; %d failed logins in a row lock the account", count(l.Failures, "login"), printable(f.user), strikes)
 	return nil
+}
+
+// presumedLive reports whether the stored session was used so recently that it should
+// be live. A use that lies in the future comes from a clock that was put back, and
+// says nothing.
+func (a *app) presumedLive(l *login) bool {
+	idle := a.Now().Sub(l.LastUsedAt)
+	return l.SessionToken != "" && idle > -time.Minute && idle < presumedIdle
 }
 
 func count(n int, noun string) string {

@@ -84,7 +84,7 @@ func (a *app) showLogin(l *login) shownLogin {
 	switch {
 	case l.SessionToken == "":
 		shown.Session = sessionNone
-	case a.Now().Sub(l.LastUsedAt) < presumedIdle:
+	case a.presumedLive(l):
 		shown.Session = sessionStored
 	default:
 		shown.Session = sessionIdle
