@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -108,7 +107,7 @@ func paused(t *testing.T) {
 		session := f.cached(last)
 		stale = append(stale, f.watch(t, session, func() (time.Duration, bool) {
 			stopped := f.replicas[last]
-			stopped.signal(syscall.SIGSTOP)
+			stopped.signal(stopSignal)
 			out := f.logOut(0, session)
 			if out.outcome != ok {
 				t.Errorf("a logout: %v", out)
@@ -120,7 +119,7 @@ func paused(t *testing.T) {
 				go func() { answers <- f.check(last, session) }()
 			}
 			pause(rand.N(20 * time.Millisecond))
-			stopped.signal(syscall.SIGCONT)
+			stopped.signal(goOnSignal)
 			for range checks {
 				if a := <-answers; a.call-out.back > staleness && a.outcome != expired {
 					t.Errorf("%v after the end was answered, while the process was stopped: %v", a.call-out.back, a)

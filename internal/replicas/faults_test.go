@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -138,9 +137,9 @@ func (w *world) fullPool(database string) fault {
 func (w *world) stopReplica() fault {
 	turn := 0
 	return fault{"a stopped replica",
-		func() { w.f.replicas[turn%len(w.f.replicas)].signal(syscall.SIGSTOP) },
+		func() { w.f.replicas[turn%len(w.f.replicas)].signal(stopSignal) },
 		func() {
-			w.f.replicas[turn%len(w.f.replicas)].signal(syscall.SIGCONT)
+			w.f.replicas[turn%len(w.f.replicas)].signal(goOnSignal)
 			turn++
 		}}
 }
