@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/sqlstore"
+)
+
+func (a *app) backupCommand() *cobra.Command {
+	var store storeFlags
+	command := &cobra.Command{
+		Use: "backup FILE", Short: "Copy the embedded database while the service runs", Args: exactly("the file to write"),
+		Long: `Copy the embedded database while the service runs.
+
+FILE is a new file that only you may read. It holds everything in the database, as it
+was at one moment: users, API clients, strikes and locks, sessions, the audit trail.
+The service goes on, and need not run. FILE is written through to the disk and checked
+before this command ends with 0; on any failure, no FILE is left behind.
+
+The server key is not in it, so that who finds a backup cannot make access tokens. Keep
+one copy of that file in another place; it never changes. A backup alone is enough to
+go on: started with --new-key, all access tokens end, and programs fetch new ones.
+
+To restore, stop the service, and start it on an empty directory with the two files:
+
+  mkdir -m 700 restored && cp FILE restored/latchkey.db && cp server.key restored/
+  latchkey serve --data restored
+
+docs/operating.md says what to look at then. Run it on the server's host, as the
+server's user. A PostgreSQL is backed up with pg_dump.
+`,
+		Example: "  latchkey backup /var/backups/latchkey-$(date +%F).db --data /var/lib/latchkey",
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+	}
+	store.addPlacesOf(command)
+	a.conf.check(command, func(wrong *faults) {
+		store.check(func(name string) string { return source(command, name) }, wrong)
+	})
+	command.RunE = func(cmd *cobra.Command, args []string) error { return a.backup(cmd, &store, args[0]) }
+	return command
+}
+
+// addPlacesOf registers the flags of a command that works on the files of a database.
+func (s *storeFlags) addPlacesOf(command *cobra.Command) {
+	command.Flags().SortFlags = false
+	s.addPlaces(command.Flags())
+	s.addPolicy(command.Flags())
+	for _, name := range []string{"database-listen", "key-file", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset", "keep-audit"} {
+		command.Flags().Lookup(name).Hidden = true // the rules are the server's
+	}
+}
+
+func (a *app) backup(cmd *cobra.Command, store *storeFlags, file string) error {
+	if file == "-" || strings.HasSuffix(file, string(filepath.Separator)) {
+		return usage("%q is not the name of a file; nothing was written; name the new file, as latchkey.backup", file)
+	}
+	path, err := a.embeddedPath(cmd, store)
+	if err != nil {
+		return err
+	}
+	err = sqlstore.Backup(cmd.Context(), path, file)
+	const kept = "no backup was made, and the database is as it was"
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fail(exitFailed, "interrupted: %w; %s", err, kept)
+	case errors.Is(err, sqlstore.ErrBackupExists):
+		return fail(exitFailed, "%w, and a backup replaces none; nothing was written; choose another name, or remove it first", err)
+	case errors.Is(err, sqlstore.ErrNoDatabase):
+		return fail(exitFailed, "%w; nothing was written; name its directory with --data", err)
+	case errors.Is(err, syscall.ENOSPC), err != nil && strings.Contains(err.Error(), "disk is full"):
+		return fail(exitFailed, "there is no room for the backup: %w; %s; free space, or choose another disk", err, kept)
+	case errors.Is(err, fs.ErrPermission):
+		return fail(exitFailed, "%w; %s; run this as the user of the server, and choose a place that it may write to", err, kept)
+	case err != nil:
+		return fail(exitFailed, "%w; %s", err, kept)
+	}
+	a.note("database: %s", databaseScheme+resolved(path))
+	a.note("the backup is %s, complete and readable by you only", resolved(file))
+	key := store.keyPath()
+	if _, err := os.Stat(key); err == nil {
+		a.note("the server key is not in it; keep a copy of %s in another place", resolved(key))
+	} else {
+		a.note("the server key is not in it; keep a copy of the file in another place")
+	}
+	return nil
+}
+
+// embeddedPath returns the file of the embedded database that was named: that of the
+// server on the data directory, or else the one that the settings name.
+func (a *app) embeddedPath(cmd *cobra.Command, store *storeFlags) (string, error) {
+	const useTools = "is a PostgreSQL; nothing was written; back that up with its own tools: pg_dump --format=custom (docs/scaling.md)"
+	client, done, err := dialAdmin(cmd.Context(), store.socketPath())
+	if err != nil {
+		return "", err
+	}
+	if client != nil {
+		_, err := a.agreeOnStore(cmd, client, store)
+		if err := errors.Join(err, done()); err != nil {
+			return "", err
+		}
+		path, embedded := strings.CutPrefix(a.store, databaseScheme)
+		switch {
+		case embedded:
+			return path, nil
+		case sqlstore.IsPostgresURL(a.store):
+			return "", fail(exitUsage, "the database of the server on %s, %s, %s", store.socketPath(), a.store, useTools)
+		}
+		return "", fail(exitUsage, "the server on %s keeps everything in memory (%s); nothing was written", store.socketPath(), a.store)
+	}
+	if store.shared() {
+		return "", fail(exitUsage, "%s, from %s, %s", store.name(), source(cmd, "database"), useTools)
+	}
+	return store.databasePath(), nil
+}
