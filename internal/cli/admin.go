@@ -177,7 +177,7 @@ func (a *app) openAdmin(ctx context.Context, store *storeFlags) (adminAPI, func(
 	if err != nil {
 		return nil, nil, err
 	}
-	directory, err := os.MkdirTemp("", "latchkey-") // for its owner only
+	directory, err := store.socketDirectory()
 	if err != nil {
 		return nil, nil, errors.Join(err, opened.close())
 	}
@@ -199,6 +199,19 @@ func (a *app) openAdmin(ctx context.Context, store *storeFlags) (adminAPI, func(
 		<-served
 		return errors.Join(err, opened.close(), os.RemoveAll(directory))
 	}, nil
+}
+
+// socketDirectory makes a directory for a socket, for its owner only: in the data
+// directory if there is no other place that can be written.
+func (s *storeFlags) socketDirectory() (string, error) {
+	directory, err := os.MkdirTemp("", "latchkey-")
+	if err == nil {
+		return directory, nil
+	}
+	if directory, inData := os.MkdirTemp(s.data, ".admin-"); inData == nil {
+		return directory, nil
+	}
+	return "", fail(exitFailed, "the socket of this command can be made nowhere: %w; nothing was done; name a directory that can be written in TMPDIR", err)
 }
 
 // adminFailure puts a refusal into words. what names the thing that was asked

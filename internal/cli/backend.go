@@ -31,6 +31,7 @@ func (a *app) backend(ctx context.Context, f *serveFlags, log *slog.Logger) (*ba
 	}
 	b.opened, b.Authority, b.Ready, b.close = opened, opened.Authority, opened.stores.ready, opened.close
 	b.Collectors, b.Store = opened.stores.metrics, opened.stores.name
+	b.WriteFailure = opened.stores.writes
 	b.seeded, err = a.seed(ctx, f, opened.Authority)
 	if err == nil {
 		b.empty, err = isEmpty(ctx, opened.Authority)

@@ -255,7 +255,7 @@ func shortSocketPath(path string) (short string, done func(), err error) {
 		return path, func() {}, nil
 	}
 	complain := func(err error) error {
-		return fail(exitFailed, "the path of the admin socket, %s, is longer than a socket may have, and no shortcut can be made: %w; choose a shorter --data", path, err)
+		return fail(exitFailed, "the path of the admin socket, %s, is longer than a socket may have, and no shortcut can be made: %w; choose a shorter --data, or name a directory that can be written in TMPDIR", path, err)
 	}
 	absolute, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {

@@ -241,7 +241,7 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 	throwaway := f.demo && !isSet(cmd, "data")
 	if throwaway {
 		if f.data, err = os.MkdirTemp("", "latchkey-demo-"); err != nil {
-			return fail(exitFailed, "the demo's directory cannot be made: %w; nothing was started", err)
+			return fail(exitFailed, "the demo's directory cannot be made: %w; nothing was started; name one that can be written with --data", err)
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(f.data)) }()
 	}

@@ -25,6 +25,7 @@ type openStores struct {
 	authority.Stores
 	now      func() time.Time
 	ready    func(context.Context) error
+	writes   func() error // as server.Config.WriteFailure
 	close    func(context.Context) error
 	postgres *sqlstore.Postgres // nil for the embedded database
 	metrics  []prometheus.Collector
@@ -151,7 +152,7 @@ func (s *storeFlags) openEmbedded(ctx context.Context, now func() time.Time, log
 		return nil, fail(exitFailed, "%w; nothing was changed", err)
 	}
 	name := embeddedStore(s.databasePath())
-	return &openStores{Stores: db.Stores(), now: now, ready: db.Ready, name: name, close: func(ctx context.Context) error {
+	return &openStores{Stores: db.Stores(), now: now, ready: db.Ready, writes: db.WriteFailure, name: name, close: func(ctx context.Context) error {
 		if err := db.Close(ctx); err != nil {
 			return fail(exitFailed, "the database could not be closed in good order: %w; accounts, locks and ended sessions are safe, live sessions may seem used a few minutes later than they were", err)
 		}

@@ -32,7 +32,7 @@ func newMetrics(s *Server, version string, more []prometheus.Collector) *metrics
 	}
 	m.verified = m.requests.WithLabelValues("verify", "ok")
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(m.requests, m.durations,
+	registry.MustRegister(m.requests, m.durations, &s.trouble,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "latchkey_audit_failures_total",

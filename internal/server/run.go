@@ -131,7 +131,14 @@ func (s *Server) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if err := s.front.Sweep(ctx); err != nil && ctx.Err() == nil {
+		err := s.front.Sweep(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if failed := err != nil; s.trouble.sweep.Swap(failed) && !failed {
+			s.log.Info("expired sessions are swept again")
+		}
+		if err != nil {
 			s.log.Warn("expired sessions could not be swept; it is tried again soon", "error", err)
 		}
 	}

@@ -1,9 +1,12 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -182,6 +185,81 @@ func TestExpiredSessionsAreSweptEveryFewSeconds(t *testing.T) {
 		if took := time.Since(began); took != 15*time.Second {
 			t.Errorf("three sweeps took %v, want 15s", took)
 		}
+	})
+}
+
+// unswept cannot be swept while it is down.
+type unswept struct {
+	authority.SessionLog
+	*away
+}
+
+// These are of the log, and away has them as well.
+func (l unswept) Sessions(ctx context.Context, query authority.SessionQuery) ([]authority.Session, error) {
+	return l.SessionLog.Sessions(ctx, query)
+}
+
+func (l unswept) PurgeSessions(ctx context.Context, before time.Time, limit int) (int, error) {
+	return l.SessionLog.PurgeSessions(ctx, before, limit)
+}
+
+func (l unswept) SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session, error) {
+	if err := l.err(); err != nil {
+		return nil, err
+	}
+	return l.SessionLog.SweepSessions(ctx, now, idle, limit)
+}
+
+// get returns the body of a page.
+func (p *pipes) get(t *testing.T, path string) string {
+	t.Helper()
+	conn := p.dial()
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s is answered %d, %v", path, response.StatusCode, err)
+	}
+	return string(body)
+}
+
+func TestAServiceThatIsReadyTellsWhatFails(t *testing.T) {
+	stores, unwritable := &away{}, &away{}
+	inBubble(t, func(db *sqlstore.DB) authority.Stores {
+		of := db.Stores()
+		of.SessionLog = unswept{of.SessionLog, stores}
+		return of
+	}, server.Config{WriteFailure: unwritable.err}, func(p *pipes, _ string) {
+		want := func(lines int, words string, write, sweep string) {
+			t.Helper()
+			body := p.get(t, wire.PathReady)
+			if !strings.HasPrefix(body, "ready\n") || strings.Count(body, "\n") != lines || !strings.Contains(body, words) || strings.Contains(body, "example") {
+				t.Errorf("readyz says %q", body)
+			}
+			metrics := p.get(t, wire.PathMetrics)
+			for _, line := range []string{`latchkey_store_failing{task="write"} ` + write, `latchkey_store_failing{task="sweep"} ` + sweep} {
+				if !strings.Contains(metrics, line) {
+					t.Errorf("the metrics lack %s", line)
+				}
+			}
+		}
+		want(1, "", "0", "0")
+		unwritable.down.Store(true)
+		want(2, "cannot be written", "1", "0")
+		stores.down.Store(true)
+		<-time.After(6 * time.Second) // of the bubble: a sweep has been
+		want(3, "sweeping fails", "1", "1")
+		unwritable.down.Store(false)
+		want(2, "sweeping fails", "0", "1")
+		stores.down.Store(false)
+		<-time.After(6 * time.Second) // of the bubble: a sweep has been
+		want(1, "", "0", "0")
 	})
 }
 

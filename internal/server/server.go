@@ -38,6 +38,10 @@ type Config struct {
 	// Notice returns what the readiness probe says beside that the server is ready;
 	// "" for nothing. It is given what is left of the two seconds. nil: nothing.
 	Notice func(context.Context) string
+	// WriteFailure returns why the stores cannot be written at this moment, although
+	// they answer, or nil. It is shown by the readiness probe, which stays positive
+	// because session checks go on, and in the metrics. nil: it is not known.
+	WriteFailure func() error
 	// TLS makes Run speak TLS, version 1.2 or later, on the API listener.
 	// CertificateFiles makes one that follows its files, SelfSigned a
 	// certificate for development. nil: plain HTTP.
@@ -83,6 +87,7 @@ type Server struct {
 	authority *authority.Authority
 	ready     func(context.Context) error
 	notice    func(context.Context) string
+	trouble   trouble
 	tls       *tls.Config
 	log       *slog.Logger
 	drain     time.Duration
@@ -105,6 +110,7 @@ func New(config Config) *Server {
 		authority: config.Authority,
 		ready:     config.Ready,
 		notice:    config.Notice,
+		trouble:   trouble{writes: config.WriteFailure},
 		tls:       config.TLS,
 		log:       config.Log,
 		drain:     config.DrainTimeout,

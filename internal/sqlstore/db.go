@@ -59,6 +59,7 @@ type DB struct {
 	writes   *sql.DB
 	reads    *sql.DB
 	writer   *writer
+	state    *writeState
 	sessions *resident
 	clients  atomic.Pointer[map[authority.ClientID]authority.Client]
 	ahead    time.Duration
@@ -85,6 +86,7 @@ func Open(ctx context.Context, options Options) (*DB, error) {
 	if db.log == nil {
 		db.log = slog.Default()
 	}
+	db.state = &writeState{log: db.log}
 	if err := db.open(ctx); err != nil {
 		db.release()
 		return nil, err
@@ -92,6 +94,7 @@ func Open(ctx context.Context, options Options) (*DB, error) {
 	ctx, db.stop = context.WithCancel(context.Background())
 	db.tasks.Go(func() { db.loadSessions(ctx) })
 	db.tasks.Go(func() { db.flushSlides(ctx) })
+	db.tasks.Go(func() { db.probeWrites(ctx) })
 	return db, nil
 }
 
@@ -116,7 +119,7 @@ func (db *DB) open(ctx context.Context) error {
 	if err != nil {
 		return db.cannot("opened", err)
 	}
-	db.writer = startWriter(conn)
+	db.writer = startWriter(conn, db.state)
 	// Attempts of a process that died are forgotten: nothing that it found out
 	// was told, since a failure is stored before it is answered.
 	if err := db.write(ctx, func(t tx) error {
@@ -130,7 +133,9 @@ func (db *DB) open(ctx context.Context) error {
 
 // source takes the lock and names the database as the driver wants it.
 func (db *DB) source() (string, error) {
-	pragmas := "_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)"
+	// Nothing is written outside the directory of the database, which may be the only
+	// one that can be: what SQLite wants to put aside stays in memory.
+	pragmas := "_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=temp_store(memory)"
 	if db.path == "" {
 		name := make([]byte, 16)
 		_, _ = rand.Read(name)
@@ -186,7 +191,7 @@ func (db *DB) migrate(ctx context.Context) error {
 
 // cannot says what could not be done to the database. Nothing was changed.
 func (db *DB) cannot(what string, err error) error {
-	return fmt.Errorf("the database %s could not be %s: %w; check that it is a latchkey database that this user may read and write", db.path, what, err)
+	return fmt.Errorf("the database %s could not be %s: %w; check that it is a latchkey database that this user may read and write", db.path, what, plain(err))
 }
 
 // Stores returns the database as the stores of an authority.

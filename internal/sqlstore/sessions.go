@@ -180,8 +180,21 @@ func markEnded(t tx, key authority.SessionKey, end authority.End) error {
 	return err
 }
 
+// endBatchSize is how many sessions of a user end in one step, so that ending very many
+// takes little memory and lets other changes pass.
+const endBatchSize = 1000
+
 // EndUserSessions implements authority.SessionStore.
 func (db *DB) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+	for total := 0; ; {
+		n, err := db.endSomeOfUser(ctx, user, version, keep, end)
+		if total += n; err != nil || n < endBatchSize {
+			return total, err
+		}
+	}
+}
+
+func (db *DB) endSomeOfUser(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
 	var keys []authority.SessionKey
 	err := db.writer.write(ctx, func(t tx) error {
 		err := t.query(func(r row) error {
@@ -189,8 +202,8 @@ func (db *DB) EndUserSessions(ctx context.Context, user string, version int64, k
 			err := r.Scan(&key)
 			keys = append(keys, authority.SessionKey(key))
 			return err
-		}, `SELECT session_key FROM sessions WHERE user_name = ? AND ended_at = 0 AND password_version < ? AND session_key <> ?`,
-			user, version, keep[:])
+		}, `SELECT session_key FROM sessions WHERE user_name = ? AND ended_at = 0 AND password_version < ? AND session_key <> ? LIMIT ?`,
+			user, version, keep[:], endBatchSize)
 		for _, key := range keys {
 			if err == nil {
 				err = markEnded(t, key, end)

@@ -27,6 +27,7 @@ type slide struct {
 func (db *DB) flushSlides(ctx context.Context) {
 	tick := time.NewTicker(slideTick)
 	defer tick.Stop()
+	var said reminder
 	for at := 0; ; at = (at + shardsPerTick) % len(db.sessions.shards) {
 		select {
 		case <-tick.C:
@@ -34,7 +35,7 @@ func (db *DB) flushSlides(ctx context.Context) {
 			return
 		}
 		for i := at; i < at+shardsPerTick; i++ {
-			if err := db.writeSlides(ctx, db.sessions.shards[i].slides(db.ahead.Microseconds())); err != nil && ctx.Err() == nil {
+			if err := db.writeSlides(ctx, db.sessions.shards[i].slides(db.ahead.Microseconds())); err != nil && ctx.Err() == nil && said.due(time.Now()) {
 				db.log.Error("the last use of sessions could not be stored; it is tried again soon, and a crash before then may expire them early", "error", err)
 			}
 		}

@@ -20,11 +20,13 @@ var errClosed = errors.New("the database is closed")
 // committed together: a commit that reaches the disk costs the same for one
 // change as for a hundred.
 type writer struct {
-	conn   *sql.Conn
-	stmts  map[string]*sql.Stmt
-	queue  chan *change
-	closed chan struct{} // closed by stop
-	done   chan struct{} // closed when the goroutine has ended
+	conn    *sql.Conn
+	stmts   map[string]*sql.Stmt
+	queue   chan *change
+	closed  chan struct{} // closed by stop
+	done    chan struct{} // closed when the goroutine has ended
+	state   *writeState
+	written bool // whether the open transaction has changed a row
 }
 
 // change is one atomic step. do must not keep the tx. after runs once the commit
@@ -42,13 +44,14 @@ type sqliteTx struct{ w *writer }
 
 var _ tx = sqliteTx{}
 
-func startWriter(conn *sql.Conn) *writer {
+func startWriter(conn *sql.Conn, state *writeState) *writer {
 	w := &writer{
 		conn:   conn,
 		stmts:  map[string]*sql.Stmt{},
 		queue:  make(chan *change, maxWaiting),
 		closed: make(chan struct{}),
 		done:   make(chan struct{}),
+		state:  state,
 	}
 	go w.loop()
 	return w
@@ -126,18 +129,19 @@ func (w *writer) gather(first *change) []*change {
 }
 
 // commit runs a batch in one transaction, each change under a savepoint, so that
-// one that fails takes back only itself.
+// one that fails takes back only itself. A full disk or a failing one may make
+// SQLite roll the whole transaction back in the middle: then no change of the batch
+// has happened, those that are left are not run, and all of them return the error.
 func (w *writer) commit(batch []*change) {
-	err := w.exec("BEGIN IMMEDIATE")
-	if err == nil {
-		for _, c := range batch {
-			if c.err = c.ctx.Err(); c.err == nil {
-				c.err = w.step(c)
-			}
+	err := w.transact(batch)
+	refused := err
+	for _, c := range batch {
+		if refused == nil && isFault(c.err) {
+			refused = c.err
 		}
-		if err = w.exec("COMMIT"); err != nil {
-			err = errors.Join(err, w.exec("ROLLBACK"))
-		}
+	}
+	if refused != nil || w.written {
+		w.state.note(refused)
 	}
 	for _, c := range batch {
 		if err != nil {
@@ -151,20 +155,50 @@ func (w *writer) commit(batch []*change) {
 	}
 }
 
+// transact returns nil if the transaction was committed, without the changes that
+// have an error. Otherwise nothing of it was.
+func (w *writer) transact(batch []*change) error {
+	w.written = false
+	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
+		_ = w.exec("ROLLBACK") // of one that could not be rolled back before, if that is why
+		return err
+	}
+	for _, c := range batch {
+		if c.err = c.ctx.Err(); c.err != nil {
+			continue
+		}
+		if err := w.step(c); err != nil {
+			_ = w.exec("ROLLBACK") // mostly there is no transaction any more
+			return err
+		}
+	}
+	err := w.exec("COMMIT")
+	if err != nil {
+		_ = w.exec("ROLLBACK") // as above
+	}
+	return err
+}
+
+// step runs a change under a savepoint and sets its error. It returns an error if the
+// savepoint is lost, and with it the transaction: the first of SQLite that there was.
 func (w *writer) step(c *change) error {
 	if err := w.exec("SAVEPOINT step"); err != nil {
 		return err
 	}
-	err := c.do(sqliteTx{w})
-	if err != nil {
-		err = errors.Join(err, w.exec("ROLLBACK TO step"))
+	if c.err = plain(c.do(sqliteTx{w})); c.err != nil {
+		if err := w.exec("ROLLBACK TO step"); err != nil {
+			if isFault(c.err) {
+				err = c.err
+			}
+			return err
+		}
 	}
-	return errors.Join(err, w.exec("RELEASE step"))
+	return w.exec("RELEASE step")
 }
 
 func (w *writer) exec(query string) error {
 	_, err := sqliteTx{w}.exec(query)
-	return err
+	return plain(err)
 }
 
 // stmt prepares each query once.
@@ -189,7 +223,9 @@ func (t sqliteTx) exec(query string, arguments ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return result.RowsAffected()
+	n, err := result.RowsAffected()
+	t.w.written = t.w.written || n > 0
+	return n, err
 }
 
 // query calls scan for each row.
