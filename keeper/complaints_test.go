@@ -1,9 +1,12 @@
 package keeper_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -320,6 +323,41 @@ func TestA400ToHeadIsSettledByOneRenewal(t *testing.T) {
 		}
 		if status, err := k.Status(t.Context()); err != nil || status.LastUse.After(ended.Add(20*time.Second)) || status.Live {
 			t.Errorf("the session, dead since %v, was used last at %v (live: %t, %v)", ended, status.LastUse, status.Live, err)
+		}
+	})
+}
+
+// A response that repeats the tokens tells them to no log and no event.
+func TestARefusalThatRepeatsTheTokensIsReportedWithoutThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		var session, bearer string
+		up := roundTripper(func(req *http.Request) (*http.Response, error) {
+			resp, err := m.RoundTrip(req)
+			if err == nil && req.URL.Path == "/api/bad" {
+				session, bearer = req.Header.Get("Vz-M2m-Token"), strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
+				resp = respond(req, 400, fmt.Sprintf(
+					`{"errorCode":"X.REQUEST_FAILED.SessionToken.Expired","errorMessage":"session %s of %s is over"}`, session, bearer))
+				resp.Header.Set("X-Request-Id", "of-"+session)
+			}
+			return resp, err
+		})
+		var log bytes.Buffer
+		reported := false
+		k := newKeeper(t, up, keeper.Config{Log: slog.New(slog.NewTextHandler(&log, nil)), OnEvent: func(e keeper.Event) {
+			reported = reported || e.Kind == keeper.EventRequestRefused
+			if text := fmt.Sprintf("%v %+v", e.Err, e); session != "" && (strings.Contains(text, session) || strings.Contains(text, bearer)) {
+				t.Errorf("an event holds a token: %s", text)
+			}
+		}})
+		rt := k.Transport(up)
+		get(rt).ok(t)
+		pass(10 * time.Minute)
+		for range 3 {
+			ask(rt, "GET", "/api/bad")
+		}
+		if text := log.String(); !reported || strings.Contains(text, session) || strings.Contains(text, bearer) {
+			t.Errorf("reported: %v, log: %s", reported, text)
 		}
 	})
 }

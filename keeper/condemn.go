@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/secret"
 )
 
 const (
@@ -87,7 +88,7 @@ func (k *Keeper) condemn(req *http.Request, resp *http.Response, refused finding
 	r := resourceOf(of, req)
 	believed, exposed := k.complaints.believe(r, refusedToken, refused.doubtful)
 	if exposed {
-		k.expose(r, resp)
+		k.expose(r, resp, s, b)
 	}
 	if !believed {
 		if body, ok := resp.Body.(*peeked); ok {
@@ -137,15 +138,15 @@ func (k *Keeper) succeeded(req *http.Request, sent time.Time, condemned []target
 	for _, of := range condemned {
 		if of == ofSession && s.refused.CompareAndSwap(true, false) || of == ofBearer && b.refused.CompareAndSwap(true, false) {
 			for _, r := range k.complaints.acquit(of) {
-				k.expose(r, nil)
+				k.expose(r, nil, s, b)
 			}
 		}
 	}
 }
 
-// expose reports a resource that refuses a token which is good elsewhere. resp is
-// its response, if that is known.
-func (k *Keeper) expose(r resource, resp *http.Response) {
+// expose reports a resource that refuses s or b, which is good elsewhere. resp is
+// its response, if that is known. It may repeat the tokens.
+func (k *Keeper) expose(r resource, resp *http.Response, s *session, b *bearer) {
 	token := "session"
 	if r.of == ofBearer {
 		token = "access token"
@@ -153,8 +154,8 @@ func (k *Keeper) expose(r resource, resp *http.Response) {
 	err := fmt.Errorf("keeper: %s %s refuses a %s that is good elsewhere", r.method, r.path, token)
 	if resp != nil {
 		if body, ok := resp.Body.(*peeked); ok {
-			err = fmt.Errorf("%w: %w", err, latchkey.ErrorFromResponse(resp.StatusCode, resp.Header, body.head))
+			err = fmt.Errorf("%w: %w", err, latchkey.ErrorFromResponse(resp.StatusCode, resp.Header, body.head, s.token, b.Token))
 		}
 	}
-	k.note(Event{Kind: EventRequestRefused, Err: err})
+	k.note(Event{Kind: EventRequestRefused, Err: secret.HideInError(err, s.token, b.Token)})
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/textproto"
 
+	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -59,7 +60,7 @@ func (t *transport) send(req, out *http.Request, s *session, b *bearer) (*http.R
 	resp, err := t.base.RoundTrip(authorized(out, s, b))
 	if err != nil {
 		s.use()
-		return nil, finding{}, err
+		return nil, finding{}, secret.HideInError(err, s.token, b.Token)
 	}
 	resp.Request = req // as the caller made it, without the tokens
 	if refused := readRefusal(resp); refused.of != nothing {

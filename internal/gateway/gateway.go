@@ -172,8 +172,8 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 
 // inspect looks at an answer before it is passed on.
 func (g *Gateway) inspect(resp *http.Response) error {
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return errSwitched
+	if resp.StatusCode < http.StatusOK {
+		return errSwitched // or a status that HTTP does not have: 042
 	}
 	switch {
 	case keeper.RefusesRequest(resp):

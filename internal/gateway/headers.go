@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strings"
 
+	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -50,8 +52,12 @@ type trailed struct {
 // Read implements io.Reader.
 func (t *trailed) Read(p []byte) (int, error) {
 	n, err := t.ReadCloser.Read(p)
-	if err != nil {
-		t.transfer.clean(t.resp.Trailer)
+	if err == nil {
+		return n, nil
+	}
+	t.transfer.clean(t.resp.Trailer)
+	if tokens := t.transfer.tokens.Load(); tokens != nil && !errors.Is(err, io.EOF) {
+		err = secret.HideInError(err, *tokens...) // the trailers may not be readable
 	}
 	return n, err
 }
@@ -64,7 +70,7 @@ func (t *trailed) Close() error {
 }
 
 // tokens are the gateway's own at the upstream, as a request carries them.
-type tokens []string
+type tokens []secret.Text
 
 // minToken is the length from which on a token is looked for. Shorter texts occur
 // by chance.
@@ -75,7 +81,7 @@ func tokensOf(header http.Header) *tokens {
 	for _, name := range []string{"Authorization", "Vz-M2m-Token", "Sessiontoken"} {
 		for _, value := range header[name] {
 			if value = strings.TrimPrefix(value, wire.TokenTypeBearer+" "); len(value) >= minToken {
-				found = append(found, value)
+				found = append(found, secret.Text(value))
 			}
 		}
 	}
@@ -96,7 +102,7 @@ func (t *tokens) stop(header http.Header) {
 
 func (t *tokens) in(value string) bool {
 	for _, token := range *t {
-		if strings.Contains(value, token) {
+		if strings.Contains(value, token.Reveal()) {
 			return true
 		}
 	}

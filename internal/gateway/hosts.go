@@ -72,15 +72,18 @@ func (g *Gateway) destination(u *url.URL) (*destination, *url.URL) {
 }
 
 // HostNamed returns the name of the further host that the Host header of a request
-// names; "" for none. A port in it is the gateway's own, unless the host has one. An
-// address says nothing, because the gateway may be called by it.
+// names; "" for none. A port in it is the gateway's own, unless the host has one. A dot
+// at the end of the name is that of the root. An address says nothing, because the
+// gateway may be called by it.
 func (g *Gateway) HostNamed(host string) string {
+	asked := url.URL{Host: host}
+	hostname := strings.TrimSuffix(asked.Hostname(), ".")
+	if hostname == "" {
+		return ""
+	}
+	_, err := netip.ParseAddr(hostname)
 	for name, d := range g.hosts {
-		if asciiEqualFold(host, d.base.Host) {
-			return name
-		}
-		hostname := (&url.URL{Host: host}).Hostname()
-		if _, err := netip.ParseAddr(hostname); err != nil && d.base.Port() == "" && asciiEqualFold(hostname, d.base.Host) {
+		if asciiEqualFold(hostname, strings.TrimSuffix(d.base.Hostname(), ".")) && (asked.Port() == d.base.Port() || err != nil && d.base.Port() == "") {
 			return name
 		}
 	}

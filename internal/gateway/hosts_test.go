@@ -95,7 +95,7 @@ func TestRequestsWithTheNameOfAFurtherHostGoThere(t *testing.T) {
 	name := strings.Replace(strings.TrimPrefix(imp, "http://"), "127.0.0.1", "localhost", 1)
 	r := newRig(t, echo, func(c *gateway.Config) { c.Hosts = []gateway.Host{{"imp", "http://" + name}} })
 	for host, there := range map[string]bool{
-		name: true, strings.ToUpper(name): true,
+		name: true, strings.ToUpper(name): true, strings.Replace(name, ":", ".:", 1): true, strings.Replace(name, ":", "..:", 1): false,
 		"localhost": false, "localhost.": false, r.address: false, "localhost:1": false, "imp": false, name + ".example.org": false, "user@" + name: false,
 	} {
 		req := r.request(http.MethodGet, "/api/v1/x?q=1", http.NoBody)

@@ -206,13 +206,20 @@ func splitLinks(value string) (links []string) {
 	return append(links, strings.TrimSpace(value[start:]))
 }
 
-// refresh returns what a Refresh header is at the gateway: "5; url=reference".
+// refresh returns what a Refresh header is at the gateway: "5; url=reference". It is as
+// tolerant as clients are: a comma or a blank does for the semicolon, "url=" may be
+// missing, and the reference may be in quotes.
 func (o *origin) refresh(value string) string {
-	at := strings.IndexAny(value, ";,")
+	const blanks = " \t\n\f\r"
+	at := strings.IndexAny(value, ";,"+blanks)
 	if at < 0 {
 		return value
 	}
-	reference := strings.TrimSpace(value[at+1:])
+	reference := strings.TrimLeft(value[at:], blanks)
+	if reference != "" && (reference[0] == ';' || reference[0] == ',') {
+		reference = reference[1:]
+	}
+	reference = strings.TrimSpace(reference)
 	if len(reference) >= 3 && strings.EqualFold(reference[:3], "url") {
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(reference[3:]), "="); ok {
 			reference = strings.TrimSpace(rest)
