@@ -65,6 +65,7 @@ const (
 	EventForwarded      EventKind = "forwarded"       // a request to the upstream, and its status
 	EventForwardRefused EventKind = "forward-refused" // a user's request that was refused and not sent on
 	EventAuditTrimmed   EventKind = "audit-trimmed"   // events older than the retention were removed
+	EventImported       EventKind = "imported"        // everything before it was copied from another database
 )
 
 // Bounds of the texts of an event, in bytes. A text that is longer ends in "…".

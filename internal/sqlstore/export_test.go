@@ -96,3 +96,11 @@ func CaughtUp(ctx context.Context, db *Postgres) bool {
 	}
 	return false
 }
+
+// ImportedTables lists the tables that Import copies.
+func ImportedTables() (names []string) {
+	for _, table := range imported {
+		names = append(names, table.name)
+	}
+	return names
+}

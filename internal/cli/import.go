@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/sqlstore"
+)
+
+func (a *app) importCommand() *cobra.Command {
+	var target storeFlags
+	command := &cobra.Command{
+		Use: "import FROM", Short: "Copy an embedded database into PostgreSQL", Args: exactly("the data directory, or the file of the database"),
+		Long: `Copy an embedded database into PostgreSQL.
+
+FROM is a data directory whose service is stopped, or the file of a database, such as
+latchkey backup writes. The PostgreSQL database is named by --database, or better by
+LATCHKEY_DATABASE, and must be empty.
+
+Users with their rules, API clients, strikes and locks, and the audit trail are copied,
+in one transaction: either all of it is there and was compared, or nothing is. The trail
+keeps its numbers and its chain, and a head from before goes on being good for
+latchkey audit verify --head. Sessions are not copied: users log in again. Nor is what
+a gateway shares for its upstream; its credential file goes on being used.
+
+The server key stays the same: give every replica the file that FROM has (server.key)
+with --key-file. If FROM is a single file, name the key here, too.
+
+FROM is brought up to date with this version, as a start would do it, and is otherwise
+left as it is. Do not start a service on it again: it would go its own way.
+`,
+		Example: `  LATCHKEY_DATABASE=postgres://latchkey@db.example/latchkey latchkey import /var/lib/latchkey
+  latchkey import latchkey.backup --key-file server.key --database postgres://latchkey@db.example/latchkey`,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+	}
+	target.addPlacesOf(command)
+	command.Flags().Lookup("data").Hidden = true // the argument says it
+	command.Flags().Lookup("key-file").Hidden = false
+	command.Flags().Lookup("key-file").Usage = "the `FILE` with the server key (default: " + keyFile + " beside the database)"
+	a.conf.check(command, func(wrong *faults) {
+		target.check(func(name string) string { return source(command, name) }, wrong)
+		if !target.shared() {
+			wrong.add("the PostgreSQL database to import into is missing; name it with LATCHKEY_DATABASE, as postgres://latchkey@db.example:5432/latchkey")
+		}
+	})
+	command.RunE = func(cmd *cobra.Command, args []string) error { return a.importFrom(cmd.Context(), &target, args[0]) }
+	return command
+}
+
+// openSource opens the database to import, and reads the key that belongs to it.
+func (a *app) openSource(ctx context.Context, target *storeFlags, from string, log *slog.Logger) (*sqlstore.DB, []byte, error) {
+	path := strings.TrimPrefix(from, databaseScheme)
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		path = filepath.Join(path, databaseFile)
+		info, err = os.Stat(path)
+	}
+	if err != nil || info.Size() == 0 {
+		return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was imported; name a data directory, or the file of a database", from)
+	}
+	beside := storeFlags{data: filepath.Dir(path)}
+	own, err := beside.readKey()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	key := own
+	if target.keyFile != "" {
+		if key, err = target.readKey(); err != nil {
+			return nil, nil, err
+		}
+	}
+	switch {
+	case key == nil:
+		return nil, nil, fail(exitFailed, "there is no server key %s; nothing was imported; name its file with --key-file, or, if it is lost, another one with 32 random bytes, with which programs fetch new access tokens", beside.keyPath())
+	case own != nil && !bytes.Equal(own, key):
+		return nil, nil, fail(exitFailed, "%s is not the server key that belongs to the database, %s; nothing was imported; leave --key-file out, and give the replicas the latter", target.keyFile, beside.keyPath())
+	}
+	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path, Log: log})
+	if errors.Is(err, sqlstore.ErrInUse) {
+		return nil, nil, fail(exitFailed, "%s is in use by a service; nothing was imported; stop that first: what it did afterwards would be lost", path)
+	}
+	if err != nil {
+		return nil, nil, fail(exitFailed, "%w; nothing was imported", err)
+	}
+	return db, key, nil
+}
+
+func (a *app) importFrom(ctx context.Context, target *storeFlags, from string) (err error) {
+	log := slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	source, key, err := a.openSource(ctx, target, from, log)
+	if err != nil {
+		return err
+	}
+	closing := context.WithoutCancel(ctx)
+	defer func() { err = errors.Join(err, source.Close(closing)) }()
+	before, err := proofOf(ctx, source.Stores(), key, log)
+	if err != nil {
+		return err
+	}
+	stores, err := target.openShared(ctx, false, a.Now, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stores.close(closing)) }()
+	a.store = stores.name.Name
+	a.tellStore()
+	done, err := stores.postgres.Import(ctx, source, key, func(done sqlstore.Imported) authority.Event {
+		return authority.Event{At: stores.now(), Kind: authority.EventImported, Address: "import", Detail: fmt.Sprintf(
+			"%d users, %d API clients, %d strikes, %d events up to #%d, chain %s", done.Users, done.Clients, done.Strikes, done.Events, done.LastEvent, done.Head)}
+	})
+	const nothing = "nothing was imported"
+	switch {
+	case errors.Is(err, sqlstore.ErrNotEmpty):
+		return fail(exitRefused, "%w; %s; name a database that no service has used", err, nothing)
+	case errors.Is(err, sqlstore.ErrOtherKey):
+		return fail(exitRefused, "%w; %s; the replicas need the key of the database that is imported: stop them, and name a new, empty database", err, nothing)
+	case errors.Is(err, context.Canceled):
+		return fail(exitFailed, "interrupted: %w; whether it was imported shows: latchkey user list", err)
+	case err != nil:
+		return fail(exitFailed, "%w; %s", err, nothing)
+	}
+	after, err := proofOf(ctx, stores.Stores, key, log)
+	if err != nil {
+		return err
+	}
+	return a.tellImported(done, before, after)
+}
+
+// proofOf checks the audit trail of a database.
+func proofOf(ctx context.Context, stores authority.Stores, key []byte, log *slog.Logger) (authority.AuditProof, error) {
+	rules, err := authority.New(authority.Config{Stores: stores, Key: key, Log: log})
+	if err != nil {
+		return authority.AuditProof{}, fail(exitFailed, "%w", err)
+	}
+	proof, err := rules.VerifyAudit(ctx, authority.AuditMark{})
+	if err != nil {
+		return proof, fail(exitFailed, "the audit trail cannot be read: %w", err)
+	}
+	return proof, nil
+}
+
+func (a *app) tellImported(done sqlstore.Imported, before, after authority.AuditProof) error {
+	a.note("imported: %d users, %d API clients, %d strikes and locks, %d events of the audit trail; sessions are not imported",
+		done.Users, done.Clients, done.Strikes, done.Events)
+	switch {
+	case before.Broken != 0:
+		a.note("the audit trail was broken at event #%d before: %s; it was imported as it is", before.Broken, before.Problem)
+	case after.Broken != 0:
+		return fail(exitFailed, "everything was imported, but the audit trail is broken at event #%d now: %s; somebody changes the database", after.Broken, after.Problem)
+	default:
+		a.note("the audit trail is as it was written; head  %d:%s", after.Last, after.Head)
+	}
+	a.note("start the replicas with the same server key; do not start a service on the old database again")
+	return nil
+}
