@@ -138,7 +138,7 @@ func (c Config) resolve() (*Config, *url.URL, map[string]string, error) {
 	}
 	c.Scopes = slices.Clone(c.Scopes)
 	if c.HTTPClient == nil {
-		c.HTTPClient = &http.Client{Transport: newTransport()}
+		c.HTTPClient = &http.Client{Transport: outbound.Renew(newTransport())}
 	}
 	if err := outbound.CheckProxies(c.HTTPClient.Transport); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {

@@ -15,7 +15,7 @@ import (
 type transports struct {
 	shared *http.Client // keeps connections
 	once   *http.Client // opens a connection for each request and never sends one again
-	native bool         // both end in an *http.Transport, which reports every step to httptrace
+	native bool         // both end in an *http.Transport (outbound.Native), which reports every step to httptrace
 }
 
 func newTransports(base *http.Client) transports {
@@ -28,7 +28,7 @@ func newTransports(base *http.Client) transports {
 	if transport == nil {
 		transport = http.DefaultTransport
 	}
-	native, ok := transport.(*http.Transport)
+	native, ok := outbound.Native(transport)
 	if ok {
 		once.Transport = onceTransport(native)
 	}

@@ -23,12 +23,13 @@ func (k *Keeper) connect() error {
 	if err := outbound.CheckEnvironment(); err != nil {
 		return fmt.Errorf("keeper: %w", err)
 	}
-	k.conns = &http.Transport{Proxy: http.ProxyFromEnvironment}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
 	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
-		k.conns = standard.Clone()
+		transport = standard.Clone()
 	}
-	k.conns.MaxIdleConns, k.conns.MaxIdleConnsPerHost = 64, 64
-	outbound.LoseDeadConnections(k.conns)
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 64, 64
+	outbound.LoseDeadConnections(transport)
+	k.conns = outbound.Renew(transport)
 	k.client = &http.Client{Transport: k.conns}
 	return nil
 }

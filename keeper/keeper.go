@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/outbound"
 )
 
 // Upstream is the service that the session is with. *latchkey.Client is one.
@@ -69,8 +70,8 @@ type Keeper struct {
 	config   Config
 	baseURL  string
 	base     *url.URL
-	client   *http.Client    // that of the Upstream
-	conns    *http.Transport // its, if it has none
+	client   *http.Client        // that of the Upstream
+	conns    *outbound.Transport // its, if it has none
 	counters counters
 	now      func() time.Time
 	foreign  bool // now is not the system's clock, by which timers run

@@ -76,7 +76,7 @@ func New(config Config) (*Verifier, error) {
 		transport := standard.Clone()
 		transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 64, 64 // Go keeps two
 		outbound.LoseDeadConnections(transport)
-		client.Transport = transport
+		client.Transport = outbound.Renew(transport)
 	}
 	if err := outbound.CheckProxies(client.Transport); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)

@@ -100,7 +100,7 @@ func New(config Config) (*Store, error) {
 	} else if standard, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport := standard.Clone()
 		outbound.LoseDeadConnections(transport)
-		client.Transport = transport
+		client.Transport = outbound.Renew(transport)
 	}
 	if err := outbound.CheckProxies(client.Transport); err != nil {
 		return nil, fmt.Errorf("credential: vault: %w", err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/gateway"
+	"github.com/latchkey/latchkey/internal/outbound"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
@@ -42,9 +43,10 @@ func upstream(w http.ResponseWriter, r *http.Request) {
 // bareProxy is httputil.ReverseProxy as well tuned as the gateway's.
 func bareProxy(address string) http.Handler {
 	target := &url.URL{Scheme: "http", Host: address}
+	transport, _ := outbound.Native(gateway.NewTransport(nil)) // without the renewal
 	return &httputil.ReverseProxy{
 		Rewrite:    func(p *httputil.ProxyRequest) { p.SetURL(target) },
-		Transport:  gateway.NewTransport(nil),
+		Transport:  transport,
 		BufferPool: gateway.NewBufferPool(),
 	}
 }

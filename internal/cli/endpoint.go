@@ -195,7 +195,7 @@ func (a *app) client(ctx context.Context, e *endpoint) (*latchkey.Client, error)
 		if err != nil {
 			return nil, err
 		}
-		config.HTTPClient = &http.Client{Transport: transport}
+		config.HTTPClient = &http.Client{Transport: outbound.Renew(transport)}
 	}
 	client, err := latchkey.NewClient(config)
 	if err != nil {

@@ -87,7 +87,7 @@ func New(config Config) (*Gateway, error) {
 	if err := outbound.CheckProxies(config.Transport); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	transport, native := config.Transport.(*http.Transport)
+	transport, native := outbound.Native(config.Transport)
 	if native {
 		g.patience = transport.ResponseHeaderTimeout
 	}
@@ -104,8 +104,8 @@ func New(config Config) (*Gateway, error) {
 
 // NewTransport is Go's transport, tuned for one upstream: enough idle connections
 // to it (Go keeps two), bounded waits (a minute for an answer to begin), and bodies
-// as they are. change, unless nil, has the last word.
-func NewTransport(change func(*http.Transport)) *http.Transport {
+// as they are. change, unless nil, has the last word. Its connections are renewed.
+func NewTransport(change func(*http.Transport)) *outbound.Transport {
 	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
 	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
 		t = standard.Clone()
@@ -120,7 +120,7 @@ func NewTransport(change func(*http.Transport)) *http.Transport {
 	if change != nil {
 		change(t)
 	}
-	return t
+	return outbound.Renew(t)
 }
 
 // ServeHTTP implements http.Handler. Its caller has found both of the request's

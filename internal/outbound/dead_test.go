@@ -23,6 +23,9 @@ func serve(t *testing.T, protocols *http.Protocols) (*pipenet.Network, *http.Tra
 	t.Cleanup(func() { pipenet.Pass(time.Minute) }) // what was closed has a few seconds to be read
 	n := pipenet.New()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			pipenet.Pass(7 * time.Minute)
+		}
 		_, _ = io.WriteString(w, r.Proto)
 	}))
 	_ = s.Listener.Close()

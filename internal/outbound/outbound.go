@@ -53,7 +53,7 @@ func CheckProxies(transport http.RoundTripper) error {
 	if transport == nil {
 		transport = http.DefaultTransport
 	}
-	t, ok := transport.(*http.Transport)
+	t, ok := Native(transport)
 	if !ok || t.Proxy == nil || reflect.ValueOf(t.Proxy).Pointer() != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() {
 		return nil
 	}
