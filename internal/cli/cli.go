@@ -121,6 +121,7 @@ Try it without an account anywhere:  latchkey serve --demo
 	add(groupAdmin, a.userCommand(), a.clientCommand(), a.sessionCommand(), a.auditCommand())
 	add(groupClient, a.loginCommand(), a.logoutCommand(), a.passwordCommand(), a.statusCommand(), a.requestCommand(), a.tokenCommand())
 	add(groupKeeper, a.credentialCommand(), a.rotateCommand(), a.guardCommand())
+	add(groupService, a.healthCommand())
 	add(groupAdmin, a.backupCommand(), a.importCommand())
 	root.AddCommand(a.versionCommand(), a.configTopic(), exitCodesTopic())
 	root.SetFlagErrorFunc(flagError)

@@ -63,7 +63,7 @@ func TestAnImportThroughAPooler(t *testing.T) {
 	}
 	target := openPostgres(t, sqlstore.PostgresOptions{URL: enginetest.StartPgBouncer(t, enginetest.Postgres(t))})
 	key := []byte(strings.Repeat("k", 32))
-	done, err := target.Import(t.Context(), db, key, func(done sqlstore.Imported) authority.Event {
+	done, err := target.Import(t.Context(), db, key, func(sqlstore.Imported) authority.Event {
 		return authority.Event{At: at, Kind: authority.EventImported}
 	})
 	if err != nil || done.Users != 1 || done.Events != 3000 || done.LastEvent != 3000 {
