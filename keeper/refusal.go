@@ -62,7 +62,7 @@ func RefusesRequest(resp *http.Response) bool {
 // body and puts it back, so that the body is what it was.
 func readRefusal(resp *http.Response) finding {
 	switch resp.StatusCode {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusInternalServerError:
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError:
 	default:
 		return finding{}
 	}

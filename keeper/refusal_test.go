@@ -98,6 +98,14 @@ func coded(coding, body string) http.HandlerFunc {
 	}
 }
 
+// addedHeader adds Content-Encoding to what is there.
+type addedHeader struct{ http.ResponseWriter }
+
+func (a addedHeader) WriteHeader(status int) {
+	a.Header()["Content-Encoding"] = append(a.Header()["Content-Encoding"], "gzip")
+	a.ResponseWriter.WriteHeader(status)
+}
+
 // However a refusal of the session is sent, the session is renewed, and the request
 // succeeds.
 func TestARefusalIsReadHoweverItIsSent(t *testing.T) {
@@ -106,7 +114,20 @@ func TestARefusalIsReadHoweverItIsSent(t *testing.T) {
 		"deflate": coded("deflate", deflated(expired, false)), "deflate, raw": coded("Deflate", deflated(expired, true)),
 		"a list": coded("gzip, identity", zipped(expired)), "two codings": coded("deflate, gzip", zipped(deflated(expired, false))),
 		"byte order mark": coded("identity", "\xef\xbb\xbf"+expired), "mark in gzip": coded("gzip", zipped("\xef\xbb\xbf"+expired)),
-		"garbage behind": coded("identity", expired+"<!-- proxy -->"), "long": coded("identity", strings.TrimSuffix(expired, `x"}`)+strings.Repeat("x", 1<<20)+`"}`),
+		"two layers": coded("gzip, gzip", zipped(zipped(expired))), "two layers, two lines": func(w http.ResponseWriter, r *http.Request) {
+			coded("gzip", zipped(zipped(expired)))(addedHeader{w}, r) // Go undoes one, and removes both
+		},
+		"gzip, not named": coded("", zipped(expired)), "gzip, named identity": coded("identity", zipped(expired)),
+		"gzip, named deflate": coded("deflate", zipped(expired)), "with a parameter": coded("GZIP;q=1", zipped(expired)),
+		"marks and blanks": coded("", "\r\n\xef\xbb\xbf \xef\xbb\xbf"+expired),
+		"another case":     coded("", strings.ToLower(expired)), "no service": coded("", strings.Replace(expired, "UnifiedWebService.", "", 1)),
+		"two services": coded("", strings.Replace(expired, "Unified", "Verizon.Unified", 1)), "403": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, expired)
+		},
+		"location, another case":  coded("", `{"errorCode":"Invalid_Parameter","errorMessage":" uws Verification failure"}`),
+		"connector, another case": coded("", `{"error":"Unauthorized","error_description":"no: UWS V1 REST accounts: [400]"}`),
+		"garbage behind":          coded("identity", expired+"<!-- proxy -->"), "long": coded("identity", strings.TrimSuffix(expired, `x"}`)+strings.Repeat("x", 1<<20)+`"}`),
 		"br": coded("br", "\x8b\x02\x80it is not gzip\x03"), "zstd": coded("zstd", "\x28\xb5\x2f\xfd"), "broken gzip": coded("gzip", "\x1f\x8b no"),
 		"cut off": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
@@ -121,6 +142,9 @@ func TestARefusalIsReadHoweverItIsSent(t *testing.T) {
 				s, k := newService(t, refuse)
 				if method == "POST" && (name == "br" || name == "zstd" || name == "broken gzip") {
 					continue // nobody knows whether that was executed
+				}
+				if method == "HEAD" && name == "403" {
+					continue // which may mean anything, and hardly ever means this
 				}
 				for n := range 2 {
 					req, _ := http.NewRequestWithContext(t.Context(), method, s.server.URL+"/api/x", http.NoBody)

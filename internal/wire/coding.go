@@ -24,14 +24,24 @@ var errCoding = errors.New("the content coding cannot be undone")
 
 // Decode undoes the content codings of a body that header names: gzip, deflate
 // (with and without the header of zlib) and identity, in any case (RFC 9110,
-// section 8.4.1). It returns at most limit bytes. With an error it returns what
-// could be decoded, or body itself if that is nothing.
+// section 8.4.1). What is gzip by its first bytes is undone as such, whatever header
+// says: http.Transport removes all codings from it when it undoes one. Decode returns
+// at most limit bytes. With an error it returns what could be decoded, or body itself if
+// that is nothing.
 func Decode(header http.Header, body []byte, limit int64) ([]byte, error) {
-	if len(header[headerContentEncoding]) == 0 || len(body) == 0 {
+	if len(body) == 0 {
 		return body, nil
 	}
-	codings := elements(header[headerContentEncoding])
-	codings = slices.DeleteFunc(codings, func(coding string) bool { return coding == "identity" })
+	var codings []string
+	for _, coding := range elements(header[headerContentEncoding]) {
+		coding, _, _ = strings.Cut(coding, ";") // it has no parameters, but some write them
+		if coding = strings.TrimSpace(coding); coding != "identity" {
+			codings = append(codings, coding)
+		}
+	}
+	if len(codings) == 0 && isGzip(body) {
+		codings = []string{"gzip"}
+	}
 	if len(codings) > maxCodings {
 		return body, errCoding
 	}
@@ -53,6 +63,8 @@ func Decode(header http.Header, body []byte, limit int64) ([]byte, error) {
 	return text, nil
 }
 
+func isGzip(body []byte) bool { return bytes.HasPrefix(body, []byte("\x1f\x8b\x08")) }
+
 // elements splits header values that are lists, in lower case.
 func elements(values []string) (list []string) {
 	for _, value := range values {
@@ -67,6 +79,9 @@ func elements(values []string) (list []string) {
 
 // decoder returns what undoes a coding, or nil.
 func decoder(coding string, body []byte) io.Reader {
+	if coding == "deflate" && isGzip(body) {
+		coding = "gzip"
+	}
 	switch coding {
 	case "gzip", "x-gzip":
 		if reader, err := gzip.NewReader(bytes.NewReader(body)); err == nil {
@@ -147,13 +162,23 @@ func isZero(weight string) bool {
 	return ok && value != "" && strings.Trim(value, "0.") == ""
 }
 
-// Text returns body as UTF-8 without a byte order mark. A body in UTF-16 is
-// converted, if it begins with a mark or, as an object or a document does, with an
+// Text returns body as UTF-8 without byte order marks at its beginning. A body in UTF-16
+// is converted, if it begins with a mark or, as an object or a document does, with an
 // ASCII character.
 func Text(body []byte) []byte {
+	text := fromUnicode(body)
+	for {
+		rest, marked := bytes.CutPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte(ByteOrderMark))
+		if !marked {
+			return text
+		}
+		text = rest
+	}
+}
+
+// fromUnicode converts body to UTF-8 if it is UTF-16.
+func fromUnicode(body []byte) []byte {
 	switch {
-	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")):
-		return body[3:]
 	case bytes.HasPrefix(body, []byte("\xff\xfe")):
 		return fromUTF16(body[2:], 1, 0)
 	case bytes.HasPrefix(body, []byte("\xfe\xff")):

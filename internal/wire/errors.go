@@ -28,9 +28,23 @@ const (
 // In returns the full errorCode of c as the given service spells it.
 func (c Code) In(service string) string { return service + "." + string(c) }
 
-// CodeOf cuts the service name off an errorCode. A code without a dot is
-// returned whole.
+// codes are those of the session API. None is the end of another.
+var codes = []Code{
+	CodeRequestUndefined, CodeInvalidCharacter, CodeUnexpected, CodeDeserialization, CodeTokenMissing, CodeTokenInvalid,
+	CodeTokenExpired, CodeInvalidCredentials, CodeAccountLocked, CodePasswordMismatch, CodeRepeatKeyReused,
+}
+
+// CodeOf cuts the service name off an errorCode. A code of the session API is found
+// in any case, behind any number of names, and without one. Of any other code the part
+// after the first dot is returned, or the whole if it has none.
 func CodeOf(errorCode string) Code {
+	errorCode = strings.TrimSpace(errorCode)
+	for _, code := range codes {
+		at := len(errorCode) - len(code)
+		if at >= 0 && strings.EqualFold(errorCode[at:], string(code)) && (at == 0 || errorCode[at-1] == '.') {
+			return code
+		}
+	}
 	if _, after, ok := strings.Cut(errorCode, "."); ok {
 		return Code(after)
 	}

@@ -163,13 +163,19 @@ func resultMeaning(code, message string, status int) Meaning {
 		return MeaningSessionInvalid
 	case short == CodeTokenMissing:
 		return MeaningSessionMissing
-	case short == codeInvalidParameter && (status == http.StatusBadRequest || status == http.StatusUnauthorized) &&
-		strings.HasPrefix(strings.TrimSpace(message), prefixUnverified):
+	case strings.EqualFold(string(short), codeInvalidParameter) &&
+		(status == http.StatusBadRequest || status == http.StatusUnauthorized) && isUnverified(message):
 		return MeaningSessionExpired
-	case short == codeInvalidAccess && status == http.StatusUnauthorized:
+	case strings.EqualFold(string(short), codeInvalidAccess) && status == http.StatusUnauthorized:
 		return MeaningBearer
 	}
 	return MeaningOther
+}
+
+// isUnverified reports whether a message begins with prefixUnverified.
+func isUnverified(message string) bool {
+	message = strings.TrimSpace(message)
+	return len(message) >= len(prefixUnverified) && strings.EqualFold(message[:len(prefixUnverified)], prefixUnverified)
 }
 
 // isOperationCode reports whether code is about what a session operation was
@@ -187,6 +193,7 @@ func isOperationCode(code Code) bool {
 // own error. The published forms (Cloud Connector) say only that UWS, the session
 // API, returned 400 or 401.
 func wrappedMeaning(code, prose string) Meaning {
+	code = strings.ToLower(code)
 	switch {
 	case code == "invalid_token": // RFC 6750, section 3.1
 		return MeaningBearer
