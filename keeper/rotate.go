@@ -52,6 +52,10 @@ var _ PasswordResetter = (*latchkey.Client)(nil)
 // a login proves it; and only then the State forgets it. From the intent on the
 // end of ctx ends nothing. Config.OnEvent is told of each step (EventRotating).
 //
+// If that login is refused, another one is made ten seconds later, because not all
+// parts of the upstream may know the password at once. The end of ctx ends that wait;
+// the next login proves the password then. Both refused cost two strikes.
+//
 // Errors are *[RotationError], which says what holds and what to do, and those of
 // Tokens; then nothing was begun.
 func (k *Keeper) Rotate(ctx context.Context) error {
@@ -80,7 +84,8 @@ func (k *Keeper) ResumeRotation(ctx context.Context) error {
 	})
 }
 
-// inTurn does one thing at a time, until the Keeper is closed.
+// inTurn does one thing at a time, until the Keeper is closed. A rotation whose new
+// password is not known everywhere yet it brings to its end.
 func (k *Keeper) inTurn(ctx context.Context, do func() error) error {
 	select {
 	case k.turn <- struct{}{}:
@@ -94,7 +99,7 @@ func (k *Keeper) inTurn(ctx context.Context, do func() error) error {
 	case <-k.closing:
 		return ErrClosed
 	default:
-		return do()
+		return k.proveAgain(ctx, do())
 	}
 }
 
