@@ -25,10 +25,6 @@ func (k *Keeper) finish(ctx context.Context, lease Lease, shared *record, cause 
 	if pending == nil {
 		return nil
 	}
-	if kept := k.rescued.Load(); kept != nil && pending.Answer == "" && kept.begun.Equal(pending.Begun) {
-		pending.Answer = kept.answer.Reveal()
-		k.save(ctx, lease, shared)
-	}
 	c, err := k.credential(ctx)
 	if err != nil {
 		return k.rotationFailed(RotationInDoubt, pending.Begun, err)

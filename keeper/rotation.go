@@ -166,6 +166,8 @@ type RotationError struct {
 	State RotationState // RotationNone: the old password holds, and nothing was changed
 	Since time.Time     // when it was begun
 	Err   error         // what went wrong
+
+	inMemory bool // the new password is not in the State
 }
 
 // Unwrap answers Err.
@@ -178,6 +180,11 @@ func (e *RotationError) Error() string {
 	case RotationNone:
 		return fmt.Sprintf("keeper: the password was not rotated: %s. The old one holds, and nothing was changed", cause)
 	case RotationUnsaved:
+		if e.inMemory {
+			return fmt.Sprintf("keeper: the password was changed at %s, and the new one could not be put into its store: %s. "+
+				"It is in the memory of this program alone, so do not end the program: "+
+				"as soon as the state or the store can be written, it is saved by itself", begun, cause)
+		}
 		return fmt.Sprintf("keeper: the password was changed at %s, and the new one could not be put into its store: %s. "+
 			"It is kept in the state, encrypted, and used from there; make the store writable, and it is saved by itself", begun, cause)
 	case RotationUnproven:
