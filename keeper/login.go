@@ -161,7 +161,6 @@ func (k *Keeper) load(ctx context.Context) (*record, time.Time, error) {
 func (k *Keeper) logIn(
 	ctx context.Context, lease Lease, shared *record, last *session, c credential.Credential,
 ) (*session, error) {
-	k.recall(ctx, lease, shared)
 	condemned := shared.condemn()
 	c, unsaved := k.effective(ctx, shared, c)
 	id := shared.identify(k.baseURL, c)
@@ -268,14 +267,12 @@ func (k *Keeper) afterStrike(ctx context.Context, a *account) error {
 
 // save records what came of an attempt. A failure does not undo what happened:
 // it is told, and the attempt that is on record counts as a strike from then on.
-func (k *Keeper) save(ctx context.Context, lease Lease, shared *record) (ok bool) {
+func (k *Keeper) save(ctx context.Context, lease Lease, shared *record) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
 	defer cancel()
-	err := lease.Save(ctx, shared.encode())
-	if err != nil {
+	if err := lease.Save(ctx, shared.encode()); err != nil {
 		k.note(Event{Kind: EventStateFailed, Err: stateError("save", err)})
 	}
-	return err == nil
 }
 
 // brief returns how many sessions in a row were refused when they were hardly

@@ -68,6 +68,14 @@ const (
 	EventImported       EventKind = "imported"        // everything before it was copied from another database
 )
 
+// EventKinds are all kinds of events.
+var EventKinds = []EventKind{
+	EventLogIn, EventLogInFailed, EventLogInRefused, EventLocked, EventUnlocked, EventLogOut, EventExpired, EventReset,
+	EventResetFailed, EventResetRepeated, EventSessionEnded, EventUserAdded, EventUserRemoved, EventUserDisabled,
+	EventUserEnabled, EventPasswordSet, EventUserAllowed, EventClientAdded, EventClientRotated, EventClientRevoked,
+	EventTokenRevoked, EventForwarded, EventForwardRefused, EventAuditTrimmed,
+}
+
 // Bounds of the texts of an event, in bytes. A text that is longer ends in "…".
 const (
 	maxMethodBytes   = 32

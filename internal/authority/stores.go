@@ -176,7 +176,12 @@ type TrimNote func(removed int, seq int64, chain Chain) Event
 type AuditQuery struct {
 	After int64     // only events with a higher Seq
 	Since time.Time // only events at or after this time
+	Until time.Time // only events before this time; zero: no such end
 	User  string    // only of this user
-	Last  bool      // the newest Limit of what matches, still in ascending order
-	Limit int       // at most so many; 0 means 100
+	// Client selects only events of this API key, and of what operators did with it, and
+	// Kinds only events of these kinds; empty: all.
+	Client string
+	Kinds  []EventKind
+	Last   bool // the newest Limit of what matches, still in ascending order
+	Limit  int  // at most so many; 0 means 100
 }

@@ -49,7 +49,10 @@ func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
 		command.Flags().Lookup(name).Hidden = true
 	}
 	command.Long = command.Short + ".\n" + command.Long + adminHelp
-	command.ValidArgsFunction = cobra.NoFileCompletions
+	if command.ValidArgsFunction == nil {
+		command.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	a.stores[command] = &store
 	a.conf.check(command, func(wrong *faults) {
 		store.check(func(name string) string { return source(command, name) }, wrong)
 	})
@@ -187,7 +190,7 @@ func (a *app) openAdmin(ctx context.Context, store *storeFlags) (adminAPI, func(
 		return nil, nil, errors.Join(err, opened.close(), os.RemoveAll(directory))
 	}
 	a.store = opened.stores.name.Name
-	web := &http.Server{Handler: server.AdminHandler(opened.Authority, opened.stores.name, log), ReadHeaderTimeout: closeTimeout}
+	web := &http.Server{Handler: server.AdminHandler(opened.Authority, opened.stores.name, log), ReadHeaderTimeout: closeTimeout, ConnContext: server.WithPeer}
 	a.direct = true
 	served := make(chan struct{})
 	go func() {

@@ -1,27 +1,36 @@
 package cli
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // followEvery is how often `audit --follow` asks for news.
 const followEvery = 500 * time.Millisecond
 
+const listAudit = "latchkey audit"
+
 // auditQuery is what of the trail is asked for.
 type auditQuery struct {
 	user   string
+	client string
+	kinds  []string
 	since  string
+	until  string
+	after  int64
 	limit  uint
 	follow bool
 	json   bool
@@ -32,68 +41,189 @@ func (a *app) auditCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "audit", Short: "Show who did what", Args: exactly(), GroupID: groupAdmin,
 		Long: `
-Without flags it shows the last 50 events; with --since, all since then. It never
-holds a password, a token or a body. With --json it prints one JSON object to a
+Without flags it shows the last 50 events; with --since or --after, all since then. It
+never holds a password, a token or a body. With --json it prints one JSON object to a
 line, so this keeps a copy:  latchkey audit --json --limit 0 > audit.jsonl
+
+Each event has a number, "seq" in JSON, that only grows. --after goes on behind one:
+keep the last that you have, and no event is missed or shown twice. --follow goes on
+over a restart of the server, and says at its end where to go on.
+
+In a terminal, request IDs are shown if there is room for them.
 `,
 		Example: `  latchkey audit
   latchkey audit --user zoe --since 24h
-  latchkey audit --follow --json`,
+  latchkey audit --kind login-failed,locked --since 2026-01-31 --until 2026-02-01
+  latchkey audit --follow --json --after 4711`,
 	}
 	flags := command.Flags()
 	flags.StringVar(&q.user, "user", "", "only events of the user `NAME`")
+	flags.StringVar(&q.client, "client", "", "only events of this API `KEY`, or of the client with this label")
+	flags.StringSliceVar(&q.kinds, "kind", nil, "only events of these `KINDS`, with commas between; may be repeated")
 	flags.StringVar(&q.since, "since", "", "only events since this `TIME`: 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or RFC 3339")
-	flags.UintVar(&q.limit, "limit", 0, "show the newest `N`, at most 1000; 0 shows all (default: 50, and with --since all)")
+	flags.StringVar(&q.until, "until", "", "only events before this `TIME`, written as --since")
+	flags.Int64Var(&q.after, "after", 0, "only events behind the one with this number: `SEQ`")
+	flags.UintVar(&q.limit, "limit", 0, "show the newest `N`, at most 1000; 0 shows all (default: 50, and with --since or --after all)")
 	flags.Lookup("limit").DefValue = ""
 	flags.BoolVar(&q.follow, "follow", false, "go on showing events as they happen, until Ctrl-C")
 	jsonFlag(command, &q.json)
 	command.AddCommand(a.auditVerifyCommand())
+	a.completeFlag(command, "user", a.userNames)
+	a.completeFlag(command, "client", a.apiKeys)
+	a.completeFlag(command, "kind", func(context.Context, adminAPI, string) []string { return eventKinds() })
+	a.conf.check(command, func(wrong *faults) { q.check(a.Now(), wrong) })
 	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
-		if !isSet(command, "limit") && q.since == "" {
+		if !isSet(command, "limit") && q.since == "" && !isSet(command, "after") {
 			q.limit = 50
 		}
 		return a.audit(ctx, api, q)
 	})
 }
 
+func eventKinds() []string {
+	kinds := make([]string, len(authority.EventKinds))
+	for i, kind := range authority.EventKinds {
+		kinds[i] = string(kind)
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+// check answers what is wrong with the query.
+func (q *auditQuery) check(now time.Time, wrong *faults) {
+	for _, bound := range [][2]string{{"--since", q.since}, {"--until", q.until}} {
+		if _, ok := parseSince(bound[1], now); bound[1] != "" && !ok {
+			wrong.add("%s %q is no time; write it like 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or 2026-01-31T09:00:00Z", bound[0], bound[1])
+		}
+	}
+	for _, kind := range q.kinds {
+		if known := eventKinds(); !slices.Contains(known, kind) {
+			wrong.add("--kind %q is no kind of event%s; the kinds are %s", kind, didYouMean(kind, known, ""), strings.Join(known, ", "))
+		}
+	}
+	if q.after < 0 {
+		wrong.add("--after %d is negative", q.after)
+	}
+	if q.limit > maxPage {
+		wrong.add("--limit %d is over %d; 0 shows all", q.limit, maxPage)
+	}
+	if q.follow && q.until != "" {
+		wrong.add("--follow has no end, so --until does not go with it")
+	}
+}
+
+// filter is the query as the admin API takes it.
+func (a *app) filter(ctx context.Context, api adminAPI, q auditQuery) (url.Values, error) {
+	filter := url.Values{}
+	for name, value := range map[string]string{"since": q.since, "until": q.until} {
+		if at, ok := parseSince(value, a.Now()); ok {
+			filter.Set(name, at.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	if q.user != "" {
+		filter.Set("user", q.user)
+	}
+	if len(q.kinds) > 0 {
+		filter["kind"] = q.kinds
+	}
+	if q.client != "" {
+		key, err := a.keyOf(ctx, api, q.client, true)
+		if err != nil {
+			return nil, err
+		}
+		filter.Set("client", key.Key)
+	}
+	return filter, nil
+}
+
 func (a *app) audit(ctx context.Context, api adminAPI, q auditQuery) error {
 	if q.follow && a.direct {
 		return fail(exitUnavailable, "no server runs on this data directory, so there is nothing to follow; start it, or leave out --follow")
 	}
-	filter := url.Values{}
-	if q.user != "" {
-		filter.Set("user", q.user)
+	filter, err := a.filter(ctx, api, q)
+	if err != nil {
+		return err
 	}
-	if q.since != "" {
-		since, ok := parseSince(q.since, a.Now())
-		if !ok {
-			return usage("--since %q is no time; write it like 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or 2026-01-31T09:00:00Z", q.since)
-		}
-		filter.Set("since", since.UTC().Format(time.RFC3339Nano))
+	if err := a.checkCursor(ctx, api, q.after); err != nil {
+		return adminFailure(err, "event", listAudit)
 	}
-	if q.limit > maxPage {
-		return usage("--limit %d is over %d; 0 shows all", q.limit, maxPage)
-	}
-	last, shown, err := a.auditTo(ctx, api, filter, q, 0)
+	last, shown, err := a.auditTo(ctx, api, filter, q, q.after)
 	if err != nil || !q.follow {
 		if err == nil && !shown && !q.json {
 			a.note("there are no such events")
 		}
-		return adminFailure(err, "event", "latchkey audit")
+		return adminFailure(err, "event", listAudit)
 	}
+	q.limit = 0
+	return a.follow(ctx, api, filter, q, last)
+}
+
+// checkCursor says if events behind a number are gone, or if the trail does not reach it.
+func (a *app) checkCursor(ctx context.Context, api adminAPI, after int64) error {
+	if after == 0 {
+		return nil
+	}
+	var oldest, newest wire.AdminEvents
+	if err := api.Get(ctx, wire.PathAdminAudit, url.Values{"limit": {"1"}}, &oldest); err != nil {
+		return err
+	}
+	if err := api.Get(ctx, wire.PathAdminAudit, url.Values{"limit": {"1"}, "last": {"true"}}, &newest); err != nil {
+		return err
+	}
+	switch {
+	case len(newest.Events) == 0 || newest.Events[0].Seq < after:
+		end := int64(0)
+		if len(newest.Events) > 0 {
+			end = newest.Events[0].Seq
+		}
+		a.warn("the trail ends at #%d, before #%d: it was restored from a backup, or is another one", end, after)
+	case oldest.Events[0].Seq > after+1:
+		a.warn("the events #%d to #%d were removed by the retention (--keep-audit), and are not shown", after+1, oldest.Events[0].Seq-1)
+	}
+	return nil
+}
+
+// follow shows events as they happen. While the server is away, it waits for it.
+func (a *app) follow(ctx context.Context, api adminAPI, filter url.Values, q auditQuery, last int64) error {
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
-	q.limit = 0
-	for {
+	defer func() { a.note("go on from here with: latchkey audit --follow --after %d", last) }()
+	for away := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil // Ctrl-C is how following ends
 		case <-ticker.C:
 		}
-		if last, _, err = a.auditTo(ctx, api, filter, q, last); err != nil && ctx.Err() == nil {
-			return adminFailure(err, "event", "latchkey audit")
+		var err error
+		if away {
+			err = a.checkCursor(ctx, api, last)
+		}
+		if err == nil {
+			last, _, err = a.auditTo(ctx, api, filter, q, last)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil && away:
+			away = false
+			a.note("the server is back")
+		case err == nil:
+		case !isAway(err):
+			return adminFailure(err, "event", listAudit)
+		case !away:
+			away = true
+			a.note("the server is away: %v; waiting for it", err)
 		}
 	}
+}
+
+// isAway reports whether a server that does not respond may come back by itself.
+func isAway(err error) bool {
+	var refusal *wire.AdminError
+	if errors.As(err, &refusal) {
+		return refusal.Code == wire.AdminUnavailable || refusal.Code == wire.AdminOverloaded
+	}
+	return isAny(err, io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist) || errors.As(err, new(*net.OpError))
 }
 
 // auditTo prints the events behind one, up to the newest. It answers the number
@@ -122,124 +252,4 @@ func (a *app) auditTo(ctx context.Context, api adminAPI, filter url.Values, q au
 			return after, shown, nil
 		}
 	}
-}
-
-// printEvent prints one event on a line of its own. There are no columns to
-// align with: lines come one by one.
-func (a *app) printEvent(event wire.AdminEvent, asJSON bool) error {
-	if asJSON {
-		encoder := json.NewEncoder(a.Out)
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(event)
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %-22s %s", event.At.Local().Format("2006-01-02 15:04:05"), event.Kind, cmp.Or(quoted(event.User), "-"))
-	if event.Method != "" {
-		fmt.Fprintf(&b, "  %s %s %d %.0fms", printable(event.Method), printable(event.Host+event.Path), event.Status, event.DurationMS)
-	}
-	if event.Count > 1 {
-		fmt.Fprintf(&b, "  %d times", event.Count)
-	}
-	for _, part := range [][2]string{
-		{"session", event.Session}, {"client", event.Client}, {"from", event.Address}, {"request", event.RequestID},
-		{"upstream", event.UpstreamRequestID},
-	} {
-		if part[1] != "" {
-			fmt.Fprintf(&b, "  %s %s", part[0], printable(part[1]))
-		}
-	}
-	if event.Detail != "" {
-		fmt.Fprintf(&b, "  (%s)", printable(event.Detail))
-	}
-	return a.print("%s", b.String())
-}
-
-// quoted returns a name in quotation marks if it could be read as more than a name.
-func quoted(name string) string {
-	name = printable(name)
-	if strings.ContainsAny(name, " \"") {
-		return strconv.Quote(name)
-	}
-	return name
-}
-
-// parseSince reads a time, or how long ago it was. Without a zone it is local.
-func parseSince(text string, now time.Time) (time.Time, bool) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.AddDate(0, 0, -int(n)), true
-		}
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), true
-	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, true
-	}
-	for _, layout := range []string{"2006-01-02", "2006-01-02 15:04", "2006-01-02 15:04:05"} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
-			return t, true
-		}
-	}
-	return time.Time{}, false
-}
-
-func (a *app) auditVerifyCommand() *cobra.Command {
-	var head string
-	var asJSON bool
-	command := &cobra.Command{
-		Use: "verify", Short: "Check that the trail is what was written", Args: exactly(),
-		Long: `
-Each event is tied to the one before by a hash, so that one which was changed,
-removed, added or moved is found. That the end was cut off, or everything forged
-anew, only a head tells that was kept elsewhere: verify prints one, and --head takes
-one from before. If the event of that head is gone, the trail counts as broken unless
-the server's key proves that the retention removed it (--keep-audit). The exit code is
-1 if the trail is broken.
-`,
-		Example: "  latchkey audit verify\n  latchkey audit verify --head 4711:5d41402abc4b2a76b9719d911017c592…",
-	}
-	command.Flags().StringVar(&head, "head", "", "the `HEAD` that an earlier verify printed")
-	jsonFlag(command, &asJSON)
-	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
-		query := url.Values{}
-		if head != "" {
-			seq, chain, ok := strings.Cut(head, ":")
-			if !ok {
-				return usage("--head %q is not one that verify prints, like 4711:5d41…; nothing was done", head)
-			}
-			query.Set("seq", seq)
-			query.Set("chain", chain)
-		}
-		var proof wire.AdminProof
-		if err := api.Get(ctx, wire.PathAdminAuditVerify, query, &proof); err != nil {
-			return adminFailure(err, "event", "latchkey audit")
-		}
-		return a.printProof(proof, asJSON)
-	})
-}
-
-func (a *app) printProof(proof wire.AdminProof, asJSON bool) error {
-	if asJSON {
-		if err := a.printJSON(proof); err != nil {
-			return err
-		}
-	}
-	if proof.Broken != 0 {
-		return fail(exitFailed, "the audit trail is broken at event #%d: %s; the events before #%d are chained to one another; compare the trail with a backup or an export (latchkey audit --json)", proof.Broken, proof.Problem, proof.Broken)
-	}
-	if asJSON {
-		return nil
-	}
-	if proof.HeadTrimmed {
-		a.note("the event of that head is gone: the retention removed it since, as a seal of the server's key proves; keep the head below")
-	}
-	if proof.Unproven {
-		a.note("events before #%d are gone; the event that says that they were trimmed carries no seal of the server's key", proof.First)
-	}
-	old := ""
-	if proof.Unchained > 0 {
-		old = fmt.Sprintf(" (%d of them are from before there was a chain)", proof.Unchained)
-	}
-	return a.print("%d events are as they were written%s\nhead  %d:%s", proof.Events, old, proof.Last, proof.Head)
 }

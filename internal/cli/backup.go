@@ -27,7 +27,7 @@ before this command ends with 0; on any failure, no FILE is left behind.
 
 The server key is not in it, so that who finds a backup cannot make access tokens. Keep
 one copy of that file in another place; it never changes. A backup alone is enough to
-go on: started with --new-key, all access tokens end, and programs fetch new ones.
+go on: latchkey serve --new-key ends all access tokens, and programs fetch new ones.
 
 To restore, stop the service, and start it on an empty directory with the two files:
 

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -39,21 +40,24 @@ type app struct {
 	// clock is IO.Now; nil for the system's clock, which a keeper need not read for
 	// each request.
 	clock func() time.Time
-	// log is where a service writes to; nil for other commands.
-	log *logQueue
+	// log is where a service writes to; nil for other commands. warnings is what warn
+	// hands texts to; nil for the person at the terminal.
+	log      *logQueue
+	warnings func(text string)
 	// direct is set while an admin command has the database open itself.
 	direct bool
 	// store is the database that an admin command acts on, and storeTold whether the
 	// person was told so.
 	store     string
 	storeTold bool
+	stores    map[*cobra.Command]*storeFlags // of the admin commands
 }
 
 // Run runs one command and answers the exit code. The end of ctx is the polite
 // request to stop: a server drains, everything else gives up. The environment is
 // the process's own.
 func Run(ctx context.Context, streams IO, args ...string) int {
-	a := &app{IO: streams, clock: streams.Now}
+	a := &app{IO: streams, clock: streams.Now, stores: map[*cobra.Command]*storeFlags{}}
 	if a.Now == nil {
 		a.Now = time.Now
 	}
@@ -100,9 +104,15 @@ Try it without an account anywhere:  latchkey serve --demo
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return a.conf.resolve(cmd)
+			err := a.conf.resolve(cmd)
+			if err != nil || cmd.Name() != serveName { // whose log is open only later
+				a.tellConfig()
+			}
+			return err
 		},
+		Version: buildVersion(debug.ReadBuildInfo()),
 	}
+	root.SetVersionTemplate(versionLine() + "\n")
 	root.PersistentFlags().StringVar(&a.conf.path, "config", "", "read settings from `FILE` (default: "+defaultConfigHint+", if it is there)")
 	settings(root.PersistentFlags(), "config")
 	root.AddGroup(

@@ -46,13 +46,18 @@ func (a *app) clientRotateCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
 		Use: "rotate KEY", Short: "Give an API key another secret", Args: exactly("the API key"),
-		Long:    "\nThe old secret and the access token end at once.\n",
+		Long:    "\nThe old secret and the access token end at once. A label that one client alone has may\nstand for its key.\n",
 		Example: "  latchkey client rotate 3f6c0b1ad2e94c55a7b8e0d1",
 	}
 	jsonFlag(command, &asJSON)
+	a.completeArgs(command, 1, a.apiKeys)
 	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
+		client, err := a.keyOf(ctx, api, args[0], false)
+		if err != nil {
+			return err
+		}
 		var made wire.AdminCredentials
-		if err := api.Post(ctx, wire.PathAdminClientRotate, wire.AdminKey{Key: args[0]}, &made); err != nil {
+		if err := api.Post(ctx, wire.PathAdminClientRotate, wire.AdminKey{Key: client.Key}, &made); err != nil {
 			return adminFailure(err, clientNamed(args[0]), listClients)
 		}
 		return a.printCredentials(made, asJSON, "the old secret has ended; the new one is told this once:")
@@ -60,19 +65,61 @@ func (a *app) clientRotateCommand() *cobra.Command {
 }
 
 func (a *app) clientRevokeCommand() *cobra.Command {
-	return a.change(&cobra.Command{
+	var yes bool
+	command := &cobra.Command{
 		Use: "revoke KEY...", Short: "End an API key for good", Args: atLeastOne("the API key"),
-		Long:    "\nSessions that were opened through it live on, for clients with a key of their own.\n",
-		Example: "  latchkey client revoke 3f6c0b1ad2e94c55a7b8e0d1",
-	}, func(ctx context.Context, api adminAPI, keys []string) error {
-		for _, key := range keys {
-			if err := api.Post(ctx, wire.PathAdminClientRevoke, wire.AdminKey{Key: key}, nil); err != nil {
-				return adminFailure(err, clientNamed(key), listClients)
+		Long:    "\nSessions that were opened through it live on, for clients with a key of their own. A\nlabel that one client alone has may stand for its key.\n",
+		Example: "  latchkey client revoke 3f6c0b1ad2e94c55a7b8e0d1\n  latchkey client revoke --yes billing",
+	}
+	yesFlag(command, &yes)
+	a.completeArgs(command, anyNumber, a.apiKeys)
+	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
+		clients := make([]wire.AdminClient, len(args))
+		for i, name := range args { // one that nobody has should be told before anything is asked
+			var err error
+			if clients[i], err = a.keyOf(ctx, api, name, false); err != nil {
+				return err
 			}
-			a.note("API key %s is revoked", printable(key))
+		}
+		for _, client := range clients {
+			question := fmt.Sprintf("Revoke API key %s (%s) for good?", printable(client.Key), printable(client.Label))
+			if err := a.confirmChange(ctx, yes, question); err != nil {
+				return err
+			}
+			if err := api.Post(ctx, wire.PathAdminClientRevoke, wire.AdminKey{Key: client.Key}, nil); err != nil {
+				return adminFailure(err, clientNamed(client.Key), listClients)
+			}
+			a.note("API key %s (%s) is revoked", printable(client.Key), printable(client.Label))
 		}
 		return nil
 	})
+}
+
+// keyOf finds the API client of a key, or the one that has a label.
+func (a *app) keyOf(ctx context.Context, api adminAPI, name string, revokedToo bool) (wire.AdminClient, error) {
+	var list wire.AdminClients
+	if err := api.Get(ctx, wire.PathAdminClients, nil, &list); err != nil {
+		return wire.AdminClient{}, adminFailure(err, "API client", listClients)
+	}
+	var labeled []wire.AdminClient
+	for _, client := range list.Clients {
+		switch {
+		case client.Revoked && !revokedToo:
+		case client.Key == name:
+			return client, nil
+		case client.Label == name:
+			labeled = append(labeled, client)
+		}
+	}
+	switch {
+	case len(labeled) == 1:
+		return labeled[0], nil
+	case len(labeled) > 1:
+		return wire.AdminClient{}, fail(exitRefused, "%d API clients have the label %q; nothing was changed; name the key: %s", len(labeled), name, listClients)
+	case revokedToo:
+		return wire.AdminClient{}, fail(exitRefused, "there is no API key %q; see: %s", name, listClients)
+	}
+	return wire.AdminClient{}, fail(exitRefused, "there is no %s; nothing was changed; see: %s", clientNamed(name), listClients)
 }
 
 func clientNamed(key string) string { return fmt.Sprintf("API key %q that is not revoked", key) }
@@ -116,9 +163,9 @@ func (a *app) clientListCommand() *cobra.Command {
 			if !c.TokenIssuedAt.IsZero() {
 				token = a.relative(c.TokenIssuedAt)
 			}
-			rows = append(rows, []string{c.Key, c.Label, state, token, a.moment(c.CreatedAt)})
+			rows = append(rows, []string{c.Key, c.Label, state, token, a.when(c.CreatedAt)})
 		}
-		a.table(rows)
+		a.table(rows, "KEY", "CREATED", "LAST TOKEN")
 		return nil
 	})
 }

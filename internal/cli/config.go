@@ -32,6 +32,8 @@ const maxConfigBytes = 1 << 20
 type config struct {
 	path   string
 	known  []string // the names of all settings of all commands
+	flags  []string // the names of all other flags
+	notes  []string // what is worth telling and stops nothing
 	checks map[*cobra.Command][]func(*faults)
 }
 
@@ -94,6 +96,8 @@ func (c *config) prepare(command *cobra.Command) {
 			if !slices.Contains(c.known, flag.Name) {
 				c.known = append(c.known, flag.Name)
 			}
+		} else {
+			c.flags = append(c.flags, flag.Name)
 		}
 	}
 	command.PersistentFlags().VisitAll(wrap)
@@ -113,6 +117,7 @@ func (c *config) resolve(command *cobra.Command) error {
 	wanted := false
 	flags.VisitAll(func(flag *pflag.Flag) { wanted = wanted || isSetting(flag) && flag.Name != "config" })
 	if wanted {
+		c.notes = append(c.notes, c.unknownVariables(os.Environ())...)
 		var err error
 		if file, err = c.readFile(&wrong); err != nil {
 			return err
@@ -202,6 +207,9 @@ func (c *config) readFile(wrong *faults) (map[string]entry, error) {
 	if errors.Is(err, fs.ErrNotExist) && c.path == "" {
 		return nil, nil
 	}
+	if info, err := os.Stat(path); err == nil && othersMay(info, 0o077) && holdsPassword(text) {
+		c.notes = append(c.notes, fmt.Sprintf("%s holds a password, and others may read it; better: chmod 600 %s", path, shellQuote(path)))
+	}
 	if err != nil {
 		return nil, usage("the config file cannot be read: %w; nothing was done", err)
 	}
@@ -253,21 +261,27 @@ beats the config file, and that the default:
 
 The config file is --config FILE, or else %s
 (here: %s). A key in it that is no setting is an
-error. Flags that are not listed here say what one call is to do, and are flags only.
+error. --config itself is a flag and a variable only. Flags
+that are not listed here say what one call is to do, and are flags only. A variable
+LATCHKEY_... that is no setting is ignored, and told.
 
-Secrets are never the value of a flag, and never stand in the config file. Besides
-files, prompts and pipes there is one variable for them, for CI jobs:
+Secrets are never the value of a flag. Besides files, prompts and pipes there are
+variables for them, for CI jobs and containers:
 
-  LATCHKEY_API_SECRET               the API secret itself
+%s
+The URL of a database may hold a password in its variable or in the config file.
+
+The administration reads what serve is told of its database and its rules, too, because
+it opens the database by itself if no server runs.
 
 Settings:
 
-`, defaultConfigHint, configPathHere())
+`, defaultConfigHint, configPathHere(), secretVariablesHelp())
 		rows := [][]string{{"FLAG", "VARIABLE", "DEFAULT", "OF"}}
 		for _, s := range a.listSettings() {
 			rows = append(rows, []string{"--" + s.name, variable(s.name), cmp.Or(s.value, "-"), strings.Join(s.commands, ", ")})
 		}
-		a.table(rows)
+		a.table(rows, "FLAG", "VARIABLE")
 	})
 	return topic
 }

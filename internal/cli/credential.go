@@ -79,8 +79,8 @@ func (a *app) readIdentity(path string) (secret.Text, error) {
 	if err != nil {
 		return "", usage("the age key cannot be read: %w; nothing was done", err)
 	}
-	if info, err := os.Stat(path); err == nil && othersMay(info, 0o077) {
-		a.note("latchkey: note: %s holds a secret, and others may read it; better: chmod 600 %s", path, path)
+	if info, err := os.Stat(path); err == nil {
+		a.warnReadable(path, info)
 	}
 	return secret.Text(text), nil
 }

@@ -51,6 +51,7 @@ func (e *endpoint) addFlags(a *app, command *cobra.Command) {
 	flags.StringVar(&e.user, "user", "", "the user's `NAME`")
 	settings(flags, "user")
 	e.addServiceFlags(a, command)
+	completeLogins(command)
 	command.Long = command.Short + ".\n" + command.Long + endpointHelp
 }
 
@@ -72,6 +73,9 @@ func (e *endpoint) addServiceFlags(a *app, command *cobra.Command) {
 func (e *endpoint) normalize(cmd *cobra.Command, wrong *faults) {
 	if e.url != "" {
 		base, problem := parseBase(e.url, e.plaintext)
+		if problem == inTheClear {
+			problem += ", or add --allow-plaintext if the network is yours"
+		}
 		if problem != "" {
 			wrong.add("%s %s", source(cmd, "url"), problem)
 		} else {
@@ -88,6 +92,8 @@ func (e *endpoint) normalize(cmd *cobra.Command, wrong *faults) {
 	}
 }
 
+const inTheClear = "is http:// to another machine, so that passwords and tokens would travel in the clear; use https://"
+
 // parseBase answers the normal form of a base URL, or what is wrong with it.
 func parseBase(raw string, plaintext bool) (base, problem string) {
 	u, err := url.Parse(raw)
@@ -97,7 +103,7 @@ func parseBase(raw string, plaintext bool) (base, problem string) {
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return "", "must hold nothing but a scheme, a host and perhaps a path"
 	case u.Scheme == "http" && !plaintext && !isLoopback(u.Hostname()):
-		return "", "is http:// to another machine, so that passwords and tokens would travel in the clear; use https://, or add --allow-plaintext if the network is yours"
+		return "", inTheClear
 	}
 	u.Host = strings.ToLower(u.Host)
 	if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {

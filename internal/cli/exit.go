@@ -154,6 +154,10 @@ func explain(err error, baseURL, kept string) error {
 		return nil
 	case errors.As(err, new(*failure)):
 		return err
+	case speaksTLS(err):
+		return usage("%s speaks TLS, and http:// does not; %s; use https://%s", baseURL, kept, strings.TrimPrefix(baseURL, "http://"))
+	case speaksPlainly(err):
+		return usage("%s does not speak TLS; %s; use https:// with the port that does, or http:// if the service is on this machine", baseURL, kept)
 	case errors.Is(err, latchkey.ErrInvalidClient):
 		return say("%s refused the API key or its secret; %s; check --api-key, and the secret in LATCHKEY_API_SECRET or --api-secret-file", baseURL, kept)
 	case errors.Is(err, latchkey.ErrBlocked):
@@ -172,6 +176,33 @@ func explain(err error, baseURL, kept string) error {
 		return say("%s cannot be reached: %v; %s; check --url, and that the service runs", baseURL, cause(err), kept)
 	}
 	return say("%s; %s", strings.TrimPrefix(err.Error(), "latchkey: "), kept)
+}
+
+// speaksTLS reports whether a server says that it was sent plain HTTP where it expects
+// TLS. There is no code for that, only what the usual servers write.
+func speaksTLS(err error) bool {
+	var odd *latchkey.ResponseError
+	if !errors.As(err, &odd) || odd.StatusCode != http.StatusBadRequest {
+		return false
+	}
+	text := strings.ToLower(odd.RawBody.Reveal())
+	for _, words := range []string{
+		"http request to an https server",                   // Go's own, and so ours and Caddy's
+		"plain http request was sent to https port",         // nginx
+		"speaking plain http to an ssl-enabled server port", // Apache
+		"this combination of host and port requires tls",    // Tomcat
+	} {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// speaksPlainly reports whether a server answered a handshake of TLS with plain text.
+func speaksPlainly(err error) bool {
+	var record tls.RecordHeaderError
+	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &record)
 }
 
 // cause answers the innermost words of a failure to reach a server.

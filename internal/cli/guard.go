@@ -15,8 +15,8 @@ import (
 func (a *app) guardCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "guard", Short: "What keeps the upstream's account from being locked",
-		Long: `Five failed logins in a row lock an upstream's account. The guard spends two of them at
-most: then no program that shares the state logs in until somebody has looked.`,
+		Long: `An upstream locks an account after failed logins in a row. The guard spends two of them
+at most: then no program that shares the state logs in until somebody has looked.`,
 		Example: "  latchkey guard status --credential-file upstream.json\n  latchkey guard reset --credential-file upstream.json",
 	}
 	command.AddCommand(a.guardStatusCommand(), a.guardResetCommand())

@@ -14,10 +14,8 @@ import (
 )
 
 const (
-	// strikes is how many failed logins in a row lock an account (the vendor's
-	// documentation).
-	strikes = 5
-	// guardAfter is after how many of them only a person may try again.
+	// guardAfter is after how many failed logins in a row only a person may try again.
+	// How many lock the account, each service decides for itself.
 	guardAfter = 2
 	// presumedIdle is how long a session lives without use (the vendor's
 	// documentation). A service may have another rule; it cannot be asked.
@@ -40,8 +38,8 @@ func (a *app) loginCommand() *cobra.Command {
 The session token is stored in a file that only you may read (see status), and
 the other commands use it. The password is not stored.
 
-Five failed logins in a row lock an account, so a login is sent once, and never
-again by itself. It is refused without being sent
+Failed logins in a row lock an account, so a login is sent once, and never again by
+itself. It is refused without being sent
   - while a session is stored that should still be live: use it, or log out
   - after two failed logins in a row, unless you type the password at a terminal
 and --force sends it all the same.
@@ -108,10 +106,10 @@ func (a *app) mayLogIn(f *loginFlags) error {
 		return nil
 	}
 	if l.Failures >= guardAfter && f.from.piped() && !f.force {
-		return fail(exitFailed, "the last %d logins of %s failed, and %d in a row lock the account; nothing was sent; find out what is wrong and type the password at a terminal, or add --force",
-			l.Failures, printable(f.user), strikes)
+		return fail(exitFailed, "the last %d logins of %s failed, and failed logins in a row lock the account; nothing was sent; find out what is wrong and type the password at a terminal, or add --force",
+			l.Failures, printable(f.user))
 	}
-	a.note("latchkey: note: the last %s of %s failed; %d failed logins in a row lock the account", count(l.Failures, "login"), printable(f.user), strikes)
+	a.warn("the last %s of %s failed; failed logins in a row lock the account", count(l.Failures, "login"), printable(f.user))
 	return nil
 }
 
@@ -178,9 +176,9 @@ func (a *app) loginFailed(ctx context.Context, f *loginFlags, failures int, err 
 		}
 		return explain(err, f.url, "no session was stored")
 	}
-	known := fmt.Sprintf("this is the first failed login that latchkey knows of, and %d in a row lock the account", strikes)
+	known := "this is the first failed login that latchkey knows of, and more in a row lock the account"
 	if failures > 1 {
-		known = fmt.Sprintf("latchkey knows of %d failed logins in a row now, and %d lock the account", failures, strikes)
+		known = fmt.Sprintf("latchkey knows of %d failed logins in a row now, and more of them lock the account", failures)
 	}
 	if wrong {
 		return fail(exitRefused, "%s refused the user name or the password; %s; it was not tried again; check both before you do", f.url, known)

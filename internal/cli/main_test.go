@@ -63,9 +63,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": scriptExits,
-			"until": scriptUntil,
-			"taken": scriptTaken,
+			"exits":  scriptExits,
+			"until":  scriptUntil,
+			"taken":  scriptTaken,
+			"plain":  func(ts *testscript.TestScript, _ bool, args []string) { scheme(ts, args[0], "https", "http") },
+			"secure": func(ts *testscript.TestScript, _ bool, args []string) { scheme(ts, args[0], "http", "https") },
 
 			"fromready": scriptFromReady,
 			"serve":     scriptServe,
@@ -117,6 +119,15 @@ func scriptTaken(ts *testscript.TestScript, _ bool, args []string) {
 	parsed, err := url.Parse(args[1])
 	ts.Check(err)
 	ts.Setenv(args[0], parsed.Port())
+}
+
+// scheme gives the URL in a variable another scheme.
+func scheme(ts *testscript.TestScript, variable, from, to string) {
+	rest, ok := strings.CutPrefix(ts.Getenv(variable), from+"://")
+	if !ok {
+		ts.Fatalf("%s is not %s://", variable, from)
+	}
+	ts.Setenv(variable, to+"://"+rest)
 }
 
 // scriptFromReady sets NAME_URL and NAME_DATA to what ready.json says: fromready NAME

@@ -1,16 +1,14 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -20,20 +18,27 @@ func (a *app) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.Err, format+"\n", args...) // there is nowhere else to complain
 }
 
+// warn says something that a person should know and that stops nothing. A service that
+// logs JSON says it in its log.
+func (a *app) warn(format string, args ...any) {
+	if a.warnings != nil {
+		a.warnings(fmt.Sprintf(format, args...))
+		return
+	}
+	a.note("latchkey: note: "+format, args...)
+}
+
+// warnReadable warns of a file with a secret that others may read.
+func (a *app) warnReadable(path string, info fs.FileInfo) {
+	if info.Mode().IsRegular() && othersMay(info, 0o077) {
+		a.warn("%s holds a secret, and others may read it; better: chmod 600 %s", path, shellQuote(path))
+	}
+}
+
 // print writes a line of output.
 func (a *app) print(format string, args ...any) error {
 	_, err := fmt.Fprintf(a.Out, format+"\n", args...)
 	return err
-}
-
-// marshal is a value as a line of JSON that people can read as well: < and & are not
-// escaped.
-func marshal(value any) ([]byte, error) {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(value)
-	return b.Bytes(), err
 }
 
 // printJSON writes a value for programs, indented, for people look at it, too.
@@ -42,43 +47,6 @@ func (a *app) printJSON(value any) error {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(value)
-}
-
-// table prints rows in aligned columns, the first row being the headings.
-func (a *app) table(rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, text := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(printable(text)))
-		}
-	}
-	var b strings.Builder
-	for n, row := range rows {
-		for i, text := range row {
-			text = printable(text)
-			gap := widths[i] - utf8.RuneCountInString(text)
-			if n > 0 {
-				text = a.colour(text)
-			}
-			b.WriteString(text)
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", gap+2))
-			}
-		}
-		b.WriteByte('\n')
-	}
-	_, _ = io.WriteString(a.Out, b.String()) // a reader who left needs no table
-}
-
-// pairs prints names and values, one pair to a line.
-func (a *app) pairs(pairs ...[2]string) {
-	width := 0
-	for _, pair := range pairs {
-		width = max(width, utf8.RuneCountInString(pair[0]))
-	}
-	for _, pair := range pairs {
-		_, _ = fmt.Fprintf(a.Out, "%-*s  %s\n", width, pair[0], a.colour(printable(pair[1]))) // a reader who left needs none
-	}
 }
 
 // printable makes a name that somebody chose fit for a terminal: nothing in it
@@ -132,6 +100,14 @@ func (a *app) moment(t time.Time) string {
 		return "-"
 	}
 	return t.Local().Format("2006-01-02 15:04") + " (" + a.relative(t) + ")"
+}
+
+// when is moment in a table, which in a narrow terminal has no room for all of it.
+func (a *app) when(t time.Time) string {
+	if wide := a.columns(); wide == 0 || wide >= narrow || t.IsZero() {
+		return a.moment(t)
+	}
+	return a.relative(t)
 }
 
 // relative says how far away a time is: "3 hours ago", "in 5 minutes".

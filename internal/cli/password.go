@@ -44,8 +44,8 @@ sent:
   --output -      standard output, if whoever reads it keeps it
   neither         the terminal, after you confirmed
 The request is sent once. If its answer is lost, the file says so, and this
-command says what to do. A wrong old password counts as a failed login, and five in
-a row lock the account. The session goes on; the user's other ones may end.
+command says what to do. A wrong old password counts as a failed login, and such
+failures in a row lock the account. The session goes on; the user's other ones may end.
 `,
 		Example: `  latchkey password reset --output new-password
   latchkey password reset --password-file password --output new-password && mv new-password password`,
@@ -98,7 +98,7 @@ func (a *app) passwordChanged(ctx context.Context, f *resetFlags, keep *place, p
 	}
 	now := a.Now().UTC()
 	if err := f.touch(ctx, func(l *login) { l.PasswordChangedAt, l.LastUsedAt, l.Failures = now, now, 0 }); err != nil {
-		a.note("latchkey: note: %v; the password is changed and safe", err)
+		a.warn("%v; the password is changed and safe", err)
 	}
 	a.note("the password of %s is changed; the new one is in force and stands %s, and nowhere else; put it where programs read it", printable(f.user), where)
 	return nil
@@ -117,11 +117,11 @@ func (a *app) passwordUnreadable(keep *place, odd *latchkey.ResponseError) error
 func (a *app) passwordRefused(ctx context.Context, f *resetFlags, keep *place, err error) error {
 	if !isRefusal(err) {
 		left := keep.leave()
-		return fail(exitCode(err), "%s; it is not known which password holds now; try the old one with ONE login (latchkey login --force): if it works, nothing was changed; if it is refused, the new password is lost, and only the operator of the service can set another; do not try further, for %d failures in a row lock the account%s",
-			inDoubt(err, f.url), strikes, left)
+		return fail(exitCode(err), "%s; it is not known which password holds now; try the old one with ONE login (latchkey login --force): if it works, nothing was changed; if it is refused, the new password is lost, and only the operator of the service can set another; do not try further, for failures in a row lock the account%s",
+			inDoubt(err, f.url), left)
 	}
 	if removed := keep.discard(); removed != nil {
-		a.note("latchkey: note: %v", removed)
+		a.warn("%v", removed)
 	}
 	const kept = "the old password still holds"
 	if errors.Is(err, latchkey.ErrSessionExpired) {
@@ -134,7 +134,7 @@ func (a *app) passwordRefused(ctx context.Context, f *resetFlags, keep *place, e
 		if stored != nil {
 			return stored
 		}
-		return fail(exitRefused, "%s says that the old password is wrong; nothing was changed; it counts as a failed login, the %s in a row that latchkey knows of, and %d lock the account", f.url, ordinal(l.Failures), strikes)
+		return fail(exitRefused, "%s says that the old password is wrong; nothing was changed; it counts as a failed login, the %s in a row that latchkey knows of, and more of them lock the account", f.url, ordinal(l.Failures))
 	}
 	return explain(err, f.url, kept)
 }

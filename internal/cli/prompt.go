@@ -92,8 +92,8 @@ func (a *app) readSecretFile(path string) (secret.Text, error) {
 		return "", fail(exitUsage, "the secret cannot be read: %w; nothing was sent", err)
 	}
 	defer func() { _ = file.Close() }() // it was only read
-	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() && othersMay(info, 0o077) {
-		a.note("latchkey: note: %s holds a secret, and others may read it; better: chmod 600 %s", path, path)
+	if info, err := file.Stat(); err == nil {
+		a.warnReadable(path, info)
 	}
 	return readSecretLine(file, path)
 }

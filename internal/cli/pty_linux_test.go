@@ -8,11 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/latchkey/latchkey/internal/cli"
 )
 
 // pty opens a terminal of so many columns.
@@ -150,4 +153,80 @@ func TestTheSecondSignalStopsAtOnce(t *testing.T) {
 	if err := command.Wait(); err == nil || err.Error() != "signal: interrupt" {
 		t.Errorf("it ended with %v", err)
 	}
+}
+
+// A table fits the terminal, and never loses what a person has to copy.
+func TestTablesFitTheTerminal(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	server, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--data", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.stop()
+	long := strings.Repeat("zaphod-", 12)
+	for _, name := range []string{"zoe", long, "東京の支店"} {
+		run(t, 0, "correct-horse-battery\n", "user", "add", name, "--password-stdin", "--data", data)
+	}
+	key, _ := run(t, 0, "", "client", "add", strings.Repeat("billing ", 10)+"end", "--data", data)
+	credentials := regexp.MustCompile(`=(\S+)`).FindAllStringSubmatch(key, -1)
+	t.Setenv("LATCHKEY_API_KEY", credentials[0][1])
+	t.Setenv("LATCHKEY_API_SECRET", credentials[1][1])
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	for _, name := range []string{"zoe", long} {
+		run(t, 0, "correct-horse-battery\n", "login", "--url", server.url, "--user", name, "--password-stdin")
+	}
+	run(t, 3, "wrong-horse-battery\n", "login", "--url", server.url, "--user", "zoe", "--force", "--password-stdin")
+	sessions, _ := run(t, 0, "", "session", "list", "--data", data)
+	ids := regexp.MustCompile(`(?m)^([0-9a-f]{16})  `).FindAllStringSubmatch(sessions, -1)
+	if len(ids) != 2 {
+		t.Fatalf("there are %d sessions:\n%s", len(ids), sessions)
+	}
+	for _, columns := range []int{60, 80, 120} {
+		for _, args := range [][]string{
+			{"user", "list"}, {"client", "list"}, {"session", "list"}, {"audit"}, {"help", "config"},
+		} {
+			if args[0] != "help" {
+				args = append(args, "--data", data)
+			}
+			text := shown(t, columns, args...)
+			if strings.Count(text, "\n") < 2 {
+				t.Errorf("latchkey %s shows only %q", strings.Join(args, " "), text)
+			}
+			for line := range strings.Lines(text) {
+				if args[0] == "help" && !strings.HasPrefix(line, "--") {
+					continue // prose
+				}
+				if n := displayedColumns(strings.TrimSuffix(line, "\n")); n > columns {
+					t.Errorf("at %d columns latchkey %s has a line of %d: %s", columns, strings.Join(args, " "), n, line)
+				}
+			}
+			switch args[0] {
+			case "session":
+				has(t, text, "ID", "USER", ids[0][1], ids[1][1], "zoe", "zaphod-")
+			case "client":
+				has(t, text, credentials[0][1], "billing")
+			case "user":
+				has(t, text, "zoe", "zaphod-", "東京", "active")
+			case "audit":
+				has(t, text, "login-failed", "user-added", "zoe")
+				if columns == 120 {
+					has(t, text, "  request ")
+				}
+			}
+		}
+	}
+	for _, args := range [][]string{{"session", "list"}, {"audit"}} { // for a program, all of it
+		out, _ := run(t, 0, "", append(args, "--data", data)...)
+		has(t, out, long, credentials[0][1])
+	}
+}
+
+// displayedColumns counts as the terminal does, for the letters of this test.
+func displayedColumns(line string) (n int) {
+	for _, r := range line {
+		if n++; r >= 0x3000 && r < 0xa000 {
+			n++
+		}
+	}
+	return n
 }

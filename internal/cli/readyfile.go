@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // ready is the content of --ready-file.
@@ -58,9 +60,9 @@ func (f *serveFlags) writeReadyFile(url string) error {
 	if err != nil {
 		data = f.data
 	}
-	text, err := marshal(ready{URL: url, PID: os.Getpid(), Data: data})
+	text, err := wire.Marshal(ready{URL: url, PID: os.Getpid(), Data: data})
 	if err == nil {
-		err = writeAtomically(f.readyFile, text)
+		err = writeAtomically(f.readyFile, append(text, '\n'))
 	}
 	if err != nil {
 		return fail(exitFailed, "the ready file cannot be written: %w; nothing was started; name another one with --ready-file", err)

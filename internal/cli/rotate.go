@@ -175,7 +175,7 @@ func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) e
 	if shown.Rotation != "" {
 		rotation = shown.Rotation + ", begun " + a.moment(shown.RotationBegun)
 	}
-	pairs = append(pairs, [2]string{"rotation", rotation}, [2]string{"session", shown.Session}, [2]string{"strikes", fmt.Sprintf("%d of %d, at most", shown.Strikes, strikes)})
+	pairs = append(pairs, [2]string{"rotation", rotation}, [2]string{"session", shown.Session}, [2]string{"strikes", fmt.Sprintf("%d, at most", shown.Strikes)})
 	if shown.Latched != "" {
 		pairs = append(pairs, [2]string{"latched", shown.Latched})
 	}

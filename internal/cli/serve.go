@@ -20,6 +20,7 @@ import (
 )
 
 const (
+	serveName     = "serve"
 	defaultListen = "127.0.0.1:8080"
 	// gcPercent lets the heap grow to five times what is live before it is
 	// collected. What is live is small (sessions are kept compactly), and the
@@ -57,7 +58,7 @@ type serveFlags struct {
 func (a *app) serveCommand() *cobra.Command {
 	var f serveFlags
 	command := &cobra.Command{
-		Use: "serve", Short: "Run the session service", Args: exactly(),
+		Use: serveName, Short: "Run the session service", Args: exactly(),
 		Long: `Run the session service until Ctrl-C or SIGTERM. It then finishes the requests under
 way; a second signal ends it at once, which loses nothing that was answered.
 
@@ -235,6 +236,7 @@ func (f *serveFlags) hash() authority.Config {
 func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 	ctx := cmd.Context()
 	log := a.serveLog(f)
+	a.tellConfig()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -331,5 +333,9 @@ func (a *app) serveLog(f *serveFlags) *slog.Logger {
 	}
 	a.log = newLogQueue(a.Err, slog.New(handler(a.Err)))
 	a.Err = a.log // whatever is said from here on
-	return slog.New(handler(a.log))
+	log := slog.New(handler(a.log))
+	if f.logFormat == "json" {
+		a.warnings = func(text string) { log.Warn(text) }
+	}
+	return log
 }

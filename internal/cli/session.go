@@ -45,6 +45,7 @@ func (a *app) sessionListCommand() *cobra.Command {
 	flags := command.Flags()
 	flags.StringVar(&user, "user", "", "only the sessions of the user `NAME`")
 	flags.BoolVar(&ended, "ended", false, "list sessions that have ended, too")
+	a.completeFlag(command, "user", a.userNames)
 	jsonFlag(command, &asJSON)
 	limitFlag(command, &limit, 100)
 	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
@@ -81,9 +82,9 @@ func (a *app) sessionListCommand() *cobra.Command {
 			if s.EndReason != "" {
 				state += ": " + s.EndReason
 			}
-			rows = append(rows, []string{s.ID, s.User, state, s.Client, s.Address, a.relative(s.LastUsedAt), a.moment(s.CreatedAt)})
+			rows = append(rows, []string{s.ID, s.User, state, s.Client, s.Address, a.relative(s.LastUsedAt), a.when(s.CreatedAt)})
 		}
-		a.table(rows)
+		a.table(rows, "ID", "CLIENT", "ADDRESS", "STARTED")
 		a.noteMore(more)
 		return nil
 	})
@@ -123,6 +124,8 @@ func (a *app) sessionEndCommand() *cobra.Command {
 	}
 	command.Flags().BoolVar(&all, "all", false, "end all sessions, or with --user all of one user")
 	command.Flags().StringVar(&user, "user", "", "with --all: only the sessions of the user `NAME`")
+	a.completeFlag(command, "user", a.userNames)
+	a.completeArgs(command, anyNumber, a.sessionIDs)
 	yesFlag(command, &yes)
 	return a.change(command, func(ctx context.Context, api adminAPI, ids []string) error {
 		if all {

@@ -13,6 +13,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 const (
@@ -126,7 +127,7 @@ func updateLogin(ctx context.Context, url, apiKey, user string, change func(*log
 	}
 	change(l)
 	s.Version = stateVersion
-	text, err := json.MarshalIndent(s, "", "  ")
+	text, err := wire.Marshal(s)
 	if err != nil {
 		return nil, err
 	}

@@ -125,8 +125,8 @@ func resolved(path string) string {
 	if err != nil {
 		return path
 	}
-	if real, err := filepath.EvalSymlinks(absolute); err == nil {
-		return real
+	if path, err := filepath.EvalSymlinks(absolute); err == nil {
+		return path
 	}
 	if directory, err := filepath.EvalSymlinks(filepath.Dir(absolute)); err == nil {
 		return filepath.Join(directory, filepath.Base(absolute))

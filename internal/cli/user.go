@@ -35,10 +35,12 @@ func (a *app) userCommand() *cobra.Command {
   latchkey user unlock zoe`,
 	}
 	change := func(use, path, short, long, done string) *cobra.Command {
-		return a.change(&cobra.Command{
+		command := &cobra.Command{
 			Use: use + " NAME...", Short: short, Long: long, Args: atLeastOne("the user's name"),
 			Example: fmt.Sprintf("  latchkey user %s zoe", use),
-		}, func(ctx context.Context, api adminAPI, names []string) error {
+		}
+		a.completeArgs(command, anyNumber, a.userNames)
+		return a.change(command, func(ctx context.Context, api adminAPI, names []string) error {
 			return a.changeUsers(ctx, api, path, done, names)
 		})
 	}
@@ -102,6 +104,9 @@ It is printed this once, alone on standard output, and kept nowhere. One that yo
 must have 8 characters or more and not be among the most common ones, unless the service
 was started with --allow-weak-passwords, which is for tests.
 `
+	if path == wire.PathAdminUserPassword {
+		a.completeArgs(command, 1, a.userNames)
+	}
 	from.addFlags(command.Flags(), "the password")
 	command.Flags().BoolVar(&from.prompt, "prompt", false, "ask for the password, twice, without showing it")
 	jsonFlag(command, &asJSON)
@@ -136,6 +141,7 @@ func (a *app) userRemoveCommand() *cobra.Command {
 		Example: "  latchkey user remove zoe\n  latchkey user remove --yes zoe ford",
 	}
 	yesFlag(command, &yes)
+	a.completeArgs(command, anyNumber, a.userNames)
 	return a.change(command, func(ctx context.Context, api adminAPI, names []string) error {
 		for _, name := range names {
 			// A name that nobody has should be told before anything is asked.
@@ -213,9 +219,9 @@ func (a *app) userListCommand() *cobra.Command {
 		}
 		rows := [][]string{{"NAME", "STATE", "FAILURES", "PASSWORD SET", "CREATED"}}
 		for _, u := range users {
-			rows = append(rows, []string{u.Name, u.State, failures(u.AdminUser), a.relative(u.PasswordChangedAt), a.moment(u.CreatedAt)})
+			rows = append(rows, []string{u.Name, u.State, failures(u.AdminUser), a.relative(u.PasswordChangedAt), a.when(u.CreatedAt)})
 		}
-		a.table(rows)
+		a.table(rows, "", "CREATED", "PASSWORD SET")
 		a.noteMore(more)
 		return nil
 	})
@@ -227,6 +233,7 @@ func (a *app) userShowCommand() *cobra.Command {
 		Use: "show NAME", Short: "Show one user", Args: exactly("the user's name"),
 		Example: "  latchkey user show zoe\n  latchkey user show zoe --json",
 	}
+	a.completeArgs(command, 1, a.userNames)
 	jsonFlag(command, &asJSON)
 	return a.admin(command, func(ctx context.Context, api adminAPI, args []string) error {
 		var found wire.AdminUser
@@ -304,6 +311,7 @@ What no rule matches is refused with 403 and goes no further.
 		Args: atLeastOne("the user's name"),
 	}
 	command.Flags().BoolVar(&everything, "everything", false, "lift all limits")
+	a.completeArgs(command, 1, a.userNames)
 	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
 		name, rules := args[0], args[1:]
 		if everything == (len(rules) > 0) {

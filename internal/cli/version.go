@@ -18,21 +18,27 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 	command.Flags().BoolVar(&asJSON, "json", false, "print JSON, for programs")
 	command.RunE = func(*cobra.Command, []string) error {
-		info, ok := debug.ReadBuildInfo()
-		version, commit, at := buildVersion(info, ok), buildSetting(info, "vcs.revision"), buildSetting(info, "vcs.time")
-		platform := runtime.GOOS + "/" + runtime.GOARCH
 		if asJSON {
+			info, ok := debug.ReadBuildInfo()
+			version, commit, at := buildVersion(info, ok), buildSetting(info, "vcs.revision"), buildSetting(info, "vcs.time")
+			platform := runtime.GOOS + "/" + runtime.GOARCH
 			return a.printJSON(map[string]string{
 				"version": version, "commit": commit, "time": at, "go": runtime.Version(), "platform": platform,
 			})
 		}
-		text := fmt.Sprintf("latchkey %s", version)
-		if commit != "" {
-			text += fmt.Sprintf(" (commit %.12s, %s)", commit, at)
-		}
-		return a.print("%s, %s, %s", text, runtime.Version(), platform)
+		return a.print("%s", versionLine())
 	}
 	return command
+}
+
+// versionLine is what version and --version print.
+func versionLine() string {
+	info, ok := debug.ReadBuildInfo()
+	text := "latchkey " + buildVersion(info, ok)
+	if commit := buildSetting(info, "vcs.revision"); commit != "" {
+		text += fmt.Sprintf(" (commit %.12s, %s)", commit, buildSetting(info, "vcs.time"))
+	}
+	return fmt.Sprintf("%s, %s, %s/%s", text, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // buildVersion is the module's version, where the program was built as a module

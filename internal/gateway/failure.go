@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
@@ -22,7 +21,7 @@ type failure struct {
 }
 
 func newFailure(status int, code, message, description string, retry int) *failure {
-	body, _ := json.Marshal(wire.FaultBody{Fault: wire.Fault{Code: code, Message: message, Description: description}})
+	body, _ := wire.Marshal(wire.FaultBody{Fault: wire.Fault{Code: code, Message: message, Description: description}})
 	return &failure{status: status, body: body, retry: retry}
 }
 

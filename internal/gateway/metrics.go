@@ -26,7 +26,7 @@ var (
 	latchedDesc = prometheus.NewDesc("latchkey_upstream_latched",
 		"Whether no login is made until an operator has looked.", nil, nil)
 	strikesDesc = prometheus.NewDesc("latchkey_upstream_strikes",
-		"Failed logins in a row that the upstream may have counted; it locks the account at five.", nil, nil)
+		"Failed logins in a row that the upstream may have counted, which lock the account after some more.", nil, nil)
 	ageDesc = prometheus.NewDesc("latchkey_upstream_password_age_seconds",
 		"Age of the upstream's password, at least.", nil, nil)
 	rotationDesc = prometheus.NewDesc("latchkey_upstream_rotation_unfinished",

@@ -3,12 +3,12 @@ package server
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -91,7 +91,7 @@ func change[Body any](h *admin, do func(context.Context, Body, authority.Origin)
 			if err := decodeAdmin(http.MaxBytesReader(w, r.Body, wire.MaxRequestBodyBytes), &body); err != nil {
 				return nil, err
 			}
-			return do(ctx, body, authority.Origin{Address: "admin socket", RequestID: requestID(r)})
+			return do(ctx, body, authority.Origin{Address: operator(r), RequestID: requestID(r)})
 		})
 	}
 }
@@ -153,7 +153,7 @@ func writeAdmin(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", wire.MediaTypeJSON)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // an administrator who left needs no answer
+	_, _ = w.Write(encode(body)) // an administrator who left needs no answer
 }
 
 // adminQuery reads query parameters.
@@ -190,7 +190,13 @@ func (h *admin) audit(ctx context.Context, query adminQuery) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := authority.AuditQuery{User: query.values.Get("user"), Limit: limit}
+	q := authority.AuditQuery{User: query.values.Get("user"), Client: query.values.Get("client"), Limit: limit}
+	for _, kind := range query.values["kind"] {
+		if !slices.Contains(authority.EventKinds, authority.EventKind(kind)) {
+			return nil, invalid("there are no events of the kind " + kind)
+		}
+		q.Kinds = append(q.Kinds, authority.EventKind(kind))
+	}
 	if q.Last, err = query.flag("last"); err != nil {
 		return nil, err
 	}
@@ -199,9 +205,11 @@ func (h *admin) audit(ctx context.Context, query adminQuery) (any, error) {
 			return nil, invalid("after is not a number")
 		}
 	}
-	if text := query.values.Get("since"); text != "" {
-		if q.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
-			return nil, invalid(fmt.Sprintf("since is not a time like %s", time.RFC3339))
+	for name, bound := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
+		if text := query.values.Get(name); text != "" {
+			if *bound, err = time.Parse(time.RFC3339Nano, text); err != nil {
+				return nil, invalid(fmt.Sprintf("%s is not a time like %s", name, time.RFC3339))
+			}
 		}
 	}
 	events, err := h.authority.AuditEvents(ctx, q)

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -170,7 +169,7 @@ var (
 
 // encode marshals a body of package wire, which cannot fail.
 func encode(body any) []byte {
-	text, err := json.Marshal(body)
+	text, err := wire.Marshal(body)
 	if err != nil {
 		panic("server: a body of package wire does not marshal: " + err.Error())
 	}

@@ -70,6 +70,7 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener, further ...ne
 	}
 	if admin != nil {
 		server, conns := s.httpServer(s.front.Admin), newConnections(adminConnections)
+		server.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return WithPeer(withConn(ctx, c), c) }
 		servers = append(servers, server)
 		watching.Go(func() { conns.watch(watch) })
 		running.Go(func() { failed <- server.Serve(conns.listen(admin, false)) })

@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"encoding/json"
 	"net/http"
 
 	"github.com/latchkey/latchkey/internal/authority"
@@ -24,5 +23,6 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", wire.MediaTypeJSON)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a caller who left needs no answer
+	text, _ := wire.Marshal(body)      // plain fields only: it cannot fail
+	_, _ = w.Write(append(text, '\n')) // a caller who left needs no answer
 }

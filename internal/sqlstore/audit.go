@@ -115,6 +115,20 @@ func (db *tables) AuditEvents(ctx context.Context, query authority.AuditQuery) (
 		where += ` AND user_name = ?`
 		arguments = append(arguments, query.User)
 	}
+	if !query.Until.IsZero() {
+		where += ` AND at < ?`
+		arguments = append(arguments, micros(query.Until))
+	}
+	if query.Client != "" {
+		where += ` AND (api_key = ? OR detail = ?)` // what operators did with the client is detail
+		arguments = append(arguments, query.Client, query.Client)
+	}
+	if len(query.Kinds) > 0 {
+		where += ` AND kind IN (?` + strings.Repeat(`, ?`, len(query.Kinds)-1) + `)`
+		for _, kind := range query.Kinds {
+			arguments = append(arguments, string(kind))
+		}
+	}
 	order := ` ORDER BY seq LIMIT ?`
 	if query.Last {
 		order = ` ORDER BY seq DESC LIMIT ?`

@@ -38,6 +38,16 @@ func audit(t *testing.T, s authority.Stores) {
 	first, err := s.Audit.AuditEvents(ctx, authority.AuditQuery{Limit: 1})
 	must(t, err)
 	equal(t, "after", details(authority.AuditQuery{After: first[0].Seq}), "123456789")
+	must(t, s.Audit.AppendAudit(ctx, authority.Event{At: start.Add(20 * time.Second), Kind: authority.EventLocked, User: "u1", Client: "d", Detail: "A"},
+		authority.Event{At: start.Add(21 * time.Second), Kind: authority.EventClientAdded, Detail: "d"}))
+	equal(t, "until", details(authority.AuditQuery{Until: start.Add(3 * time.Second)}), "012")
+	equal(t, "between", details(authority.AuditQuery{Since: start.Add(2 * time.Second), Until: start.Add(4 * time.Second)}), "23")
+	equal(t, "of a client", details(authority.AuditQuery{Client: "d"}), "Ad")
+	equal(t, "of a client and a user", details(authority.AuditQuery{Client: "c", User: "u0"}), "02468")
+	equal(t, "of a kind", details(authority.AuditQuery{Kinds: []authority.EventKind{authority.EventLocked}}), "A")
+	equal(t, "of kinds", details(authority.AuditQuery{Kinds: []authority.EventKind{authority.EventClientAdded, authority.EventLocked}, User: "u1"}), "A")
+	equal(t, "of a kind that is not there", details(authority.AuditQuery{Kinds: []authority.EventKind{authority.EventReset}}), "")
+	equal(t, "the last of a kind", details(authority.AuditQuery{Kinds: []authority.EventKind{authority.EventLogIn}, Last: true, Limit: 2}), "89")
 	want := authority.Event{Seq: first[0].Seq, At: start, Kind: authority.EventLogIn, User: "u0", SessionID: "s", Client: "c", Address: "a", RequestID: "r", Detail: "0"}
 	want.Chain = want.After(authority.Chain{})
 	equal(t, "an event", first[0], want)

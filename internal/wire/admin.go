@@ -34,7 +34,7 @@ const (
 
 	PathAdminStore = PathAdmin + "store" // GET → AdminStore
 
-	PathAdminAudit = PathAdmin + "audit" // GET ?after=&since=&user=&last=true&limit= → AdminEvents
+	PathAdminAudit = PathAdmin + "audit" // GET ?after=&since=&until=&user=&client=&kind=&kind=&last=true&limit= → AdminEvents
 )
 
 // HeaderAdminStore is what a request says of the database that it is meant for: the ID

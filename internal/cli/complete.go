@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey/latchkey/internal/wire"
+)
+
+// completionPatience bounds what a person who pressed Tab waits for.
+const completionPatience = time.Second
+
+// anyNumber is for arguments that may be repeated.
+const anyNumber = -1
+
+// lister answers what a word that begins with prefix may become, each perhaps with a tab
+// and a description.
+type lister func(ctx context.Context, api adminAPI, prefix string) []string
+
+// completeArgs has the first n arguments of an admin command completed.
+func (a *app) completeArgs(command *cobra.Command, n int, list lister) {
+	command.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if n != anyNumber && len(args) >= n {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.complete(cmd, list, prefix, args)
+	}
+}
+
+// completeFlag has the value of an admin command's flag completed.
+func (a *app) completeFlag(command *cobra.Command, flag string, list lister) {
+	_ = command.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return a.complete(cmd, list, prefix, nil)
+	}) // the flag is there: the caller has just registered it
+}
+
+// complete asks the running server. Whatever fails, it offers nothing and says nothing.
+func (a *app) complete(cmd *cobra.Command, list lister, prefix string, but []string) ([]string, cobra.ShellCompDirective) {
+	const nothing = cobra.ShellCompDirectiveNoFileComp
+	store := a.stores[cmd]
+	parent := cmd.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(parent, completionPatience)
+	defer cancel()
+	cmd.SetContext(ctx)
+	if store == nil || a.conf.resolve(cmd) != nil {
+		return nil, nothing
+	}
+	client, done, err := dialAdmin(ctx, store.socketPath())
+	if err != nil || client == nil {
+		return nil, nothing
+	}
+	defer func() { _ = done() }()
+	api, err := a.agreeOnStore(cmd, client, store)
+	if err != nil {
+		return nil, nothing
+	}
+	found := list(ctx, api, prefix)
+	return slices.DeleteFunc(found, func(offer string) bool {
+		word, _, _ := strings.Cut(offer, "\t")
+		return !strings.HasPrefix(word, prefix) || slices.Contains(but, word) || strings.ContainsAny(word, "\r\n")
+	}), nothing
+}
+
+// described adds a description to a word.
+func described(word string, parts ...string) string {
+	return word + "\t" + strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), ", ")
+}
+
+func (a *app) userNames(ctx context.Context, api adminAPI, prefix string) (names []string) {
+	var exact wire.AdminUser
+	if prefix != "" && api.Get(ctx, wire.PathAdminUser, url.Values{"name": {prefix}}, &exact) == nil {
+		names = append(names, described(exact.Name, show(exact).State))
+	}
+	var page wire.AdminUsers // those behind the prefix, which are those that begin with it
+	if api.Get(ctx, wire.PathAdminUsers, url.Values{"after": {prefix}, "limit": {"1000"}}, &page) != nil {
+		return names
+	}
+	for _, user := range page.Users {
+		names = append(names, described(user.Name, show(user).State))
+	}
+	return names
+}
+
+// apiKeys offers keys, and the labels that begin so.
+func (a *app) apiKeys(ctx context.Context, api adminAPI, prefix string) (offers []string) {
+	var list wire.AdminClients
+	if api.Get(ctx, wire.PathAdminClients, nil, &list) != nil {
+		return nil
+	}
+	labels := map[string]int{}
+	for _, client := range list.Clients {
+		if !client.Revoked {
+			labels[client.Label]++
+			offers = append(offers, described(client.Key, client.Label))
+		}
+	}
+	for _, client := range list.Clients {
+		if !client.Revoked && labels[client.Label] == 1 && prefix != "" {
+			offers = append(offers, described(client.Label, client.Key))
+		}
+	}
+	return offers
+}
+
+func (a *app) sessionIDs(ctx context.Context, api adminAPI, _ string) (offers []string) {
+	var page wire.AdminSessions
+	if api.Get(ctx, wire.PathAdminSessions, url.Values{"limit": {"1000"}}, &page) != nil {
+		return nil
+	}
+	for _, session := range page.Sessions {
+		offers = append(offers, described(session.ID, session.User, "used "+a.relative(session.LastUsedAt)))
+	}
+	return offers
+}
+
+// completeLogins has the flags of a client command completed from the stored logins.
+func completeLogins(command *cobra.Command) {
+	for flag, value := range map[string]func(*login) string{
+		"user":    func(l *login) string { return l.User },
+		"url":     func(l *login) string { return l.URL },
+		"api-key": func(l *login) string { return l.APIKey },
+	} {
+		_ = command.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			var offers []string
+			s, err := readState()
+			if err == nil {
+				for _, l := range s.Logins {
+					if offer := value(l); offer != "" && !slices.Contains(offers, offer) {
+						offers = append(offers, offer)
+					}
+				}
+			}
+			return offers, cobra.ShellCompDirectiveNoFileComp
+		}) // the flag is there: the caller has just registered it
+	}
+}
