@@ -34,7 +34,11 @@ var stopped = []string{
 	"X-Forwarded-User", "X_Forwarded_For", "X-Forwarded-Client-Cert", "X-Forwarded-Anything", "Forwarded-For",
 	"X-Forward-For", "Latchkey-User", "Latchkey_User", "Latchkey-Session", "Latchkey-Session-Age",
 	"Latchkey-Client", "Latchkey-Local", "X-Latchkey-Anything", "Latchkey", "Idempotency_Key",
-	"X_Idempotency_Key", "Idempotency-Key", "Transfer_Encoding", "Content_Length", "Keep_Alive",
+	"X-HTTP-Verb", "X-Script-Name", "X_Path_Info", "X-Query-String", "X-Target-Url", "X-Backend-Host", "X-Accel-Internal",
+	"X-Lighttpd-Send-Tempfile", "Vz-M2m-Tokens", "X-Vz-M2m-Token-2", "Session-Token-2", "X-Auth", "X-Auth-User", "Cookies",
+	"X-Ssl-Cert", "X-Client-Dn", "X-Ms-Client-Principal", "X-Goog-Authenticated-User-Email", "X-Goog-Iap-Jwt-Assertion",
+	"X-Amzn-Oidc-Identity", "X-Consumer-Username", "X-Vercel-Proxied-For", "X-Real-Port", "X-Peer-Addr",
+	"Idempotence-Key", "X_Idempotency_Key", "Idempotency-Key", "Transfer_Encoding", "Content_Length", "Keep_Alive",
 }
 
 // carried are headers that look a little like those.
@@ -42,7 +46,7 @@ var carried = []string{
 	"X-Request-Id", "X-Correlation-Id", "X-APIMatic-Retry", "X_Kept", "X-Kept", "Traceparent",
 	"Accept-Language", "X-CSRF-Token", "Device_Id", "Continuation-Token", "X-Membership", "X-Zip",
 	"X-Payment-Method", "X-Subscription", "Origin-Agent-Cluster", "Path-Loss", "X-Api-Version",
-	"If-None-Match", "X-Token-Count",
+	"If-None-Match", "X-Token-Count", "X-Session-Count", "X-Protocol", "X-Author", "X-Cookie-Policy", "X-Consumer",
 }
 
 // send sends raw text, which ends the connection, and returns the last response.

@@ -70,15 +70,25 @@ const (
 	// i with and without a dot, sharp s. And what stands for an invalid byte.
 	foldedToASCII = "\u017f\u212a\u0130\u0131\u00df\u1e9e\ufffd"
 	// drawnLikeASCII looks like a slash, a backslash, a dot, a semicolon, a question
-	// mark or a percent sign. Conversions to smaller character sets make these of it.
+	// mark or a percent sign. Conversions to smaller character sets make these of it,
+	// and a backslash of the signs of the yen and the won.
 	drawnLikeASCII = "\u2044\u2215\u29f8\u2571\u27cb\u2041\u1735\u31d3" + "\u2216\u29f5\u29f9\u2572\u27cd\u31d4" +
-		"\u3002\u0701\u0702\u06d4" + "\u061b" + "\u061f" + "\u066a\u2052"
+		"\u3002\u0701\u0702\u06d4" + "\u061b" + "\u061f" + "\u066a\u2052" + "\u00a5\u20a9"
 )
 
 // isLocal reports whether the path belongs to the session API or to the access
 // tokens, however it is spelled, of whatever version. These are ours alone: a local
-// user could end the upstream's session there, or change its password.
+// user could end the upstream's session there, or change its password. Accents do not
+// count, because conversions to smaller character sets drop them.
 func isLocal(decoded string) bool {
+	if !isASCII(decoded) {
+		decoded = strings.Map(func(r rune) rune {
+			if unicode.Is(unicode.M, r) {
+				return -1
+			}
+			return r
+		}, norm.NFKD.String(decoded))
+	}
 	rest := strings.ToLower(strings.TrimPrefix(decoded, "/"))
 	next := func() (name string) { // of the next segment, which may go on: session.json
 		segment, more, _ := strings.Cut(rest, "/")
@@ -89,27 +99,28 @@ func isLocal(decoded string) bool {
 		}
 		return segment[:end]
 	}
+	named := func() string { // the next that is no version, and not "auth", which is another address of the same
+		name := next()
+		for rest != "" && (isVersion(name) || name == "auth") {
+			name = next()
+		}
+		return name
+	}
 	if next() != "api" {
 		return false
 	}
-	service := next()
-	if service == "auth" && isVersion(next()) { // another address of the same
-		service = next()
-	}
-	if !isVersion(next()) {
-		return false
-	}
-	switch name := next(); service {
+	switch service, name := named(), named(); service {
 	case "m2m":
 		return name == "session"
 	case "ts":
-		return name == "oauth2" || name == "" // POST /api/ts/v1/ is the token, too
+		return name == "oauth2" || name == "" || isVersion(name) // POST /api/ts/v1/ is the token, too
 	}
 	return false
 }
 
+// isVersion reports whether a segment is one like v1 or v2-beta.
 func isVersion(name string) bool {
-	return len(name) > 1 && name[0] == 'v' && strings.Trim(name[1:], "0123456789") == ""
+	return len(name) > 1 && name[0] == 'v' && name[1] >= '0' && name[1] <= '9'
 }
 
 func isNameByte(c byte) bool {

@@ -30,6 +30,8 @@ func TestPathsThatAServerCouldFoldIntoOthersAreNotCarried(t *testing.T) {
 		"a big solidus":               "a\u29f8b",
 		"a diagonal":                  "a\u2571b",
 		"a set minus":                 "a\u2216b",
+		"a yen sign":                  "a\u00a5b",
+		"a won sign":                  "a\u20a9b",
 		"a reverse solidus":           "a\u29f5b",
 		"a Greek question mark":       "a\u037eb",
 		"a full-width semicolon":      "a\uff1bb",

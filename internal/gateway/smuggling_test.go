@@ -56,7 +56,9 @@ func TestPathsThatCouldBeReadInTwoWaysAreNotCarried(t *testing.T) {
 	for _, target := range []string{
 		"/api/m2m/v1/session/login/", "/api/m2m/v1/Session/Login", "/api/m2m/v1/session", "/api/m2m/v1/session/", "/api/M2M/V1/SESSION/LOGOUT",
 		"/api/m2m/v1/session/password/actions/Reset", "/api/ts/v1/oauth2/token/", "/api/ts/v1/OAuth2/token", "/api/ts/v1/oauth2/other",
-		"/api/m2m/v1/%73ession/new",
+		"/api/m2m/v1/%73ession/new", "/api/m2m/v1/%C5%9Dession/logout", "/api/m2m/v1/s%C3%A9ssion", "/api/m2m/v1/SESSI%C3%96N/login",
+		"/api/m2m/session/logout", "/api/m2m/v1-beta/session/logout", "/api/m2m/v1/v1/session/login", "/api/auth/m2m/v1/session/login",
+		"/api/auth/v1/auth/v1/m2m/v1/session/login", "/api/ts/oauth2/token", "/api/ts/v1",
 	} {
 		got := r.raw("POST " + target + " HTTP/1.1\r\n" + r.tokens() + "Content-Length: 2\r\nConnection: close\r\n\r\n{}")
 		if len(got) != 1 || got[0] != http.StatusNotFound {

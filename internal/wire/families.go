@@ -101,18 +101,18 @@ var families = []names{
 	},
 	{
 		family:   Repeat,
-		anywhere: []string{"idempotency", "idempotent"},
+		anywhere: []string{"idempoten"}, // -cy, -t, -ce
 	},
 	{
 		family: Forwarding,
 		exact: []string{
 			"via", "bluecoatvia", "ip", "scheme", "urlscheme", "frontendhttps", "comingfrom", "nginxproxy",
-			"clienthost", "clientport",
+			"clienthost", "clientport", "fromip", "cfip", "proto", "realport", "realproto", "servername", "serverport",
 		},
 		prefix: []string{"forward", "appengine", "envoy", "cfpseudo", "cfvisitor", "cfipcountry", "cfconnecting", "wlproxy"},
 		suffix: []string{
 			"ipaddress", "ipaddr", "clientaddress", "clientaddr", "remoteaddress", "remoteaddr", "remotehost",
-			"remoteport",
+			"remoteport", "peeraddress", "peeraddr", "proxiedfor",
 		},
 		anywhere: []string{
 			"forwarded", "clientip", "realip", "trueip", "remoteip", "userip", "sourceip", "srcip", "peerip",
@@ -122,23 +122,27 @@ var families = []names{
 	},
 	{
 		family: Credential,
-		exact:  []string{"cookie", "cookie2", "authtoken", "bearertoken", "authenticationinfo"},
-		prefix: []string{
-			"setcookie", "proxy", "sslclient", "remoteuser", "remotegroup", "remoteemail", "remotename",
-			"authenticateduser", "authrequest", "webauth",
+		exact: []string{
+			"cookie", "cookies", "cookie2", "auth", "authtoken", "bearer", "bearertoken", "authenticationinfo", "clientdn",
+			"clientverify", "consumerid", "consumerusername", "consumercustomid", "credentialusername", "credentialidentifier",
 		},
-		suffix:   []string{"authorization", "m2mtoken", "sessiontoken", "accesstoken"},
-		anywhere: []string{"clientcert"},
+		prefix: []string{
+			"setcookie", "proxy", "ssl", "tlsclient", "remoteuser", "remotegroup", "remoteemail", "remotename",
+			"authuser", "authrequest", "webauth", "amznoidc", "googiap",
+		},
+		suffix:   []string{"authorization", "accesstoken"},
+		anywhere: []string{"m2mtoken", "sessiontoken", "clientcert", "clientprincipal", "authenticateduser"},
 	},
 	{
 		family: Override,
 		exact: []string{
 			"requestmethod", "realmethod", "host", "realhost", "url", "uri", "path", "requesturl",
 			"requesturi", "requestpath", "realurl", "realuri", "baseurl", "destinationurl", "wawsunencodedurl",
-			"accelmapping", "accelredirect",
+			"accelmapping", "accelredirect", "accelinternal", "verb", "scriptname", "pathinfo", "servletpath", "contextpath",
+			"basepath", "querystring", "requestquery", "targeturl", "targeturi", "targethost", "backendhost",
 		},
 		prefix:   []string{"method", "original", "rewrite", "sendfile", "reproxy"},
-		suffix:   []string{"sendfile"},
+		suffix:   []string{"sendfile", "sendtempfile"},
 		anywhere: []string{"override"},
 	},
 	{
