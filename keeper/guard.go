@@ -155,6 +155,9 @@ func (r *record) settle(id identity, v verdict, cause error, now time.Time) {
 	case refusal:
 		reason := "the upstream refused the credential: " + cause.Error()
 		a.strike(now, reason)
+		if a.Strikes < strikeLimit && r.mayBeUnknown(id, cause) {
+			return
+		}
 		a.Refused = append(tail(a.Refused), refused{Credential: id.credential, At: now, Reason: reason})
 	case unclear:
 		a.strike(now, "the last login may have counted as a failure: "+cause.Error())

@@ -339,6 +339,7 @@ func (k *Keeper) underLease(ctx context.Context, do func(Lease, *record) error) 
 			return stateError("save", err)
 		}
 	}
+	k.recall(ctx, lease, shared)
 	return do(lease, shared)
 }
 

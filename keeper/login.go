@@ -161,6 +161,7 @@ func (k *Keeper) load(ctx context.Context) (*record, time.Time, error) {
 func (k *Keeper) logIn(
 	ctx context.Context, lease Lease, shared *record, last *session, c credential.Credential,
 ) (*session, error) {
+	k.recall(ctx, lease, shared)
 	condemned := shared.condemn()
 	c, unsaved := k.effective(ctx, shared, c)
 	id := shared.identify(k.baseURL, c)
@@ -267,12 +268,14 @@ func (k *Keeper) afterStrike(ctx context.Context, a *account) error {
 
 // save records what came of an attempt. A failure does not undo what happened:
 // it is told, and the attempt that is on record counts as a strike from then on.
-func (k *Keeper) save(ctx context.Context, lease Lease, shared *record) {
+func (k *Keeper) save(ctx context.Context, lease Lease, shared *record) (ok bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
 	defer cancel()
-	if err := lease.Save(ctx, shared.encode()); err != nil {
+	err := lease.Save(ctx, shared.encode())
+	if err != nil {
 		k.note(Event{Kind: EventStateFailed, Err: stateError("save", err)})
 	}
+	return err == nil
 }
 
 // brief returns how many sessions in a row were refused when they were hardly

@@ -21,6 +21,8 @@ type model struct {
 	oneSession   bool // a second login ends the first session
 	timedStrikes bool // a login that timed out counts as a failure
 	latency      time.Duration
+	lag          time.Duration // for so long a new password is refused
+	lockAtReset  bool          // somebody else locks the account meanwhile
 
 	mu       sync.Mutex
 	password string
@@ -244,7 +246,7 @@ func (m *model) logIn(req *http.Request, body string, now time.Time) *http.Respo
 	switch {
 	case m.locked:
 		return respond(req, 400, `{"errorCode":"UnifiedWebService.REQUEST_FAILED.Login.AccountLocked"}`)
-	case !strings.Contains(body, `"password":"`+m.password+`"`):
+	case !strings.Contains(body, `"password":"`+m.password+`"`), m.lags(now):
 		m.strike()
 		return respond(req, 400, `{"errorCode":"UnifiedWebService.REQUEST_FAILED.Login.InvalidCredentials"}`)
 	}
@@ -258,6 +260,11 @@ func (m *model) logIn(req *http.Request, body string, now time.Time) *http.Respo
 	return respond(req, 200, `{"sessionToken":"`+token+`"}`)
 }
 
+// lags reports whether the part that logs in does not know the last password yet.
+func (m *model) lags(now time.Time) bool {
+	return len(m.resets) > 0 && now.Sub(m.resets[len(m.resets)-1]) < m.lag
+}
+
 func (m *model) reset(req *http.Request, body string) *http.Response {
 	if !strings.Contains(body, `"oldPassword":"`+m.password+`"`) {
 		m.strike()
@@ -265,6 +272,7 @@ func (m *model) reset(req *http.Request, body string) *http.Response {
 	}
 	m.resets = append(m.resets, time.Now())
 	m.password = fmt.Sprintf("made%d", len(m.resets))
+	m.locked = m.locked || m.lockAtReset
 	return respond(req, 200, `{"newPassword":"`+m.password+`"}`)
 }
 

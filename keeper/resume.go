@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/credential"
 )
 
@@ -22,10 +24,6 @@ func (k *Keeper) finish(ctx context.Context, lease Lease, shared *record, cause 
 	pending := shared.Rotation
 	if pending == nil {
 		return nil
-	}
-	if kept := k.rescued.Load(); kept != nil && pending.Answer == "" && kept.begun.Equal(pending.Begun) {
-		pending.Answer = kept.answer.Reveal()
-		k.save(ctx, lease, shared)
 	}
 	c, err := k.credential(ctx)
 	if err != nil {
@@ -52,6 +50,31 @@ func (k *Keeper) finish(ctx context.Context, lease Lease, shared *record, cause 
 		return k.rotationFailed(shared.rotationState(k.baseURL, c), pending.Begun, errors.Join(cause, err))
 	}
 	return k.rotationFailed(RotationUnsaved, pending.Begun, errors.Join(cause, err))
+}
+
+// proveAgain gives a new password, whose proof failed with err because it was refused
+// for the first time, another one when the pause after a strike is over. It is not
+// under the lease, so that others can use the session that there is. If the wait is
+// ended, whoever logs in next proves the password.
+func (k *Keeper) proveAgain(ctx context.Context, err error) error {
+	var rotation *RotationError
+	if !errors.As(err, &rotation) || rotation.State != RotationUnproven || !errors.Is(err, latchkey.ErrInvalidCredentials) ||
+		k.foreign { // by that clock no time may pass
+		return err
+	}
+	timer := time.NewTimer(k.strikePause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return err
+	case <-k.closing:
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	return k.underLease(ctx, func(lease Lease, shared *record) error {
+		return k.finish(ctx, lease, shared, nil)
+	})
 }
 
 func (k *Keeper) proveByLogIn(ctx context.Context, lease Lease, shared *record, c credential.Credential) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey/latchkey"
@@ -52,6 +53,10 @@ var _ PasswordResetter = (*latchkey.Client)(nil)
 // a login proves it; and only then the State forgets it. From the intent on the
 // end of ctx ends nothing. Config.OnEvent is told of each step (EventRotating).
 //
+// If that login is refused, another one is made ten seconds later, because not all
+// parts of the upstream may know the password at once. The end of ctx ends that wait;
+// the next login proves the password then. Both refused cost two strikes.
+//
 // Errors are *[RotationError], which says what holds and what to do, and those of
 // Tokens; then nothing was begun.
 func (k *Keeper) Rotate(ctx context.Context) error {
@@ -80,7 +85,8 @@ func (k *Keeper) ResumeRotation(ctx context.Context) error {
 	})
 }
 
-// inTurn does one thing at a time, until the Keeper is closed.
+// inTurn does one thing at a time, until the Keeper is closed. A rotation whose new
+// password is not known everywhere yet it brings to its end.
 func (k *Keeper) inTurn(ctx context.Context, do func() error) error {
 	select {
 	case k.turn <- struct{}{}:
@@ -94,7 +100,7 @@ func (k *Keeper) inTurn(ctx context.Context, do func() error) error {
 	case <-k.closing:
 		return ErrClosed
 	default:
-		return do()
+		return k.proveAgain(ctx, do())
 	}
 }
 
@@ -212,9 +218,10 @@ func (r *rotating) send(ctx context.Context, old latchkey.Secret) error {
 	pending := r.shared.Rotation
 	_, err := r.reset.ResetPassword(ctx, r.shared.Session.secret(), old, func(answer latchkey.Secret) {
 		pending.Answer = answer.Reveal()
-		r.rescued.Store(&rescue{begun: pending.Begun, answer: answer})
+		kept := &rescue{rotation: *pending}
+		r.rescued.Store(kept)
 		r.step(stepAnswer)
-		r.save(ctx, r.lease, r.shared)
+		kept.saved.Store(r.save(ctx, r.lease, r.shared))
 	})
 	if pending.Answer != "" {
 		return nil // finish finds out what it says
@@ -231,10 +238,39 @@ func changedNothing(err error) bool {
 	return judge(err) == unsent
 }
 
-// rescue is the answer to a reset, in memory, should the State not take it.
+// rescue is a rotation with the answer to its reset, in memory, should the State not
+// take it.
 type rescue struct {
-	begun  time.Time
-	answer latchkey.Secret
+	rotation
+
+	saved atomic.Bool // the State has taken it
+}
+
+// recall puts the answer that is in memory back on record, if the State has not taken
+// it, or another keeper has taken over and found that the old password was still in
+// effect. It does not if the store holds another password than the old one by now.
+func (k *Keeper) recall(ctx context.Context, lease Lease, shared *record) {
+	kept, pending := k.rescued.Load(), shared.Rotation
+	switch {
+	case kept == nil:
+		return
+	case pending == nil:
+		c, err := k.credential(ctx)
+		if err != nil {
+			return
+		}
+		if shared.identify(k.baseURL, c) != (identity{kept.Account, kept.Old}) {
+			k.rescued.Store(nil)
+			return
+		}
+		again := kept.rotation
+		shared.Rotation = &again
+	case pending.Begun.Equal(kept.Begun) && pending.Answer == "":
+		pending.Answer = kept.Answer
+	default:
+		return
+	}
+	kept.saved.Store(k.save(ctx, lease, shared))
 }
 
 // step tells what begins.
@@ -243,6 +279,12 @@ func (k *Keeper) step(text string) { k.note(Event{Kind: EventRotating, Step: tex
 // rotationFailed tells of a rotation that is not finished.
 func (k *Keeper) rotationFailed(state RotationState, begun time.Time, cause error) error {
 	err := &RotationError{State: state, Since: begun, Err: cause}
+	if kept := k.rescued.Load(); kept != nil && kept.Begun.Equal(begun) {
+		err.inMemory = !kept.saved.Load()
+	}
+	if state != RotationNone {
+		k.watch.Reset(firstLook)
+	}
 	k.note(Event{Kind: EventRotationFailed, Err: err})
 	return err
 }

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -26,6 +27,8 @@ type rotation struct {
 	ProbedAt time.Time `json:"probedAt,omitzero"`
 	// ProvenAt is when a login with the new password succeeded.
 	ProvenAt time.Time `json:"provenAt,omitzero"`
+	// Refused reports that a login with the new password was refused once.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // password answers the new password, if it is known.
@@ -58,7 +61,9 @@ const (
 	// RotationUnsaved: the new password is in force and in the State, and could
 	// not be put into the credential store yet. Logins use it from the State.
 	RotationUnsaved RotationState = "unsaved"
-	// RotationUnproven: the new password is stored, and no login has proven it yet.
+	// RotationUnproven: the new password is stored, and no login has proven it yet. It
+	// may have been refused once, because not all parts of the upstream know it yet;
+	// one more login is made, ten seconds later at the earliest.
 	RotationUnproven RotationState = "unproven"
 	// RotationInDoubt: the reset may have been sent, and no answer came. One login
 	// with the old password tells whether it still holds; if that has no clear
@@ -112,6 +117,18 @@ func (r *record) doubted(id identity) *LatchedError {
 	return &LatchedError{Since: pending.ProbedAt, Strikes: r.account(id.account).Strikes, Reason: reason}
 }
 
+// mayBeUnknown reports whether the refusal of id is the first of a password that the
+// upstream has just made, which not all of its parts may know yet.
+func (r *record) mayBeUnknown(id identity, cause error) bool {
+	pending := r.rotationOf(id.account)
+	if _, known := pending.password(); !known || pending.Refused || id.credential == pending.Old ||
+		!pending.ProvenAt.IsZero() || !errors.Is(cause, latchkey.ErrInvalidCredentials) {
+		return false
+	}
+	pending.Refused = true
+	return true
+}
+
 // concludeRotation settles what a login as id says of a rotation. A known new
 // password is done with when it is saved, too.
 func (r *record) concludeRotation(id identity, v verdict, now time.Time, saved bool) (ended bool) {
@@ -149,6 +166,8 @@ type RotationError struct {
 	State RotationState // RotationNone: the old password holds, and nothing was changed
 	Since time.Time     // when it was begun
 	Err   error         // what went wrong
+
+	inMemory bool // the new password is not in the State
 }
 
 // Unwrap answers Err.
@@ -161,6 +180,11 @@ func (e *RotationError) Error() string {
 	case RotationNone:
 		return fmt.Sprintf("keeper: the password was not rotated: %s. The old one holds, and nothing was changed", cause)
 	case RotationUnsaved:
+		if e.inMemory {
+			return fmt.Sprintf("keeper: the password was changed at %s, and the new one could not be put into its store: %s. "+
+				"It is in the memory of this program alone, so do not end the program: "+
+				"as soon as the state or the store can be written, it is saved by itself", begun, cause)
+		}
 		return fmt.Sprintf("keeper: the password was changed at %s, and the new one could not be put into its store: %s. "+
 			"It is kept in the state, encrypted, and used from there; make the store writable, and it is saved by itself", begun, cause)
 	case RotationUnproven:

@@ -64,7 +64,7 @@ func (k *Keeper) lookNow(ctx context.Context) (again time.Duration, err error) {
 	if err != nil {
 		return lookEvery, err
 	}
-	if shared.Rotation != nil {
+	if shared.Rotation != nil || k.rescued.Load() != nil {
 		k.pending++
 		again = min(firstLook<<min(k.pending-1, 6), lookEvery)
 		if k.stuck(ctx, shared) {

@@ -109,7 +109,7 @@ func TestTheUpstreamsKeepAliveIsHeeded(t *testing.T) {
 		t.Run(hint, func(t *testing.T) {
 			var a addresses
 			inWorld(t, setting{
-				handler: func(w http.ResponseWriter, r *http.Request) {
+				handler: func(w http.ResponseWriter, _ *http.Request) {
 					if hint != "" {
 						w.Header().Set("Keep-Alive", hint)
 					}
