@@ -2,12 +2,15 @@ package sqlstore
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,13 +40,14 @@ const (
 //
 // Heartbeats are sent over other connections, by the URL that sessions are looked up
 // and ended by. So a listening connection to a server or a database where nobody ends
-// sessions is never trusted: no heartbeat comes back over it.
+// sessions is never trusted: no heartbeat comes back over it. The database sends a
+// heartbeat only while the triggers are there that send the other notifications.
 type listener struct {
 	cache  *sessionCache
 	config *pgconn.Config
 	beats  *pgxpool.Pool
-	// prepare makes the database send notifications, and reports whether it does.
-	prepare func(context.Context) error
+	// prepare makes the database send notifications, and returns the triggers that do.
+	prepare func(context.Context) (string, error)
 	log     *slog.Logger
 	said    string // what was logged last
 }
@@ -108,14 +112,42 @@ func (l *listener) say(err error) {
 var (
 	errPooler = errors.New("a connection pooler is between this replica and the database, and does not pass notifications on; name the database itself with --database-listen")
 	errDeaf   = errors.New("heartbeats do not come back over the listening connection")
+	// errOtherTriggers means that a restore, or an operator, replaced the table.
+	errOtherTriggers = errors.New("the triggers on sessions were removed, disabled or made again")
 )
+
+// channel is what heartbeats of one connection are sent over.
+type channel struct {
+	name     string
+	key      []byte // of the seals: other programs can send to the channel as well
+	triggers string // of the database when the connection was made
+}
+
+func newChannel() *channel {
+	return &channel{name: "latchkey_" + hex.EncodeToString(randomBytes(8)), key: randomBytes(32)}
+}
+
+// payload returns the text of a heartbeat that is sent at a time of the cache's clock.
+func (c *channel) payload(sent time.Duration) string {
+	at := strconv.FormatInt(int64(sent), 10)
+	mac := hmac.New(sha256.New, c.key)
+	mac.Write([]byte(at))
+	return at + " " + hex.EncodeToString(mac.Sum(nil))
+}
+
+// sent returns when a heartbeat was sent, if payload made its text.
+func (c *channel) sent(payload string) (time.Duration, bool) {
+	text, _, _ := strings.Cut(payload, " ")
+	at, err := strconv.ParseInt(text, 10, 64)
+	return time.Duration(at), err == nil && hmac.Equal([]byte(payload), []byte(c.payload(time.Duration(at))))
+}
 
 // listen uses one connection for as long as it is good.
 func (l *listener) listen(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	config := l.config.Copy()
-	own := "latchkey_" + hex.EncodeToString(randomBytes(8))
+	own := newChannel()
 	config.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { l.notified(own, n) }
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
@@ -154,7 +186,7 @@ func randomBytes(n int) []byte {
 }
 
 // subscribe prepares the database and the connection.
-func (l *listener) subscribe(ctx context.Context, conn *pgconn.PgConn, own string) error {
+func (l *listener) subscribe(ctx context.Context, conn *pgconn.PgConn, own *channel) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	result := conn.ExecParams(ctx, "SELECT pg_backend_pid()", nil, nil, nil, nil).Read()
@@ -166,21 +198,25 @@ func (l *listener) subscribe(ctx context.Context, conn *pgconn.PgConn, own strin
 		return errPooler
 	}
 	// A replica that has died or was stopped must not hold up the queue of
-	// notifications. Not every server and platform has these settings.
+	// notifications, and one that lives is idle for as long as no session ends. Not
+	// every server and platform has these settings.
 	_ = conn.Exec(ctx, "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000").Close()
-	if err := conn.Exec(ctx, "LISTEN "+notifyChannel+"; LISTEN "+own).Close(); err != nil {
+	_ = conn.Exec(ctx, "SET idle_session_timeout = 0").Close()
+	if err := conn.Exec(ctx, "LISTEN "+notifyChannel+"; LISTEN "+own.name).Close(); err != nil {
 		return err
 	}
-	return l.prepare(ctx)
+	var err error
+	own.triggers, err = l.prepare(ctx)
+	return err
 }
 
 // notified applies a notification.
-func (l *listener) notified(own string, n *pgconn.Notification) {
-	if n.Channel == own {
-		// One that was overtaken only takes some of the trust away.
-		sent, err := strconv.ParseInt(n.Payload, 10, 64)
-		if now := l.cache.clock(); err == nil && time.Duration(sent) <= now {
-			l.cache.beat.Store(&heartbeat{sent: time.Duration(sent), back: now})
+func (l *listener) notified(own *channel, n *pgconn.Notification) {
+	if n.Channel == own.name {
+		sent, ok := own.sent(n.Payload)
+		// One that was overtaken, or is repeated by another program, tells nothing new.
+		if last := l.cache.beat.Load(); ok && (last == nil || sent > last.sent) {
+			l.cache.beat.Store(&heartbeat{sent: sent, back: l.cache.clock()})
 		}
 		return
 	}
@@ -199,19 +235,23 @@ func (l *listener) notified(own string, n *pgconn.Notification) {
 	}
 }
 
-// beat sends heartbeats while sessions are checked, until ctx ends or none has come
-// back for too long. A heartbeat carries when it was sent.
-func (l *listener) beat(ctx context.Context, own string) error {
+// beat sends heartbeats while sessions are checked, until ctx ends, none has come back
+// for too long, or the database would not notify of an end. A heartbeat carries when it
+// was sent.
+func (l *listener) beat(ctx context.Context, own *channel) error {
 	used := l.cache.clock() // when a session was last checked, about
 	alive := used           // when a heartbeat last came back, or sending began
 	for {
 		pause := beatEvery
 		sent := l.cache.clock()
 		sending, cancel := context.WithTimeout(ctx, beatTimeout)
-		_, err := l.beats.Exec(sending, "SELECT pg_notify($1, $2)", own, strconv.FormatInt(int64(sent), 10))
+		tag, err := l.beats.Exec(sending, "SELECT pg_notify($1, $2) WHERE ("+triggersAre+") = $3", own.name, own.payload(sent), own.triggers)
 		cancel()
-		if err != nil {
+		switch {
+		case err != nil:
 			pause = beatRetry // whether it comes back all the same is what counts
+		case tag.RowsAffected() == 0:
+			return errOtherTriggers
 		}
 		if !l.wait(ctx, sent+pause-l.cache.clock()) {
 			return nil

@@ -3,6 +3,8 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 )
 
 // The database itself notifies replicas: its triggers send a notification in the
@@ -17,6 +19,7 @@ const (
 )
 
 // triggers are complete or not made at all. A trigger that changes gets another name.
+// They are enabled always, so that they fire for changes that logical replication applies.
 var triggers = []struct{ name, table, when string }{
 	{"latchkey_session_changed_1", "sessions", `AFTER UPDATE ON sessions FOR EACH ROW
 		WHEN (NEW.ended_at <> OLD.ended_at OR NEW.last_used < OLD.last_used OR NEW.expires_at <> OLD.expires_at)
@@ -44,11 +47,26 @@ var triggerFunctions = []string{`
 // errNoTriggers answers a database whose triggers were made, and are not there.
 var errNoTriggers = errors.New("the triggers on sessions are missing or disabled")
 
-// prepareNotifications makes the triggers where they are missing.
-func (db *Postgres) prepareNotifications(ctx context.Context) error {
-	there, err := db.haveTriggers(ctx)
-	if err != nil || there {
-		return err
+// triggersAre is a query for the triggers that send notifications: which ones there are,
+// of which tables, and who changed them last. A table that was made again has others,
+// even under the same name, and its sessions are not those that are cached. A trigger
+// that was disabled, even for a moment, has another xmin. Without all of the triggers the
+// query returns an empty text.
+var triggersAre = func() string {
+	names := make([]string, len(triggers))
+	for i, trigger := range triggers {
+		names[i] = "'" + trigger.name + "'"
+	}
+	return fmt.Sprintf(`SELECT CASE COUNT(*) WHEN %d THEN string_agg(concat_ws('/', tgrelid, oid, xmin), ' ' ORDER BY tgname) ELSE '' END FROM pg_catalog.pg_trigger
+		WHERE tgrelid IN ('sessions'::regclass, 'revisions'::regclass) AND tgname IN (%s) AND tgenabled = 'A'`, len(triggers), strings.Join(names, ", "))
+}()
+
+// prepareNotifications makes the triggers where they are missing, and returns which ones
+// there are.
+func (db *Postgres) prepareNotifications(ctx context.Context) (string, error) {
+	there, err := db.triggersNow(ctx)
+	if err != nil || there != "" {
+		return there, err
 	}
 	err = db.write(ctx, func(t tx) error {
 		if err := t.query(func(row) error { return nil }, `SELECT pg_advisory_xact_lock(?)`, triggerLock); err != nil {
@@ -57,7 +75,8 @@ func (db *Postgres) prepareNotifications(ctx context.Context) error {
 		// Who waits for a lock on a table holds up all who come after.
 		statements := append([]string{`SET LOCAL lock_timeout = '2s'`}, triggerFunctions...)
 		for _, trigger := range triggers {
-			statements = append(statements, `DROP TRIGGER IF EXISTS `+trigger.name+` ON `+trigger.table, `CREATE TRIGGER `+trigger.name+` `+trigger.when)
+			statements = append(statements, `DROP TRIGGER IF EXISTS `+trigger.name+` ON `+trigger.table, `CREATE TRIGGER `+trigger.name+` `+trigger.when,
+				`ALTER TABLE `+trigger.table+` ENABLE ALWAYS TRIGGER `+trigger.name)
 		}
 		for _, statement := range statements {
 			if _, err := t.exec(statement); err != nil {
@@ -67,21 +86,15 @@ func (db *Postgres) prepareNotifications(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
-	if there, err = db.haveTriggers(ctx); err == nil && !there {
+	if there, err = db.triggersNow(ctx); err == nil && there == "" {
 		err = errNoTriggers
 	}
-	return err
+	return there, err
 }
 
-func (db *Postgres) haveTriggers(ctx context.Context) (bool, error) {
-	names := make([]string, len(triggers))
-	for i, trigger := range triggers {
-		names[i] = trigger.name
-	}
-	n := 0
-	err := db.query(ctx, func(r row) error { return r.Scan(&n) }, `SELECT COUNT(*) FROM pg_trigger
-		WHERE tgrelid IN ('sessions'::regclass, 'revisions'::regclass) AND tgname = ANY(?) AND tgenabled IN ('O', 'A')`, names)
-	return n == len(triggers), err
+func (db *Postgres) triggersNow(ctx context.Context) (there string, err error) {
+	err = db.query(ctx, func(r row) error { return r.Scan(&there) }, triggersAre)
+	return there, err
 }

@@ -166,6 +166,11 @@ func (db *Postgres) connect(ctx context.Context, address string) (*pgxpool.Confi
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "latchkey"
 	}
+	if config.ConnConfig.ValidateConnect == nil {
+		// A standby is behind: sessions that have ended are still there. And a
+		// connection from a time when the database took no writes stays so.
+		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, db.cannot("reached", err)
 	}

@@ -76,7 +76,9 @@ func (db *Postgres) refreshClients(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if next.revision = revision; at != nil && at.revision == revision {
+	// After a notification, or on another connection, the number may be that of a
+	// database which was restored in the meantime.
+	if next.revision = revision; at != nil && at.revision == revision && at.changes == next.changes {
 		next.all = at.all
 	} else if next.all, err = db.allClients(ctx); err != nil {
 		return err

@@ -56,7 +56,9 @@ func repeatable(err error) bool {
 	case errors.Is(err, errAgain):
 		return true
 	case errors.As(err, &refused):
-		return refused.Code == "40001" || refused.Code == "40P01" // serialization failure, deadlock
+		// Serialization failure; deadlock; a connection that the server ended while it
+		// was idle.
+		return refused.Code == "40001" || refused.Code == "40P01" || refused.Code == "57P05"
 	}
 	return pgconn.SafeToRetry(err) && !errors.As(err, new(*pgconn.ConnectError))
 }
