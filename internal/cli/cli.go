@@ -134,6 +134,9 @@ Try it without an account anywhere:  latchkey serve --demo
 	add(groupService, a.healthCommand())
 	add(groupAdmin, a.backupCommand(), a.importCommand())
 	root.AddCommand(a.versionCommand(), a.configTopic(), exitCodesTopic())
+	if show, _, err := root.Find([]string{"config", "show"}); err == nil {
+		addEverySetting(show, root)
+	}
 	root.SetFlagErrorFunc(flagError)
 	helpOnDemand(root)
 	return root

@@ -264,6 +264,7 @@ The config file is --config FILE, or else %s
 error. --config itself is a flag and a variable only. Flags
 that are not listed here say what one call is to do, and are flags only. A variable
 LATCHKEY_... that is no setting is ignored, and told.
+What is in force here, and from where, shows: latchkey config show
 
 Secrets are never the value of a flag. Besides files, prompts and pipes there are
 variables for them, for CI jobs and containers:
@@ -283,6 +284,7 @@ Settings:
 		}
 		a.table(rows, "FLAG", "VARIABLE")
 	})
+	topic.AddCommand(a.configShowCommand())
 	return topic
 }
 
@@ -304,6 +306,9 @@ func (a *app) listSettings() []*settingInfo {
 	found := map[string]*settingInfo{}
 	var visit func(*cobra.Command)
 	visit = func(command *cobra.Command) {
+		if command.Annotations[everySetting] != "" {
+			return
+		}
 		command.LocalFlags().VisitAll(func(flag *pflag.Flag) {
 			if !isSetting(flag) || flag.Hidden {
 				return

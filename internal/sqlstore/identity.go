@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -75,7 +76,7 @@ func identityOf(ctx context.Context, db interface {
 // nothing else.
 func PostgresName(address string) string {
 	parsed, err := url.Parse(address)
-	if err != nil {
+	if err != nil || strings.Contains(parsed.Path, "@") { // then what was meant for a password is the host
 		return "postgres://…"
 	}
 	name := url.URL{Scheme: "postgres", Host: parsed.Host, Path: parsed.Path}
