@@ -87,6 +87,9 @@ func TestABackupIsMadeWithoutAServer(t *testing.T) {
 		t.Setenv("TMPDIR", "/nowhere")
 		run(t, 0, "", "backup", file, "--data", data)
 	})
+	if _, err := os.Lstat(data + "/latchkey.db-wal"); err == nil {
+		t.Error("the backup left a log beside the database")
+	}
 	run(t, 0, "", "user", "add", "zoe", "--data", data)
 
 	before, _ := os.ReadFile(file)

@@ -51,6 +51,7 @@ type serveFlags struct {
 	trustedProxies []string
 	proxies        []netip.Prefix
 	readyFile      string
+	checkOnly      bool
 	logLevel       string
 	logFormat      string
 }
@@ -138,8 +139,18 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	}
 	complete("log-level", "debug", "info", "warn", "error")
 	complete("log-format", "text", "json")
-	a.conf.check(command, func(wrong *faults) { f.check(command, wrong) })
-	command.RunE = func(cmd *cobra.Command, _ []string) error { return a.serve(cmd, &f) }
+	flags.BoolVar(&f.checkOnly, "check", false, "start nothing: say everything that is wrong with the settings, and with the files and the database that they name")
+	a.conf.check(command, func(wrong *faults) {
+		if f.check(command, wrong); f.checkOnly {
+			a.checkSurroundings(command, &f, wrong)
+		}
+	})
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		if f.checkOnly {
+			return a.print("nothing is wrong with the settings; nothing was started")
+		}
+		return a.serve(cmd, &f)
+	}
 	return command
 }
 

@@ -102,10 +102,11 @@ func copyDatabase(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// openFile opens a database to be read, without taking it into possession.
+// openFile opens a database to be read, without taking it into possession. It is opened for
+// writing, so that SQLite removes what it makes beside it when the last connection ends.
 func openFile(path string) (*sql.DB, error) {
 	address := url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()}
-	db, err := sql.Open("sqlite", address.String()+"?mode=ro&_pragma=busy_timeout(10000)&_pragma=temp_store(2)")
+	db, err := sql.Open("sqlite", address.String()+"?mode=rw&_pragma=busy_timeout(10000)&_pragma=temp_store(2)")
 	if err != nil {
 		return nil, err
 	}
