@@ -78,8 +78,8 @@ func (a *app) configShow(cmd *cobra.Command, asJSON bool) error {
 			shown = append(shown, showSetting(flag.Name, p))
 		}
 	})
-	for _, name := range []string{apiSecretVariable, upstreamSecretVariable, upstreamUserVariable, upstreamPasswordVariable} {
-		if os.Getenv(name) != "" {
+	for _, v := range secretVariables {
+		if name := v[0]; os.Getenv(name) != "" {
 			shown = append(shown, shownSetting{Name: name, Source: fromVariable, From: name, Redacted: true})
 		}
 	}
@@ -94,7 +94,7 @@ func (a *app) configShow(cmd *cobra.Command, asJSON bool) error {
 		}
 		rows = append(rows, []string{s.Name, value, cmp.Or(s.From, s.Source)})
 	}
-	a.table(rows)
+	a.table(rows, "SETTING")
 	return nil
 }
 
