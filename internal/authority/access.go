@@ -45,7 +45,7 @@ func (a *Authority) IssueAccessToken(ctx context.Context, key string, clientSecr
 				return ErrInvalidClient
 			}
 			if !a.tokenLive(*c, now) { // else another caller was first
-				c.TokenSerial++
+				c.TokenSerial = nextSerial(c.TokenSerial)
 				c.TokenIssuedAt = now
 			}
 			return nil
@@ -61,6 +61,17 @@ func (a *Authority) IssueAccessToken(ctx context.Context, key string, clientSecr
 		Token:     a.tokens.text(client),
 		ExpiresAt: client.TokenIssuedAt.Add(a.policy.AccessTokenLifetime),
 	}, nil
+}
+
+// nextSerial returns the serial number of the next access token. The first one is random,
+// so that a client that is made anew with the same key has no token of the one before.
+func nextSerial(serial int64) int64 {
+	if serial > 0 {
+		return serial + 1
+	}
+	random := make([]byte, 8)
+	randomBytes(random)
+	return int64(binary.BigEndian.Uint64(random)>>2) + 1 //nolint:gosec // 62 bits
 }
 
 // RevokeAccessToken ends the client's access token, if token is that one, and

@@ -79,12 +79,6 @@ func (a *Authority) addUser(
 	if err != nil {
 		return "", err
 	}
-	// Guesses at the name from before it existed do not count against its user.
-	if _, err := a.stores.Users.User(ctx, name); errors.Is(err, ErrNotFound) {
-		if err := a.stores.Strikes.SetStrikes(ctx, strikeKey(name), Strikes{}); err != nil {
-			return "", unavailable(err)
-		}
-	}
 	now := a.now()
 	user := User{Name: name, PasswordHash: hash, PasswordVersion: 1, PasswordChangedAt: now, CreatedAt: now, Allow: rules}
 	a.allow.forget(name) // somebody else may have had it
@@ -104,7 +98,8 @@ func (a *Authority) SetPassword(ctx context.Context, name string, password secre
 		return "", err
 	}
 	err = a.changeUser(ctx, name, func(user *User) {
-		user.setPassword(hash, a.now(), Ending{Pending: true, Reason: ReasonAdmin})
+		user.setPassword(hash, a.now())
+		user.endSessions(nil, ReasonAdmin)
 	}, origin, EventPasswordSet)
 	if err != nil {
 		return "", err
@@ -138,7 +133,7 @@ func (a *Authority) DisableUser(ctx context.Context, name string, origin Origin)
 	return a.changeUser(ctx, name, func(user *User) {
 		user.Disabled = true
 		user.PasswordVersion++
-		user.Ending = Ending{Pending: true, Reason: ReasonAdmin}
+		user.endSessions(nil, ReasonAdmin)
 	}, origin, EventUserDisabled)
 }
 
@@ -152,16 +147,11 @@ func (a *Authority) RemoveUser(ctx context.Context, name string, origin Origin) 
 	if err := a.DisableUser(ctx, name, origin); err != nil {
 		return err
 	}
-	// Without the account nothing would remember sessions that are still to be
-	// ended, so here they must be.
-	user, err := a.stores.Users.User(ctx, name)
+	err := a.stores.Users.RemoveUser(ctx, name)
+	if errors.Is(err, ErrUserInUse) {
+		return unavailable(errors.New("the user is disabled, but sessions of the user could not be ended yet, or somebody enabled the user; try again"))
+	}
 	if err != nil {
-		return adminError(err)
-	}
-	if user.Ending.Pending {
-		return unavailable(errors.New("the user is disabled, but sessions of the user could not be ended yet; try again"))
-	}
-	if err := a.stores.Users.RemoveUser(ctx, name); err != nil {
 		return adminError(err)
 	}
 	a.record(ctx, origin, Event{Kind: EventUserRemoved, User: name})

@@ -102,23 +102,27 @@ func matches(pattern, path string) bool {
 type allowCache struct{ users sync.Map } // name → allowed
 
 type allowed struct {
-	rules    string
-	disabled bool
-	at       time.Time
+	user User // what matters of one
+	at   time.Time
 }
 
 func (c *allowCache) forget(name string) { c.users.Delete(name) }
 
-// Permits reports whether a user may send a request on to the upstream. A user who
-// was removed or disabled may not.
-func (a *Authority) Permits(ctx context.Context, user, method, path string) (bool, error) {
+// Permits reports whether the user of a session may send a request on to the upstream.
+// A user who was removed or disabled may not. A session without a password version is
+// that of whoever has the name.
+func (a *Authority) Permits(ctx context.Context, session Session, method, path string) (bool, error) {
 	now := a.now()
-	if found, ok := a.allow.users.Load(user); ok {
-		if known, ok := found.(allowed); ok && now.Sub(known.at) < allowStale && !now.Before(known.at) {
-			return !known.disabled && permits(known.rules, method, path), nil
+	may := func(account User) bool {
+		return !account.Disabled && (session.PasswordVersion == 0 || account.owns(session)) && permits(account.Allow, method, path)
+	}
+	if found, ok := a.allow.users.Load(session.User); ok {
+		known, ok := found.(allowed)
+		if ok && now.Sub(known.at) < allowStale && !now.Before(known.at) && (session.PasswordVersion == 0 || known.user.owns(session)) {
+			return may(known.user), nil
 		}
 	}
-	account, err := a.stores.Users.User(ctx, user)
+	account, err := a.stores.Users.User(ctx, session.User)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -128,8 +132,10 @@ func (a *Authority) Permits(ctx context.Context, user, method, path string) (boo
 	if a.allowed.Add(1)%maxRemembered == 0 {
 		a.allow.users.Clear()
 	}
-	a.allow.users.Store(user, allowed{account.Allow, account.Disabled, now})
-	return !account.Disabled && permits(account.Allow, method, path), nil
+	a.allow.users.Store(session.User, allowed{User{
+		Name: account.Name, PasswordVersion: account.PasswordVersion, Disabled: account.Disabled, Allow: account.Allow,
+	}, now})
+	return may(account), nil
 }
 
 // SetAllow replaces what a user may send on to the upstream; no rules at all let

@@ -37,7 +37,7 @@ func TestRulesPermitWhatTheyMatchAndNothingElse(t *testing.T) {
 			}
 			for request := range strings.SplitSeq(requests, "|") {
 				method, path, _ := strings.Cut(request, " ")
-				if got, err := s.Permits(t.Context(), "zaphod", method, path); err != nil || got != want {
+				if got, err := s.Permits(t.Context(), authority.Session{User: "zaphod"}, method, path); err != nil || got != want {
 					t.Errorf("rules %q, request %q: permitted %v, error %v", c.rules, request, got, err)
 				}
 			}
@@ -52,7 +52,7 @@ func TestRulesPermitWhatTheyMatchAndNothingElse(t *testing.T) {
 	if _, err := s.AddUser(t.Context(), "ford", "", authority.Origin{}, "GET"); err == nil {
 		t.Error("a user was added with a rule that is none")
 	}
-	if may, err := s.Permits(t.Context(), "nobody", "GET", "/api/a"); err != nil || may {
+	if may, err := s.Permits(t.Context(), authority.Session{User: "nobody"}, "GET", "/api/a"); err != nil || may {
 		t.Errorf("somebody who does not exist: permitted %v, error %v", may, err)
 	}
 }
@@ -61,14 +61,14 @@ func TestRulesPermitWhatTheyMatchAndNothingElse(t *testing.T) {
 func TestRulesOfOthersAreNoticedSoon(t *testing.T) {
 	var users authority.UserStore
 	s := newService(t, func(c *authority.Config) { users = c.Stores.Users })
-	if may, err := s.Permits(t.Context(), "zaphod", "GET", "/api/a"); err != nil || !may {
+	if may, err := s.Permits(t.Context(), authority.Session{User: "zaphod"}, "GET", "/api/a"); err != nil || !may {
 		t.Fatalf("permitted %v, error %v", may, err)
 	}
 	if _, err := users.UpdateUser(t.Context(), "zaphod", func(u *authority.User) error { u.Allow = "GET /api/b"; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	s.advance(2 * time.Second)
-	if may, err := s.Permits(t.Context(), "zaphod", "GET", "/api/a"); err != nil || may {
+	if may, err := s.Permits(t.Context(), authority.Session{User: "zaphod"}, "GET", "/api/a"); err != nil || may {
 		t.Errorf("two seconds later: permitted %v, error %v", may, err)
 	}
 }

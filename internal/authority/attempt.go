@@ -6,17 +6,20 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// How long the parts of an attempt may take. A reservation outlives the attempt
-// by far, so that only a stuck or dead process ever loses one.
+// How long the parts of an attempt may take. A reservation is extended for as long as
+// the attempt lasts, so that only a stuck or dead process ever loses one, and keeps
+// nobody out for long.
 const (
-	attemptTimeout  = 30 * time.Second
-	settleTimeout   = 10 * time.Second
-	reservationHold = 2 * time.Minute
+	attemptTimeout    = 30 * time.Second
+	settleTimeout     = 10 * time.Second
+	reservationHold   = 10 * time.Second
+	reservationExtend = 3 * time.Second
 )
 
 // strikeKey returns what strikes of a user name are counted under.
@@ -31,6 +34,22 @@ type attempt struct {
 	known       bool
 	sum         []byte // the hash of the password that was verified
 	rehash      string // the password under today's parameters, where the stored hash has others
+	extend      *time.Timer
+	settled     atomic.Bool
+}
+
+// hold extends the reservation until the attempt is settled.
+func (t *attempt) hold() {
+	t.extend = time.AfterFunc(attemptTimeout, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), reservationExtend)
+		defer cancel()
+		// An error shows when the attempt is settled, if the reservation is lost by then.
+		_ = t.authority.stores.Strikes.ExtendStrike(ctx, t.reservation, t.authority.now(), reservationHold)
+		if !t.settled.Load() {
+			t.extend.Reset(reservationExtend)
+		}
+	})
+	t.extend.Reset(reservationExtend) // now that the function finds the timer
 }
 
 // begin reserves a strike, waiting its turn while all that are left are
@@ -62,6 +81,7 @@ func (a *Authority) begin(ctx context.Context, name string) (*attempt, error) {
 
 func (a *Authority) load(ctx context.Context, name string, reservation Reservation) (*attempt, error) {
 	t := &attempt{authority: a, reservation: reservation}
+	t.hold()
 	user, err := a.stores.Users.User(ctx, name)
 	switch {
 	case err == nil:
@@ -133,6 +153,8 @@ func (t *attempt) conclude(ctx context.Context, settle func(context.Context, Str
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	a := t.authority
+	t.settled.Store(true)
+	t.extend.Stop()
 	err := settle(ctx, a.stores.Strikes)
 	a.turns.settled(t.reservation.Key)
 	return unavailable(err)

@@ -17,7 +17,7 @@ type Client struct {
 	Label      string // what the operator calls it
 	Revoked    bool
 	CreatedAt  time.Time
-	// TokenSerial counts the access tokens issued; only the last one is valid,
+	// TokenSerial counts the access tokens issued, from a random number on; only the last one is valid,
 	// and only while TokenIssuedAt is set and less than an hour ago.
 	TokenSerial   int64
 	TokenIssuedAt time.Time

@@ -32,6 +32,8 @@ var (
 	// ErrBusy: as many attempts are under way as there are strikes left, so
 	// nobody may try before one of them is settled.
 	ErrBusy = errors.New("authority: every strike that is left is reserved")
+	// ErrUserInUse: the user is enabled, or has sessions that are still to be ended.
+	ErrUserInUse = errors.New("authority: the user is enabled, or sessions of the user are still to be ended")
 	// ErrReservationLost: the reservation ran out before it was settled. What
 	// was found out under it must not be told.
 	ErrReservationLost = errors.New("authority: the reservation ran out")

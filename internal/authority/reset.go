@@ -50,6 +50,10 @@ func (a *Authority) ResetPassword(
 		}
 		return "", err
 	}
+	if !t.known || !t.user.owns(session) {
+		_, _ = t.settle(ctx, Abandoned)
+		return "", ErrSessionExpired // the user was removed, and the session ends at this moment
+	}
 	password, hash, repeat := generatePassword(), "", Repeat{}
 	told, mismatch := secret.Text(""), ErrPasswordMismatch
 	right, err := t.verify(ctx, old, func(right bool) {
@@ -96,11 +100,10 @@ func (a *Authority) ResetPassword(
 		note(EventResetFailed, "the idempotency key is that of another reset")
 		return "", ErrRepeatKeyReused
 	}
-	ending := Ending{Pending: !a.policy.KeepSessionsOnReset, Keep: session.Key, Reason: ReasonReset}
-	user, err := a.changePassword(ctx, t.user, hash, ending, repeat)
+	user, err := a.changePassword(ctx, t.user, hash, session, repeat)
 	if errors.Is(err, errChanged) {
 		// Another reset was faster; perhaps it is the same one.
-		told, err := a.replacedMeanwhile(ctx, session, old, key)
+		told, err := a.replacedMeanwhile(ctx, t.user, session, old, key)
 		if err == nil {
 			note(EventResetRepeated, "at the same time")
 		} else if errors.Is(err, ErrPasswordMismatch) {
@@ -118,13 +121,17 @@ func (a *Authority) ResetPassword(
 
 // replacedMeanwhile is replaced for an old password that was right when it was
 // verified. It returns the new password or an error.
-func (a *Authority) replacedMeanwhile(ctx context.Context, session Session, old secret.Text, key string) (secret.Text, error) {
+func (a *Authority) replacedMeanwhile(
+	ctx context.Context, verified User, session Session, old secret.Text, key string,
+) (secret.Text, error) {
 	user, err := a.stores.Users.User(ctx, session.User)
-	if errors.Is(err, ErrNotFound) || err == nil && user.Disabled {
-		return "", ErrPasswordMismatch
-	}
-	if err != nil {
+	switch {
+	case err != nil && !errors.Is(err, ErrNotFound):
 		return "", unavailable(err)
+	case err == nil && user.Disabled:
+		return "", ErrPasswordMismatch
+	case err != nil || !user.owns(session) || user.PasswordHash == verified.PasswordHash:
+		return "", ErrSessionExpired // what has changed has ended the session
 	}
 	told := secret.Text("")
 	err = admission(a.slots.run(ctx, func() { told, _ = a.replaced(user, session.Key, old, key) }))
@@ -135,8 +142,9 @@ func (a *Authority) replacedMeanwhile(ctx context.Context, session Session, old 
 }
 
 // changePassword writes the new hash if the user's password is still the one
-// that was verified, or else returns errChanged.
-func (a *Authority) changePassword(ctx context.Context, verified User, hash string, ending Ending, repeat Repeat) (User, error) {
+// that was verified, or else returns errChanged. It demands that the sessions end
+// which the policy does not keep.
+func (a *Authority) changePassword(ctx context.Context, verified User, hash string, session Session, repeat Repeat) (User, error) {
 	if err := ctx.Err(); err != nil {
 		return User{}, unavailable(err) // nobody is there to be told the new password
 	}
@@ -145,10 +153,14 @@ func (a *Authority) changePassword(ctx context.Context, verified User, hash stri
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	user, err := a.stores.Users.UpdateUser(ctx, verified.Name, func(user *User) error {
-		if user.PasswordHash != verified.PasswordHash || user.Disabled {
+		// Not the hash: a login may have hashed the same password anew.
+		if user.PasswordVersion != verified.PasswordVersion || user.Disabled {
 			return errChanged
 		}
-		user.setPassword(hash, a.now(), ending)
+		user.setPassword(hash, a.now())
+		if !a.policy.KeepSessionsOnReset {
+			user.endSessions(&session, ReasonReset)
+		}
 		user.Repeat = repeat
 		return nil
 	})
@@ -185,10 +197,14 @@ func (a *Authority) finishEnding(ctx context.Context, user User) {
 	if end.Reason == ReasonReset {
 		end.By = user.Name
 	}
-	_, err := a.stores.Sessions.EndUserSessions(ctx, user.Name, user.PasswordVersion, user.Ending.Keep, end)
+	version := user.Ending.Version
+	if version == 0 { // as older versions of this program leave it
+		version = user.PasswordVersion
+	}
+	_, err := a.stores.Sessions.EndUserSessions(ctx, user.Name, version, user.Ending.Keep, end)
 	if err == nil {
 		_, err = a.stores.Users.UpdateUser(ctx, user.Name, func(now *User) error {
-			if now.PasswordVersion == user.PasswordVersion {
+			if now.Ending == user.Ending && (user.Ending.Version != 0 || now.PasswordVersion == user.PasswordVersion) {
 				now.Ending = Ending{}
 			}
 			return nil

@@ -42,7 +42,10 @@ type Turns interface {
 
 // UserStore keeps users under their names, compared byte by byte.
 type UserStore interface {
-	// CreateUser answers ErrExists where the name is taken.
+	// CreateUser answers ErrExists where the name is taken. In the same step it gives
+	// the user an incarnation that is higher than that of every user before (see
+	// User.WithIncarnation), and removes the strikes, the lock, the guesses and the
+	// reservations of the name: they are of somebody else, who had it or guessed at it.
 	CreateUser(ctx context.Context, user User) error
 	// User answers ErrNotFound for a name that nobody has.
 	User(ctx context.Context, name string) (User, error)
@@ -51,7 +54,9 @@ type UserStore interface {
 	// leaves the user as it was and is returned as it is. change may be called
 	// more than once. It answers the user as written.
 	UpdateUser(ctx context.Context, name string, change func(*User) error) (User, error)
-	// RemoveUser answers ErrNotFound for a name that nobody has.
+	// RemoveUser answers ErrNotFound for a name that nobody has, and ErrUserInUse for
+	// a user who is not disabled, or whose Ending is pending: without the user nothing
+	// would remember sessions that are still to be ended.
 	RemoveUser(ctx context.Context, name string) error
 	// Users lists by name, ascending.
 	Users(ctx context.Context, query UserQuery) ([]User, error)
@@ -83,6 +88,9 @@ type StrikeStore interface {
 	// that ran out before now, or is settled already, answers
 	// ErrReservationLost and changes nothing.
 	SettleStrike(ctx context.Context, reservation Reservation, outcome Outcome, now time.Time) (Strikes, error)
+	// ExtendStrike lets a reservation live for hold from now, unless it ran out, or is
+	// settled: then it answers ErrReservationLost.
+	ExtendStrike(ctx context.Context, reservation Reservation, now time.Time, hold time.Duration) error
 	// FailStrike is SettleStrike with Failed, unless guess is one of the last 16
 	// that it counted under the key: then it is the same failure again, and
 	// FailStrike is SettleStrike with Abandoned. It reports which of both it was,
@@ -91,8 +99,8 @@ type StrikeStore interface {
 	FailStrike(ctx context.Context, reservation Reservation, guess Guess, now time.Time) (strikes Strikes, counted bool, err error)
 	// Strikes answers the zero value for a key that has none.
 	Strikes(ctx context.Context, key StrikeKey) (Strikes, error)
-	// SetStrikes replaces failures and lock, as an operator wants them. Live
-	// reservations stay.
+	// SetStrikes replaces failures and lock, as an operator wants them, and removes
+	// the reservations: what was begun under them is settled with ErrReservationLost.
 	SetStrikes(ctx context.Context, key StrikeKey, strikes Strikes) error
 }
 

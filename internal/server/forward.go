@@ -48,7 +48,7 @@ func (s *Server) forwarded(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, "forward", refusalOf(err))
 		return
 	}
-	may, err := s.authority.Permits(r.Context(), session.User, r.Method, r.URL.Path)
+	may, err := s.authority.Permits(r.Context(), session, r.Method, r.URL.Path)
 	if err != nil {
 		s.refuse(w, r, "forward", refusalOf(err))
 		return

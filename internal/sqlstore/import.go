@@ -61,6 +61,13 @@ func (db *Postgres) Import(ctx context.Context, from *DB, key []byte, note func(
 		if _, err := t.exec(`UPDATE audit_head SET seq = ?, chain = ? WHERE id = 1`, done.LastEvent, done.Head[:]); err != nil {
 			return err
 		}
+		var incarnation int64
+		if err := from.reads.QueryRowContext(ctx, `SELECT value FROM incarnations WHERE id = 1`).Scan(&incarnation); err != nil {
+			return fmt.Errorf("read the number of incarnations: %w", err)
+		}
+		if _, err := t.exec(`UPDATE incarnations SET value = ? WHERE id = 1 AND value < ?`, incarnation, incarnation); err != nil {
+			return err
+		}
 		done.Users, done.Clients, done.Strikes, done.Events = counts["users"], counts["clients"], counts["strikes"], counts["audit"]
 		if err := appendAudit(t, note(done)); err != nil {
 			return err

@@ -116,6 +116,15 @@ func (db *tables) ReserveStrike(ctx context.Context, key authority.StrikeKey, li
 	return reservation, nil
 }
 
+// ExtendStrike implements authority.StrikeStore.
+func (db *tables) ExtendStrike(ctx context.Context, reservation authority.Reservation, now time.Time, hold time.Duration) error {
+	return db.write(ctx, func(t tx) error {
+		n, err := t.exec(`UPDATE reservations SET expires_at = ? WHERE id = ? AND expires_at > ?`,
+			micros(now.Add(hold)), reservation.ID[:], micros(now))
+		return wanted(n, err, authority.ErrReservationLost)
+	})
+}
+
 // SettleStrike implements authority.StrikeStore.
 func (db *tables) SettleStrike(ctx context.Context, reservation authority.Reservation, outcome authority.Outcome, now time.Time) (authority.Strikes, error) {
 	return db.settleStrike(ctx, reservation, now, func(tx) (authority.Outcome, error) { return outcome, nil })
@@ -205,10 +214,24 @@ func (db *tables) Strikes(ctx context.Context, key authority.StrikeKey) (strikes
 
 // SetStrikes implements authority.StrikeStore.
 func (db *tables) SetStrikes(ctx context.Context, key authority.StrikeKey, strikes authority.Strikes) error {
-	return db.write(ctx, func(t tx) error {
-		if _, err := lockStrikes(t, key); err != nil {
-			return err
-		}
-		return putStrikes(t, key, strikes, strikes.LockedAt)
-	})
+	return db.write(ctx, func(t tx) error { return setStrikes(t, key, strikes) })
+}
+
+func setStrikes(t tx, key authority.StrikeKey, strikes authority.Strikes) error {
+	if _, err := lockStrikes(t, key); err != nil {
+		return err
+	}
+	if _, err := t.exec(`DELETE FROM reservations WHERE strike_key = ?`, key[:]); err != nil {
+		return err
+	}
+	return putStrikes(t, key, strikes, strikes.LockedAt)
+}
+
+// forgetStrikes removes everything that is counted under a key, for a new user.
+func forgetStrikes(t tx, key authority.StrikeKey) error {
+	if err := setStrikes(t, key, authority.Strikes{}); err != nil {
+		return err
+	}
+	_, err := t.exec(`UPDATE strikes SET guesses = ? WHERE strike_key = ?`, []byte{}, key[:])
+	return err
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_keep, ending_reason, repeat_key, repeat_session, repeat_replaced, repeat_sealed, repeat_until, allow`
+const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_version, ending_keep, ending_reason, repeat_key, repeat_session, repeat_replaced, repeat_sealed, repeat_until, allow`
 
 func scanUser(r row) (authority.User, error) {
 	var (
@@ -18,7 +18,7 @@ func scanUser(r row) (authority.User, error) {
 		keep, repeat, by []byte
 	)
 	err := r.Scan(&user.Name, &user.PasswordHash, &user.PasswordVersion, &changed, &disabled, &created,
-		&ending, &keep, &user.Ending.Reason, &repeat, &by, &user.Repeat.Replaced, &user.Repeat.Sealed, &until, &user.Allow)
+		&ending, &user.Ending.Version, &keep, &user.Ending.Reason, &repeat, &by, &user.Repeat.Replaced, &user.Repeat.Sealed, &until, &user.Allow)
 	user.PasswordChangedAt, user.CreatedAt = moment(changed), moment(created)
 	user.Repeat.Until = moment(until)
 	user.Disabled, user.Ending.Pending = disabled != 0, ending != 0
@@ -30,14 +30,22 @@ func scanUser(r row) (authority.User, error) {
 
 // CreateUser implements authority.UserStore.
 func (db *tables) CreateUser(ctx context.Context, user authority.User) error {
-	key := sha256.Sum256([]byte(user.Name))
+	key := authority.StrikeKey(sha256.Sum256([]byte(user.Name)))
 	return db.write(ctx, func(t tx) error {
-		n, err := t.exec(`INSERT INTO users (`+userColumns+`, name_key, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			user.Name, user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), number(user.Disabled),
-			micros(user.CreatedAt), number(user.Ending.Pending), user.Ending.Keep[:], string(user.Ending.Reason),
+		var incarnation int64
+		if err := t.query(func(r row) error { return r.Scan(&incarnation) },
+			`UPDATE incarnations SET value = value + 1 WHERE id = 1 RETURNING value`); err != nil {
+			return err
+		}
+		n, err := t.exec(`INSERT INTO users (`+userColumns+`, name_key, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			user.Name, user.PasswordHash, user.WithIncarnation(incarnation).PasswordVersion, micros(user.PasswordChangedAt), number(user.Disabled),
+			micros(user.CreatedAt), number(user.Ending.Pending), user.Ending.Version, user.Ending.Keep[:], string(user.Ending.Reason),
 			user.Repeat.Key[:], user.Repeat.Session[:], user.Repeat.Replaced, user.Repeat.Sealed, micros(user.Repeat.Until),
 			user.Allow, []byte(user.Name), key[:])
-		return wanted(n, err, authority.ErrExists)
+		if err := wanted(n, err, authority.ErrExists); err != nil {
+			return err
+		}
+		return forgetStrikes(t, key)
 	})
 }
 
@@ -77,9 +85,9 @@ func (db *tables) UpdateUser(ctx context.Context, name string, change func(*auth
 			return err
 		}
 		_, err = t.exec(`UPDATE users SET password_hash = ?, password_version = ?, password_changed_at = ?, disabled = ?,
-			ending = ?, ending_keep = ?, ending_reason = ?, repeat_key = ?, repeat_session = ?, repeat_replaced = ?, repeat_sealed = ?, repeat_until = ?, allow = ? WHERE name = ?`,
+			ending = ?, ending_version = ?, ending_keep = ?, ending_reason = ?, repeat_key = ?, repeat_session = ?, repeat_replaced = ?, repeat_sealed = ?, repeat_until = ?, allow = ? WHERE name = ?`,
 			user.PasswordHash, user.PasswordVersion, micros(user.PasswordChangedAt), number(user.Disabled),
-			number(user.Ending.Pending), user.Ending.Keep[:], string(user.Ending.Reason),
+			number(user.Ending.Pending), user.Ending.Version, user.Ending.Keep[:], string(user.Ending.Reason),
 			user.Repeat.Key[:], user.Repeat.Session[:], user.Repeat.Replaced, user.Repeat.Sealed, micros(user.Repeat.Until), user.Allow, name)
 		return err
 	})
@@ -92,8 +100,18 @@ func (db *tables) UpdateUser(ctx context.Context, name string, change func(*auth
 // RemoveUser implements authority.UserStore.
 func (db *tables) RemoveUser(ctx context.Context, name string) error {
 	return db.write(ctx, func(t tx) error {
-		n, err := t.exec(`DELETE FROM users WHERE name = ?`, name)
-		return wanted(n, err, authority.ErrNotFound)
+		n, err := t.exec(`DELETE FROM users WHERE name = ? AND disabled = 1 AND ending = 0`, name)
+		if err != nil || n > 0 {
+			return err
+		}
+		there := false
+		if err := t.query(func(row) error { there = true; return nil }, `SELECT name FROM users WHERE name = ?`, name); err != nil {
+			return err
+		}
+		if there {
+			return authority.ErrUserInUse
+		}
+		return authority.ErrNotFound
 	})
 }
 
