@@ -14,6 +14,9 @@ const (
 	// flightLimit bounds a renewal of the session, with waiting for the lease of
 	// another process that logs in.
 	flightLimit = 2 * time.Minute
+	// leaseWait is how long a login waits for the lease before it looks into the state
+	// whether there is a session by now.
+	leaseWait = 20 * time.Second
 	// logInLimit bounds the login itself; latchkey.Client is done after 30 s,
 	// unless configured otherwise.
 	logInLimit = time.Minute
@@ -76,7 +79,10 @@ func (k *Keeper) renewSession(ctx context.Context, waiting bool) (*session, erro
 	if err != nil {
 		return nil, k.logInFailed(err)
 	}
-	lease, err := k.config.State.Acquire(ctx)
+	lease, s, err := k.acquireOrAdopt(ctx, last, c.User)
+	if s != nil {
+		return s, nil
+	}
 	if err != nil {
 		return nil, k.logInFailed(stateError("acquire", err))
 	}
@@ -98,6 +104,26 @@ func (k *Keeper) renewSession(ctx context.Context, waiting bool) (*session, erro
 		k.save(ctx, lease, shared)
 	}
 	return k.logIn(ctx, lease, shared, last, c)
+}
+
+// acquireOrAdopt returns the lease, or a session that its holder has recorded and is
+// not done yet, as one that rotates the password or hangs.
+func (k *Keeper) acquireOrAdopt(ctx context.Context, last *session, user string) (Lease, *session, error) {
+	for {
+		waiting, cancel := context.WithTimeoutCause(ctx, leaseWait, errFlightTime)
+		lease, err := k.config.State.Acquire(waiting)
+		again := waiting.Err() != nil
+		cancel()
+		if err == nil || !again {
+			return lease, nil, err
+		}
+		looking, done := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
+		_, s, _ := k.adopt(looking, last, user)
+		done()
+		if s != nil || ctx.Err() != nil {
+			return nil, s, err
+		}
+	}
 }
 
 // credential answers what the source holds.
