@@ -187,7 +187,7 @@ func (s *streamed) Read(p []byte) (int, error) {
 
 // scrub takes from the trailers, which are there when the body was read to its
 // end, what may not stand in a header either.
-func (s *streamed) scrub() { stop(s.request.Trailer) }
+func (s *streamed) scrub() { stopTrailers(s.request.Trailer) }
 
 // Close implements io.Closer.
 func (s *streamed) Close() error { return s.body.Close() }

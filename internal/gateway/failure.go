@@ -28,6 +28,7 @@ func newFailure(status int, code, message, description string, retry int) *failu
 var (
 	errTokenRefused   = errors.New("the upstream refused the gateway's token")
 	errRequestRefused = errors.New("the upstream refused the gateway's token for this request only")
+	errProxyLogin     = errors.New("a proxy on the way to the upstream wants a login")
 	errSwitched       = errors.New("the upstream switched to another protocol")
 )
 
@@ -55,6 +56,7 @@ var (
 	brokenBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off. Part of it was sent on, so the request may have been executed or not.", 0)
 	slowBody   = newFailure(http.StatusRequestTimeout, wire.FaultLate, "Request Timeout", "The body of the request came too slowly. Part of it was sent on, so the request may have been executed or not.", 0)
 	callerLeft = newFailure(wire.StatusCallerLeft, wire.FaultCallerLeft, "Client Closed Request", "The caller left before the upstream's response. If the request was sent on by then, it may have been executed or not.", 0)
+	proxyLogin = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "A proxy between the gateway and the upstream wants a login (status 407). The request was not executed. For the operator: correct the user and the password of the proxy in HTTPS_PROXY.", 0)
 	switched   = newFailure(http.StatusBadGateway, wire.FaultBadGateway, "Bad Gateway", "The upstream answered in another protocol, which the gateway does not carry.", 0)
 )
 
@@ -126,6 +128,8 @@ func failureOf(err error) *failure {
 		return again
 	case errors.Is(err, errRequestRefused):
 		return onlyThis
+	case errors.Is(err, errProxyLogin):
+		return proxyLogin
 	case errors.Is(err, errSwitched):
 		return switched
 	case keeper.NotSent(err):

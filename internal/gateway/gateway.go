@@ -166,7 +166,7 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	if p.Out.Body == nil || transferOf(p.In.Context()).begun() {
 		delete(p.Out.Header, "Expect") // the caller has been told to go on already
 	}
-	stop(p.In.Trailer)           // the announced names
+	stopTrailers(p.In.Trailer)   // the announced names
 	p.Out.Trailer = p.In.Trailer // filled when the body has been read
 }
 
@@ -176,6 +176,8 @@ func (g *Gateway) inspect(resp *http.Response) error {
 		return errSwitched // or a status that HTTP does not have: 042
 	}
 	switch {
+	case resp.StatusCode == http.StatusProxyAuthRequired:
+		return errProxyLogin
 	case keeper.RefusesRequest(resp):
 		return errRequestRefused
 	case keeper.RefusesToken(resp):

@@ -23,6 +23,25 @@ func stop(header http.Header) {
 	}
 }
 
+// stopTrailers removes what stop removes, and what may stand in a header only: fields
+// that say how a message is read, routed, cached or authenticated (RFC 9110, 6.5.1). A
+// recipient may merge trailers into the header, where it has acted on the other value.
+func stopTrailers(trailer http.Header) {
+	stop(trailer)
+	for name := range trailer {
+		switch name {
+		case "Age", "Cache-Control", "Content-Encoding", "Content-Length", "Content-Location", "Content-Range",
+			"Content-Type", "Date", "Expect", "Expires", "Location", "Max-Forwards", "Pragma", "Range", "Retry-After",
+			"Vary":
+			delete(trailer, name)
+		default:
+			if strings.HasPrefix(name, "If-") {
+				delete(trailer, name)
+			}
+		}
+	}
+}
+
 // clean removes or rewrites what may not come back to the caller in a header or in
 // trailers of the upstream.
 func (t *transfer) clean(header http.Header) {
@@ -35,10 +54,15 @@ func (t *transfer) clean(header http.Header) {
 // cleanTrailers does with the trailers of resp what clean does with its header: at
 // once with the announced names, and at the end of the body with what has arrived.
 func (t *transfer) cleanTrailers(resp *http.Response) {
-	t.clean(resp.Trailer)
+	t.cleanTrailer(resp.Trailer)
 	if resp.ContentLength < 0 || resp.ProtoMajor > 1 { // else there are no trailers
 		resp.Body = &trailed{ReadCloser: resp.Body, resp: resp, transfer: t}
 	}
+}
+
+func (t *transfer) cleanTrailer(trailer http.Header) {
+	stopTrailers(trailer)
+	t.clean(trailer)
 }
 
 // trailed is the body of a response that may end in trailers.
@@ -55,7 +79,7 @@ func (t *trailed) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	t.transfer.clean(t.resp.Trailer)
+	t.transfer.cleanTrailer(t.resp.Trailer)
 	if tokens := t.transfer.tokens.Load(); tokens != nil && !errors.Is(err, io.EOF) {
 		err = secret.HideInError(err, *tokens...) // the trailers may not be readable
 	}
@@ -65,7 +89,7 @@ func (t *trailed) Read(p []byte) (int, error) {
 // Close implements io.Closer. It may read the rest of the body, and the trailers.
 func (t *trailed) Close() error {
 	err := t.ReadCloser.Close()
-	t.transfer.clean(t.resp.Trailer)
+	t.transfer.cleanTrailer(t.resp.Trailer)
 	return err
 }
 
@@ -109,6 +133,16 @@ func (t *tokens) in(value string) bool {
 	return false
 }
 
+// dropNominated removes the headers that belong to the connection because its
+// Connection header names them. httputil does so with final responses.
+func dropNominated(header http.Header) {
+	for _, value := range header["Connection"] {
+		for name := range strings.SplitSeq(value, ",") {
+			header.Del(strings.TrimSpace(name))
+		}
+	}
+}
+
 // WriteHeader implements http.ResponseWriter. The headers of an informational
 // response come from the upstream without any other check, and httputil clears
 // them afterwards together with the request ID, which is restored here.
@@ -119,6 +153,7 @@ func (t *transfer) WriteHeader(status int) {
 		if t.requestID == nil {
 			t.requestID = ids[:min(len(ids), 1)]
 		}
+		dropNominated(header)
 		t.clean(header)
 	case ids == nil && t.requestID != nil:
 		header[wire.HeaderRequestID] = t.requestID
