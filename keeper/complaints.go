@@ -96,6 +96,8 @@ type complaints struct {
 	// map that is stored is not changed any more.
 	known  atomic.Pointer[map[resource]complaint]
 	proven atomic.Pointer[proof] // the last one while there were complaints
+	// bearers is how many bearers were condemned since a request succeeded.
+	bearers atomic.Int64
 
 	mu      sync.Mutex // guards what follows, and the replacement of known
 	doubted time.Time  // when a response that cannot be read was last believed and wrong
@@ -125,6 +127,9 @@ func (c *complaints) believe(r resource, t token, doubtful bool) (believed, expo
 		return false, false
 	default:
 		entry.condemned, entry.believed = t.serial, now
+		if r.of == ofBearer {
+			c.bearers.Add(1)
+		}
 		believed = true
 	}
 	c.put(r, entry, now)
@@ -173,6 +178,7 @@ func (c *complaints) succeeded(req *http.Request, p proof) {
 	last := c.proven.Load()
 	if last == nil || last.session != p.session || last.bearer != p.bearer || !within(p.sent, last.sent, proofEvery) {
 		c.proven.Store(&p)
+		c.bearers.Store(0)
 		c.tidy(p.sent)
 	}
 	for _, of := range []target{ofSession, ofBearer} {

@@ -18,6 +18,9 @@ const (
 	// freshBearer is how long after it was fetched a bearer is not the token that is
 	// meant when a service refuses one without saying which.
 	freshBearer = time.Minute
+	// freshBearers is how many bearers are refused in a row until the next counts as
+	// fresh although it may come from a cache.
+	freshBearers = 2
 )
 
 // renewed returns both tokens, renewing what has to be.
@@ -74,7 +77,7 @@ func (k *Keeper) condemn(req *http.Request, resp *http.Response, refused finding
 	of := refused.of
 	if of == ofEither {
 		of = ofBearer
-		if b.age() < freshBearer && !b.cached {
+		if b.age() < freshBearer && (!b.cached || k.complaints.bearers.Load() >= freshBearers) {
 			of = ofSession
 		}
 	}

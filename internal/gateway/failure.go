@@ -36,6 +36,7 @@ var (
 var (
 	notFound       = newFailure(http.StatusNotFound, wire.FaultNotFound, "Not Found", "No resource of the API has this path.", 0)
 	pathRefused    = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The path is ambiguous: it has empty or dot segments, a backslash, a semicolon, an encoded separator, invisible characters, or characters that are not in Unicode normalization form NFKC. Nothing was sent on.", 0)
+	queryRefused   = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The query has a blank in it, which is written as %20 or +. Nothing was sent on.", 0)
 	methodRefused  = newFailure(http.StatusMethodNotAllowed, wire.FaultMethod, "Method Not Allowed", "The gateway does not carry this method.", 0)
 	upgradeRefused = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The gateway does not carry connection upgrades. Nothing was sent on.", 0)
 	unreadableBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off. Nothing was sent on.", 0)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,11 +11,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// notCarried are methods that are not carried, in any case: TRACE and TRACK return the
+// request, and with it the gateway's tokens.
+var notCarried = []string{http.MethodConnect, http.MethodTrace, "TRACK"}
+
 // refused answers why a request is not carried, or nil. What is carried has one
 // meaning only, to us and to every server behind us, however it reads paths.
 func refused(r *http.Request) *failure {
 	switch {
-	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+	case slices.ContainsFunc(notCarried, func(method string) bool { return strings.EqualFold(r.Method, method) }):
 		return methodRefused
 	case r.URL.Scheme != "" || r.URL.Host != "" || r.URL.Opaque != "" || r.URL.User != nil:
 		return pathRefused
@@ -22,6 +27,8 @@ func refused(r *http.Request) *failure {
 		return upgradeRefused
 	case !isPlain(r.URL.Path, r.URL.EscapedPath()):
 		return pathRefused
+	case strings.Contains(r.URL.RawQuery, " "):
+		return queryRefused // over HTTP/1.1 it would end the request target
 	case isLocal(r.URL.Path):
 		return notFound
 	}

@@ -156,3 +156,19 @@ func TestOrdinaryNamesOfAllLanguagesAreCarriedToTheByte(t *testing.T) {
 		}
 	}
 }
+
+// Over HTTP/2 a path may hold blanks. As part of a request line they would end it.
+func TestABlankInAQueryIsNotCarried(t *testing.T) {
+	r := newRig(t, echo, nil)
+	r.useHTTP2()
+	for query, status := range map[string]int{"a=b HTTP/1.1": 400, " ": 400, "a=b ": 400, "a=b%20c+d": 200} {
+		req := r.request(http.MethodGet, "/api/x", http.NoBody)
+		req.URL.RawQuery = query
+		if p := r.do(req); p.StatusCode != status || status == 400 && !strings.Contains(p.text, "Nothing was sent on") {
+			t.Errorf("%q was answered %d %s", query, p.StatusCode, p.text)
+		}
+	}
+	if seen := r.upstream.seen(); len(seen) != 1 || seen[0] != "GET /api/x?a=b%20c+d" {
+		t.Errorf("went upstream: %q", seen)
+	}
+}

@@ -91,6 +91,8 @@ func TestOtherFormsOfTargetsMethodsAndUpgradesAreNotCarried(t *testing.T) {
 		"CONNECT":                 "CONNECT evil.example:443 HTTP/1.1\r\n" + r.tokens() + "Connection: close\r\n\r\n",
 		"CONNECT with a path":     "CONNECT /api/m2m HTTP/1.1\r\n" + r.tokens() + "Connection: close\r\n\r\n",
 		"TRACE":                   "TRACE /api/m2m HTTP/1.1\r\n" + r.tokens() + "Connection: close\r\n\r\n",
+		"trace":                   "trace /api/m2m HTTP/1.1\r\n" + r.tokens() + "Connection: close\r\n\r\n",
+		"TRACK":                   "TRACK /api/m2m HTTP/1.1\r\n" + r.tokens() + "Connection: close\r\n\r\n",
 		"websocket":               "GET /api/m2m HTTP/1.1\r\n" + r.tokens() + "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\r\n",
 		"h2c":                     "GET /api/m2m HTTP/1.1\r\n" + r.tokens() + "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
 		"an upgrade without more": "GET /api/m2m HTTP/1.1\r\n" + r.tokens() + "Upgrade: x\r\nConnection: close\r\n\r\n",
