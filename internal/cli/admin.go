@@ -190,6 +190,7 @@ func (a *app) openAdmin(ctx context.Context, store *storeFlags) (adminAPI, func(
 		return nil, nil, errors.Join(err, opened.close(), os.RemoveAll(directory))
 	}
 	a.store = opened.stores.name.Name
+	a.warnDatabase(store)
 	web := &http.Server{Handler: server.AdminHandler(opened.Authority, opened.stores.name, log), ReadHeaderTimeout: closeTimeout, ConnContext: server.WithPeer}
 	a.direct = true
 	served := make(chan struct{})

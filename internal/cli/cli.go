@@ -39,7 +39,8 @@ type app struct {
 	conf config
 	// clock is IO.Now; nil for the system's clock, which a keeper need not read for
 	// each request.
-	clock func() time.Time
+	clock  func() time.Time
+	output *output // which Out is
 	// log is where a service writes to; nil for other commands. warnings is what warn
 	// hands texts to; nil for the person at the terminal.
 	log      *logQueue
@@ -61,6 +62,8 @@ func Run(ctx context.Context, streams IO, args ...string) int {
 	if a.Now == nil {
 		a.Now = time.Now
 	}
+	a.output = &output{to: a.Out}
+	a.Out = a.output
 	a.root = a.rootCommand()
 	a.root.SetArgs(args)
 	a.root.SetIn(a.In)
@@ -68,6 +71,9 @@ func Run(ctx context.Context, streams IO, args ...string) int {
 	a.root.SetErr(a.Err)
 	a.conf.prepare(a.root)
 	err := a.root.ExecuteContext(ctx)
+	if err == nil {
+		err = a.output.err()
+	}
 	if err != nil {
 		report(a.Err, err)
 	}

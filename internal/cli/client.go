@@ -128,10 +128,10 @@ func clientNamed(key string) string { return fmt.Sprintf("API key %q that is not
 // the client commands read.
 func (a *app) printCredentials(made wire.AdminCredentials, asJSON bool, words string) error {
 	if asJSON {
-		return a.printJSON(made)
+		return a.tellJSON(made)
 	}
 	a.note("%s", words)
-	return a.print("LATCHKEY_API_KEY=%s\nLATCHKEY_API_SECRET=%s", made.Key, made.Secret)
+	return a.tell(fmt.Sprintf("LATCHKEY_API_KEY=%s\nLATCHKEY_API_SECRET=%s\n", made.Key, made.Secret))
 }
 
 func (a *app) clientListCommand() *cobra.Command {

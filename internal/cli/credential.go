@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -79,8 +78,6 @@ func (a *app) readIdentity(path string) (secret.Text, error) {
 	if err != nil {
 		return "", usage("the age key cannot be read: %w; nothing was done", err)
 	}
-	if info, err := os.Stat(path); err == nil {
-		a.warnReadable(path, info)
-	}
+	a.warnReadable(path)
 	return secret.Text(text), nil
 }

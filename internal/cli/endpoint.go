@@ -123,8 +123,8 @@ func isLoopback(host string) bool {
 
 // resolve settles which login a command is about. Only `login` may name one that
 // is not stored yet.
-func (e *endpoint) resolve(cmd *cobra.Command, needSession bool) error {
-	s, err := readState()
+func (e *endpoint) resolve(a *app, cmd *cobra.Command, needSession bool) error {
+	s, err := a.readLogins()
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ and --force sends it all the same.
 	command.Flags().BoolVar(&f.force, "force", false, "log in although a live session is stored, or after failures")
 	jsonFlag(command, &f.json)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := f.resolve(cmd, false); err != nil {
+		if err := f.resolve(a, cmd, false); err != nil {
 			return err
 		}
 		if f.user == "" {
@@ -221,7 +221,7 @@ the service cannot be reached, the session stays stored.
 	}
 	e.addFlags(a, command)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := e.resolve(cmd, true); err != nil {
+		if err := e.resolve(a, cmd, true); err != nil {
 			return err
 		}
 		ctx := cmd.Context()

@@ -30,7 +30,7 @@ import (
 const startTimeout = 30 * time.Second
 
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) != "latchkey" { // whoever runs the tests may use latchkey
+	if name := filepath.Base(os.Args[0]); name != "latchkey" && name != "into" { // whoever runs the tests may use latchkey
 		for _, pair := range os.Environ() {
 			if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "LATCHKEY_") && name != "LATCHKEY_SOAK" && name != "LATCHKEY_TEST_ENGINES" {
 				_ = os.Unsetenv(name)
@@ -45,7 +45,32 @@ func TestMain(m *testing.M) {
 			stop()
 			os.Exit(code)
 		},
+		"into": into,
 	})
+}
+
+// into is a program that runs another with a standard output that takes nothing:
+// into full|broken|nowhere COMMAND…
+func into() {
+	var out *os.File
+	var err error
+	switch os.Args[1] {
+	case "full":
+		out, err = os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	case "broken":
+		var reader *os.File
+		reader, out, err = os.Pipe()
+		_ = reader.Close()
+	case "nowhere":
+		out, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	}
+	if err != nil {
+		panic(err)
+	}
+	command := exec.Command(os.Args[2], os.Args[3:]...)
+	command.Stdin, command.Stdout, command.Stderr = os.Stdin, out, os.Stderr
+	_ = command.Run()
+	os.Exit(command.ProcessState.ExitCode())
 }
 
 // TestScripts runs the scripts under testdata/script: each line `latchkey …` is a

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -28,8 +29,15 @@ func (a *app) warn(format string, args ...any) {
 	a.note("latchkey: note: "+format, args...)
 }
 
-// warnReadable warns of a file with a secret that others may read.
-func (a *app) warnReadable(path string, info fs.FileInfo) {
+// warnReadable warns of a file with a secret that others may read. One that is not there
+// is none of its business.
+func (a *app) warnReadable(path string) {
+	if info, err := os.Stat(path); err == nil {
+		a.warnMode(path, info)
+	}
+}
+
+func (a *app) warnMode(path string, info fs.FileInfo) {
 	if info.Mode().IsRegular() && othersMay(info, 0o077) {
 		a.warn("%s holds a secret, and others may read it; better: chmod 600 %s", path, shellQuote(path))
 	}
@@ -43,10 +51,29 @@ func (a *app) print(format string, args ...any) error {
 
 // printJSON writes a value for programs, indented, for people look at it, too.
 func (a *app) printJSON(value any) error {
-	encoder := json.NewEncoder(a.Out)
+	text, err := indented(value)
+	if err == nil {
+		_, err = io.WriteString(a.Out, text)
+	}
+	return err
+}
+
+func indented(value any) (string, error) {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+	err := encoder.Encode(value)
+	return b.String(), err
+}
+
+// tellJSON is tell for a value.
+func (a *app) tellJSON(value any) error {
+	text, err := indented(value)
+	if err != nil {
+		return err
+	}
+	return a.tell(text)
 }
 
 // printable makes a name that somebody chose fit for a terminal: nothing in it
@@ -86,6 +113,9 @@ func (a *app) colourful() bool {
 
 // terminal answers the descriptor of a stream that is a terminal.
 func terminal(stream any) (descriptor int, ok bool) {
+	if out, ok := stream.(*output); ok {
+		stream = out.to
+	}
 	file, ok := stream.(interface{ Fd() uintptr })
 	if !ok {
 		return 0, false

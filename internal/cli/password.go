@@ -57,7 +57,7 @@ failures in a row lock the account. The session goes on; the user's other ones m
 	command.Flags().StringVar(&f.output, "output", "", "put the new password into this new `FILE`, or - for standard output")
 	yesFlag(command, &f.yes)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := f.resolve(cmd, true); err != nil {
+		if err := f.resolve(a, cmd, true); err != nil {
 			return err
 		}
 		return a.resetPassword(cmd.Context(), &f)
@@ -169,6 +169,9 @@ operator of the service can set another one.
 // openPlace makes sure that there is a place for the new password.
 func (a *app) openPlace(ctx context.Context, f *resetFlags) (*place, error) {
 	if f.output == "" || f.output == "-" {
+		if a.output.leadsNowhere() {
+			return nil, usage("standard output leads nowhere, and the new password is told once; nothing was sent; say --output FILE")
+		}
 		if f.output == "" {
 			if _, ok := terminal(a.Out); !ok {
 				return nil, usage("the new password is told once and needs a place; nothing was sent; say --output FILE, or --output - if whoever reads standard output keeps it")
@@ -210,15 +213,11 @@ func (k *place) store(content string) (where string, err error) {
 	if err == nil {
 		return where, nil
 	}
-	cause := err
-	if directory, err := stateDirectory(); err == nil {
-		path := filepath.Join(directory, "rescued-password-"+k.app.Now().UTC().Format("20060102T150405.000"))
-		if err := writeAtomically(path, []byte(content)); err == nil {
-			return "", fail(exitFailed, "the password is changed, but the new one could not be written to its place: %w; it is saved in %s: move it from there", cause, path)
-		}
+	if path, rescued := k.app.rescue("rescued-password", content); rescued == nil {
+		return "", &failure{code: exitFailed, text: fmt.Sprintf("the password is changed, but the new one could not be written to its place: %v; it is saved in %s: move it from there", err, path)}
 	}
 	_, _ = fmt.Fprint(k.app.Err, content) // the last place there is
-	return "", fail(exitFailed, "the password is changed, but the new one could not be written anywhere: %w; it stands above, once: copy it now", cause)
+	return "", &failure{code: exitFailed, text: fmt.Sprintf("the password is changed, but the new one could not be written anywhere: %v; it stands above, once: copy it now", err)}
 }
 
 // discard removes a file that nothing came for.

@@ -93,7 +93,7 @@ func (a *app) readSecretFile(path string) (secret.Text, error) {
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	if info, err := file.Stat(); err == nil {
-		a.warnReadable(path, info)
+		a.warnMode(path, info)
 	}
 	return readSecretLine(file, path)
 }

@@ -53,7 +53,7 @@ https://5gedge.verizon.com, if the whole URL is given.
 	flags.StringArrayVar(&f.headers, "header", nil, "add a `HEADER`, written 'Name: value'; may be repeated")
 	flags.BoolVarP(&f.include, "include", "i", false, "print the headers of the answer to standard error, too")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := f.resolve(cmd, true); err != nil {
+		if err := f.resolve(a, cmd, true); err != nil {
 			return err
 		}
 		req, err := a.buildRequest(cmd, &f, strings.ToUpper(args[0]), args[1])
@@ -191,7 +191,11 @@ func (a *app) passBody(resp *http.Response, token latchkey.Secret) (refusal, err
 		source = io.TeeReader(resp.Body, &limitedBuffer{&seen, maxErrorBody})
 	}
 	last := &lastByte{w: a.Out}
-	if _, err := io.Copy(last, source); err != nil {
+	_, err = io.Copy(last, source)
+	if last.err != nil {
+		return nil, fail(exitFailed, "standard output could not be written: %w; the service answered %s, and so has acted on the request", last.err, resp.Status)
+	}
+	if err != nil {
 		return nil, fail(exitUnavailable, "the answer broke off: %w; what came of it is above", err)
 	}
 	if _, ok := terminal(a.Out); ok && last.n > 0 && last.b != '\n' {
@@ -215,9 +219,10 @@ func (l *limitedBuffer) Write(p []byte) (int, error) {
 
 // lastByte remembers what was written last.
 type lastByte struct {
-	w io.Writer
-	b byte
-	n int64
+	w   io.Writer
+	b   byte
+	n   int64
+	err error
 }
 
 func (l *lastByte) Write(p []byte) (int, error) {
@@ -225,5 +230,7 @@ func (l *lastByte) Write(p []byte) (int, error) {
 		l.b = p[len(p)-1]
 		l.n += int64(len(p))
 	}
-	return l.w.Write(p)
+	n, err := l.w.Write(p)
+	l.err = err
+	return n, err
 }

@@ -272,6 +272,9 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, behind.close()) }()
+	if !f.simulate {
+		a.warnDatabase(&f.storeFlags)
+	}
 	if f.upstream.url != "" {
 		link, err := a.connect(ctx, f, behind.opened, log)
 		if err != nil {
@@ -296,6 +299,9 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 	secure, fingerprint, err := f.tlsConfig(api.Addr(), log)
 	if err != nil {
 		return err
+	}
+	if f.tlsKey != "" {
+		a.warnReadable(f.tlsKey)
 	}
 	admin, done, err := f.listenAdmin()
 	if err != nil {

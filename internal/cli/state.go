@@ -108,6 +108,14 @@ func readState() (*state, error) {
 	return s, nil
 }
 
+// readLogins is readState for a person, who is told if others may read the session tokens.
+func (a *app) readLogins() (*state, error) {
+	if directory, err := stateDirectory(); err == nil {
+		a.warnReadable(filepath.Join(directory, stateFile))
+	}
+	return readState()
+}
+
 // updateLogin changes what is remembered of one login, and answers it as it is
 // then. Commands that run at the same time do it one after the other.
 func updateLogin(ctx context.Context, url, apiKey, user string, change func(*login)) (*login, error) {

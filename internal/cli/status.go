@@ -58,7 +58,7 @@ system keeps such things: ~/.local/state, %LocalAppData%, ~/Library/Application 
 		if check {
 			return a.checkStatus(cmd, &e, asJSON)
 		}
-		s, err := readState()
+		s, err := a.readLogins()
 		if err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (a *app) printLogins(logins []shownLogin, asJSON bool) error {
 // checkStatus asks the service about the session.
 func (a *app) checkStatus(cmd *cobra.Command, e *endpoint, asJSON bool) error {
 	ctx := cmd.Context()
-	if err := e.resolve(cmd, true); err != nil {
+	if err := e.resolve(a, cmd, true); err != nil {
 		return err
 	}
 	client, err := a.client(ctx, e)

@@ -196,6 +196,14 @@ func (s *openStores) agreeOnKey(ctx context.Context, key []byte, replace bool) e
 	return nil
 }
 
+// warnDatabase warns of an embedded database that others may read: one that was copied or
+// restored has the mode that the copy was given.
+func (a *app) warnDatabase(s *storeFlags) {
+	if !s.shared() {
+		a.warnReadable(s.databasePath())
+	}
+}
+
 // administer opens the stores for one command. It makes neither a data directory nor a
 // server key: no access token is looked at, and only a check of the audit trail uses
 // the key that is there.

@@ -35,7 +35,7 @@ access token for an hour from its first issue.
 	e.addFlags(a, command)
 	command.Flags().BoolVar(&header, "header", false, "print header lines")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := e.resolve(cmd, len(args) == 0 || args[0] == sessionToken); err != nil {
+		if err := e.resolve(a, cmd, len(args) == 0 || args[0] == sessionToken); err != nil {
 			return err
 		}
 		return a.token(cmd, &e, args, header)

@@ -122,14 +122,14 @@ was started with --allow-weak-passwords, which is for tests.
 			return adminFailure(err, userNamed(name), listUsers)
 		}
 		if asJSON {
-			return a.printJSON(answer)
+			return a.tellJSON(answer)
 		}
 		a.note("user %s %s", printable(name), done)
 		if answer.Password == "" {
 			return nil
 		}
 		a.note("the password, told this once:")
-		return a.print("%s", answer.Password)
+		return a.tell(answer.Password + "\n")
 	})
 }
 
