@@ -173,6 +173,9 @@ func TestHelpConfigAgreesWithWhatIsAccepted(t *testing.T) {
 	}
 	accepted := map[string]bool{}
 	walk(cli.Tree(), func(command *cobra.Command) {
+		if command.CommandPath() == "latchkey config show" {
+			return // it has the settings of all others
+		}
 		command.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if !cli.IsSetting(f) {
 				if of, ok := listed[f.Name]; ok && slices.Contains(strings.Split(of, ", "), command.Name()) {
