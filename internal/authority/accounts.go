@@ -75,7 +75,7 @@ func (a *Authority) addUser(
 	if err != nil {
 		return "", err
 	}
-	password, hash, err := a.newPassword(ctx, password, known)
+	password, hash, err := a.newPassword(ctx, name, password, known)
 	if err != nil {
 		return "", err
 	}
@@ -93,7 +93,7 @@ func (a *Authority) addUser(
 // An empty password means a generated one. It answers the password in force.
 // Strikes and locks stay: UnlockUser lifts them.
 func (a *Authority) SetPassword(ctx context.Context, name string, password secret.Text, origin Origin) (secret.Text, error) {
-	password, hash, err := a.newPassword(ctx, password, false)
+	password, hash, err := a.newPassword(ctx, name, password, false)
 	if err != nil {
 		return "", err
 	}
@@ -107,8 +107,9 @@ func (a *Authority) SetPassword(ctx context.Context, name string, password secre
 	return password, nil
 }
 
-// newPassword checks or generates a password and hashes it. A known one may be weak.
-func (a *Authority) newPassword(ctx context.Context, password secret.Text, known bool) (secret.Text, string, error) {
+// newPassword checks or generates a password of a user and hashes it. A known one may
+// be weak.
+func (a *Authority) newPassword(ctx context.Context, user string, password secret.Text, known bool) (secret.Text, string, error) {
 	if password == "" {
 		password = generatePassword()
 	}
@@ -116,7 +117,7 @@ func (a *Authority) newPassword(ctx context.Context, password secret.Text, known
 		return "", "", err
 	}
 	if a.policy.RefuseWeakPasswords && !known {
-		if err := checkStrength(password); err != nil {
+		if err := checkStrength(user, password); err != nil {
 			return "", "", err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
@@ -29,15 +31,36 @@ var commonPasswords = sync.OnceValue(func() map[string]bool {
 	return common
 })
 
-// checkStrength refuses a password that is guessed soon. The error does not show it.
-func checkStrength(password secret.Text) error {
+// checkStrength refuses a password that is guessed soon: in whatever case or width its
+// letters are, and with blanks around it. The error does not show it.
+func checkStrength(user string, password secret.Text) error {
 	const otherwise = "; choose another one, or give none and let a random one be made"
 	text := password.Reveal()
+	plain := strings.TrimSpace(foldPassword(text))
 	switch {
 	case utf8.RuneCountInString(text) < MinPasswordLength:
 		return &InvalidError{"password", Unacceptable, fmt.Sprintf("has fewer than %d characters%s", MinPasswordLength, otherwise)}
-	case commonPasswords()[strings.ToLower(text)]:
+	case commonPasswords()[plain]:
 		return &InvalidError{"password", Unacceptable, "is one of the most common ones, which are guessed first" + otherwise}
+	case isRun(plain):
+		return &InvalidError{"password", Unacceptable, "is one character many times, or characters in a row" + otherwise}
+	case plain == strings.TrimSpace(foldPassword(user)):
+		return &InvalidError{"password", Unacceptable, "is the name of the user" + otherwise}
 	}
 	return nil
+}
+
+// foldPassword returns the text in lower case, with the usual form of each letter.
+func foldPassword(text string) string { return strings.ToLower(norm.NFKC.String(text)) }
+
+// isRun reports whether each character follows the one before by the same step of at
+// most one, as in 87654321, abcdefgh, and a text of nothing.
+func isRun(text string) bool {
+	runes := []rune(text)
+	for i := 1; i < len(runes); i++ {
+		if step := runes[i] - runes[i-1]; step < -1 || step > 1 || step != runes[1]-runes[0] {
+			return false
+		}
+	}
+	return true
 }

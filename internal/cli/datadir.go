@@ -65,7 +65,7 @@ func (s *storeFlags) addPolicy(flags *pflag.FlagSet) {
 	flags.IntVar(&s.policy.LockAfter, "lock-after", 5, "lock the account at the `N`th failed login in a row")
 	flags.DurationVar(&s.policy.UnlockAfter, "unlock-after", 0, "a lock lifts by itself after this `TIME` (default: an operator lifts it)")
 	flags.BoolVar(&s.policy.KeepSessionsOnReset, "keep-sessions-on-reset", false, "a password reset leaves the user's other sessions alive")
-	flags.BoolVar(&s.allowWeak, "allow-weak-passwords", false, "let operators set passwords that are short or among the most common ones; for tests only")
+	flags.BoolVar(&s.allowWeak, "allow-weak-passwords", false, "let operators set passwords that are short, common or the user's name; for tests only")
 	flags.Var((*days)(&s.policy.KeepAudit), "keep-audit", "keep the audit trail for this `TIME`, as 365d (default: for ever)")
 	settings(flags, "keep-audit", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset", "allow-weak-passwords")
 }

@@ -123,7 +123,7 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.Uint32Var(&f.hashPasses, "hash-passes", authority.DefaultHashParams.Passes, "passes of one password hash over its memory: `N`")
 	flags.IntVar(&f.hashSlots, "hash-slots", 0, "hash `N` passwords at once (default: one fewer than cores, at least 1)")
 	flags.IntVar(&f.hashQueue, "hash-queue", 0, "let `N` logins wait for a slot, and answer 503 to more (default: 64 for each slot)")
-	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "have `N` connections open at once; more wait")
+	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "have `N` connections open at once; for more, those without a request are closed, or they wait")
 	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "write the log as text or json: `FORMAT`")
 	flags.StringVar(&f.readyFile, "ready-file", "", "once requests are served, write the URL, the process ID and the data directory to this `FILE`, as JSON; it is removed at the end")

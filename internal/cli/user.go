@@ -101,8 +101,9 @@ func (a *app) userWithPassword(command *cobra.Command, path, done string) *cobra
 	command.Long += `
 Unless you say otherwise, the service makes up a password of 20 letters and digits.
 It is printed this once, alone on standard output, and kept nowhere. One that you give
-must have 8 characters or more and not be among the most common ones, unless the service
-was started with --allow-weak-passwords, which is for tests.
+must have 8 characters or more, and be neither among the most common ones, nor characters
+in a row, nor the user's name, unless the service was started with
+--allow-weak-passwords, which is for tests.
 `
 	if path == wire.PathAdminUserPassword {
 		a.completeArgs(command, 1, a.userNames)

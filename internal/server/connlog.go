@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// How many failed TLS handshakes are logged one by one in a while. Anybody can cause
+// How many lines about connections are logged one by one in a while. Anybody can cause
 // any number of them.
 const (
-	handshakeLines  = 10
-	handshakeWindow = 10 * time.Second
+	connectionLines  = 10
+	connectionWindow = 10 * time.Second
 )
 
 // connectionLog logs what http.Server says of connections, which is an io.Writer of
-// lines: at level Debug what a health check of the port causes, and as warnings the
-// rest, failed TLS handshakes up to a rate.
+// lines: at level Debug what a health check of the port causes, and the rest (failed TLS
+// handshakes, connections that do not begin as HTTP/2 does) as warnings up to a rate.
 type connectionLog struct {
 	log *slog.Logger
 
@@ -30,24 +30,21 @@ type connectionLog struct {
 func (l *connectionLog) Write(line []byte) (int, error) {
 	text := strings.TrimSuffix(string(line), "\n")
 	handshake, saidNothing := strings.HasPrefix(text, "http: TLS handshake error"), strings.HasSuffix(text, ": "+errSaidNothing.Error())
-	switch {
-	case !handshake:
-		l.log.Warn(text)
-	case saidNothing:
+	if handshake && saidNothing {
 		l.log.Debug(text)
-	default:
-		l.handshake(text)
+	} else {
+		l.warn(text)
 	}
 	return len(line), nil
 }
 
-func (l *connectionLog) handshake(text string) {
+func (l *connectionLog) warn(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := time.Now(); now.Sub(l.since) > handshakeWindow {
+	if now := time.Now(); now.Sub(l.since) > connectionWindow {
 		l.since, l.lines = now, 0
 	}
-	if l.lines++; l.lines > handshakeLines {
+	if l.lines++; l.lines > connectionLines {
 		l.omitted++
 		l.log.Debug(text)
 		return

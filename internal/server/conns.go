@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,9 @@ const tick = time.Second
 var longAgo = time.Unix(1, 0)
 
 // connections are those that a listener accepted and that are still open. They
-// are bounded: those beyond wait in the system's backlog, and none is refused.
+// are bounded: to make room for the next, the connection is closed that has waited for
+// a request for the longest time. Without one, those beyond wait in the system's backlog,
+// and none is refused.
 //
 // They also keep the deadlines that net/http sets several times for each request
 // and that next to never pass. A timer for each would cost as much as a tenth of
@@ -57,6 +60,69 @@ func (cs *connections) watch(ctx context.Context) {
 	}
 }
 
+// admit takes the slot of the next connection. It returns false if closed is closed
+// first.
+func (cs *connections) admit(closed <-chan struct{}) bool {
+	for {
+		select {
+		case cs.slots <- struct{}{}:
+			return true
+		default:
+		}
+		if cs.evict() {
+			continue // another listener may take the slot
+		}
+		over := time.NewTimer(tick)
+		select {
+		case cs.slots <- struct{}{}:
+			over.Stop()
+			return true
+		case <-over.C: // connections that wait are older now
+		case <-closed:
+			over.Stop()
+			return false
+		}
+	}
+}
+
+// evict closes the connection that has waited for the end of a request's header for the
+// longest time, and reports whether there was one. One that has waited for less than a
+// tick stays: a request is on its way, perhaps.
+func (cs *connections) evict() bool {
+	var oldest *conn
+	least := cs.mark() - int64(tick)
+	cs.mu.Lock()
+	for c := range cs.open {
+		if since := c.waiting.Load(); since != 0 && since < least {
+			oldest, least = c, since
+		}
+	}
+	cs.mu.Unlock()
+	if oldest == nil || !oldest.waiting.CompareAndSwap(least, 0) {
+		return oldest != nil // a request has come
+	}
+	_ = oldest.Close()
+	return true
+}
+
+// mark is the time of the last tick, as conn.waiting has it.
+func (cs *connections) mark() int64 { return cs.now.Load() + 1 }
+
+// follow notes whether a request is under way on a connection. It is for
+// http.Server.ConnState.
+func (cs *connections) follow(inner net.Conn, state http.ConnState) {
+	c, ok := plainConn(inner)
+	if !ok {
+		return
+	}
+	switch state {
+	case http.StateIdle:
+		c.waiting.Store(cs.mark())
+	case http.StateActive:
+		c.waiting.Store(0)
+	}
+}
+
 // listen returns a listener whose connections are among these. secure means that
 // TLS is spoken on them.
 func (cs *connections) listen(inner net.Listener, secure bool) net.Listener {
@@ -73,9 +139,7 @@ type boundedListener struct {
 
 // Accept implements net.Listener.
 func (l *boundedListener) Accept() (net.Conn, error) {
-	select {
-	case l.all.slots <- struct{}{}:
-	case <-l.closed:
+	if !l.all.admit(l.closed) {
 		return nil, net.ErrClosed
 	}
 	inner, err := l.Listener.Accept()
@@ -84,6 +148,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: inner, all: l.all, secure: l.secure}
+	c.waiting.Store(l.all.mark())
 	l.all.mu.Lock()
 	defer l.all.mu.Unlock()
 	l.all.open[c] = struct{}{}
@@ -104,6 +169,8 @@ type conn struct {
 	secure      bool        // TLS is spoken on it
 	heard       bool        // something was read
 	gone        atomic.Bool // it broke, or was closed here
+	// waiting is since when no request is under way, as a mark; 0: one is.
+	waiting atomic.Int64
 }
 
 // Close implements net.Conn.

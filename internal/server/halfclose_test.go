@@ -309,6 +309,14 @@ func TestHealthChecksOfTheTLSPortAreQuietAndErrorsAreNot(t *testing.T) {
 		_ = conn.Close()
 	}
 	lines(0, 113)
+	for range 50 { // agrees on HTTP/2, and speaks another version
+		conn, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		s.must(err)
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		_, _ = io.ReadAll(conn)
+		_ = conn.Close()
+	}
+	lines(0, 163)
 	if n := log.lines[2].Load(); n < 4 || n > 20 {
 		t.Errorf("103 handshake errors made %d warnings, want some", n)
 	}

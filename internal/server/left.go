@@ -16,13 +16,19 @@ type connKey struct{}
 // withConn notes the connection in the context of its requests. It is for
 // http.Server.ConnContext.
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	if secure, ok := c.(*tls.Conn); ok {
-		c = secure.NetConn()
-	}
-	if c, ok := c.(*conn); ok {
+	if c, ok := plainConn(c); ok {
 		return context.WithValue(ctx, connKey{}, c)
 	}
 	return ctx
+}
+
+// plainConn returns the connection that a listener of connections accepted.
+func plainConn(c net.Conn) (*conn, bool) {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	plain, ok := c.(*conn)
+	return plain, ok
 }
 
 // untilLeft returns the request's context without what net/http takes for a

@@ -157,6 +157,48 @@ func TestConnectionsBeyondTheBoundWait(t *testing.T) {
 	})
 }
 
+// TestConnectionsWithoutARequestMakeRoom has all connections be open that there may be,
+// with no request on them, or with half of one.
+func TestConnectionsWithoutARequestMakeRoom(t *testing.T) {
+	const health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+	for name, sent := range map[string]string{"nothing": "", "half a header": health[:20], "a request, and now idle": health} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, plain, server.Config{MaxConnections: 5}, func(p *pipes, bearer string) {
+				working := p.dial() // with half a body: a request is under way
+				defer func() { _ = working.Close() }()
+				whole := loginRequest(bearer, goodLogin)
+				if _, err := io.WriteString(working, whole[:len(whole)-1]); err != nil {
+					t.Fatal(err)
+				}
+				for range 5 {
+					conn := p.dial()
+					defer func() { _ = conn.Close() }()
+					go func() {
+						_, _ = io.WriteString(conn, sent)
+						_, _ = io.Copy(io.Discard, conn)
+					}()
+				}
+				began := time.Now()
+				conn := p.dial()
+				defer func() { _ = conn.Close() }()
+				if _, err := io.WriteString(conn, whole); err != nil {
+					t.Fatal(err)
+				}
+				response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil || response.StatusCode != 200 || time.Since(began) > 3*time.Second {
+					t.Errorf("a login among idle connections: %v, %v after %v", response, err, time.Since(began))
+				}
+				if _, err := io.WriteString(working, whole[len(whole)-1:]); err != nil {
+					t.Fatal(err)
+				}
+				if response, err = http.ReadResponse(bufio.NewReader(working), nil); err != nil || response.StatusCode != 200 {
+					t.Errorf("the login that was under way: %v, %v", response, err)
+				}
+			})
+		})
+	}
+}
+
 func TestASlowCallerLosesTheConnection(t *testing.T) {
 	const late = "HTTP/1.1 408 Request Timeout"
 	whole := func(bearer string) string { return loginRequest(bearer, goodLogin) }

@@ -42,7 +42,7 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener, further ...ne
 	}
 	work, stop := context.WithCancel(ctx)
 	defer stop()
-	public := s.httpServer(s.front.API)
+	public := s.httpServer(s.front.API, s.conns)
 	servers := []*http.Server{public}
 	failed := make(chan error, 2+len(further))
 	var running, watching sync.WaitGroup
@@ -69,7 +69,8 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener, further ...ne
 		running.Go(func() { failed <- public.Serve(s.conns.listen(listener, false)) })
 	}
 	if admin != nil {
-		server, conns := s.httpServer(s.front.Admin), newConnections(adminConnections)
+		conns := newConnections(adminConnections)
+		server := s.httpServer(s.front.Admin, conns)
 		server.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return WithPeer(withConn(ctx, c), c) }
 		servers = append(servers, server)
 		watching.Go(func() { conns.watch(watch) })
@@ -88,8 +89,8 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener, further ...ne
 	return err
 }
 
-// httpServer returns an http.Server with every bound set.
-func (s *Server) httpServer(handler http.Handler) *http.Server {
+// httpServer returns an http.Server with every bound set, for these connections.
+func (s *Server) httpServer(handler http.Handler, conns *connections) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: requestTimeout,
@@ -99,6 +100,7 @@ func (s *Server) httpServer(handler http.Handler) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ConnContext:       withConn,
+		ConnState:         conns.follow,
 		ErrorLog:          log.New(&connectionLog{log: s.log}, "", 0),
 	}
 }

@@ -70,7 +70,7 @@ type Config struct {
 	// Collectors add to the metrics.
 	Collectors     []prometheus.Collector
 	Version        string        // shown in the metrics
-	MaxConnections int           // open at once; more wait to be accepted; 0: 10,000
+	MaxConnections int           // open at once; for more, those without a request are closed, or they wait; 0: 10,000
 	DrainTimeout   time.Duration // what requests under way at the end are given; 0: 20 seconds
 }
 
