@@ -35,7 +35,7 @@ func checkAllow(rules []string) (string, error) {
 	for i, rule := range rules {
 		words := strings.Fields(rule)
 		if len(words) != 2 || len(rule) > maxAllowBytes {
-			return "", &InvalidError{"allow", Unacceptable, "is not like \"GET /api/m2m/v1/devices/**\""}
+			return "", &InvalidError{"allow", Unacceptable, "has a rule that is not like \"GET /api/m2m/v1/devices/**\""}
 		}
 		methods, path := strings.ToUpper(words[0]), words[1]
 		segments := strings.Split(path, "/")

@@ -70,6 +70,7 @@ type announcement struct {
 	throwaway   bool
 	seeded      bool
 	empty       bool
+	noUser      bool // of --trust-local
 	fingerprint string
 	dataIsSet   bool
 	log         *slog.Logger
@@ -87,6 +88,9 @@ func (a *app) announce(n announcement) {
 		}
 		if n.trustLocal != "" {
 			n.log.Warn(n.trusts(), "user", n.trustLocal)
+		}
+		if n.noUser {
+			n.log.Warn(n.unknownUser())
 		}
 		return
 	}
@@ -132,7 +136,10 @@ func (a *app) announce(n announcement) {
 		fmt.Fprintf(&b, "\nWARNING: %s.\n", warning)
 	}
 	if n.trustLocal != "" {
-		fmt.Fprintf(&b, "\nWARNING: as %s, %s.\n", printable(n.trustLocal), n.trusts())
+		fmt.Fprintf(&b, "\nWARNING: %s.\n", n.trusts())
+	}
+	if n.noUser {
+		fmt.Fprintf(&b, "\nWARNING: %s.\n", n.unknownUser())
 	}
 	b.WriteString("\nStop it with Ctrl-C.\n\n")
 	_, _ = io.WriteString(a.Err, b.String()) // the service runs whether anybody reads this or not
@@ -140,15 +147,20 @@ func (a *app) announce(n announcement) {
 
 // trusts says which requests run without credentials.
 func (n *announcement) trusts() string {
-	const socket = "requests without credentials run that come over the Unix socket"
+	who := "requests without credentials run as " + printable(n.trustLocal) + " if they come "
 	const header = "from this machine with the header " + wire.HeaderLocal + ": NAME; a proxy on this machine must remove that header"
 	switch {
 	case len(n.trustedProxies) > 0:
-		return socket + "; over TCP, where proxies are, none do"
+		return who + "over the Unix socket; over TCP, where proxies are, none do"
 	case n.localSocket != "":
-		return socket + ", or " + header
+		return who + "over the Unix socket, or " + header
 	}
-	return "requests without credentials run that come " + header + ", or use --local-socket instead"
+	return who + header + ", or use --local-socket instead"
+}
+
+// unknownUser says what to do about a user of --trust-local who does not exist.
+func (n *announcement) unknownUser() string {
+	return "there is no user " + printable(n.trustLocal) + ", so requests without credentials get 403 until it is added: latchkey user add"
 }
 
 // tryIt prints lines that work as they are pasted.
@@ -175,7 +187,7 @@ Get an access token, log in, look at the session, log out. In another terminal, 
 		curl, bearer, session, wire.PathSession,
 		curl, bearer, session, wire.PathLogOut)
 	fmt.Fprintf(b, `
-Or with this program:
+Or with this program, if it is on the PATH as latchkey:
 
   export LATCHKEY_URL=%s LATCHKEY_API_KEY=%s LATCHKEY_API_SECRET=%s LATCHKEY_USER=%s%s
   echo %s | latchkey login --password-stdin

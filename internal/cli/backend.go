@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 
+	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/simulate"
 )
@@ -16,6 +17,7 @@ type backend struct {
 	opened *service // nil for a simulation
 	seeded bool     // the demo's accounts are there to be told about
 	empty  bool     // nobody could use the service yet
+	noUser bool     // the user of --trust-local does not exist yet
 	close  func() error
 }
 
@@ -35,6 +37,10 @@ func (a *app) backend(ctx context.Context, f *serveFlags, log *slog.Logger) (*ba
 	b.seeded, err = a.seed(ctx, f, opened.Authority)
 	if err == nil {
 		b.empty, err = isEmpty(ctx, opened.Authority)
+	}
+	if err == nil && f.trustLocal != "" {
+		_, missing := opened.Account(ctx, f.trustLocal)
+		b.noUser = errors.Is(missing, authority.ErrNotFound)
 	}
 	if err != nil {
 		return nil, errors.Join(err, b.close())

@@ -31,7 +31,7 @@ const exitCodesHelp = `Exit codes, the same for every command:
   1  it failed on this side: a file, the database, an interruption
   2  the command line, a LATCHKEY_... variable or the config file is wrong; nothing was done
   3  the service refused: a wrong password, a name that does not exist, input it does not take
-  4  not authorised: the API key was refused, no live session, or the account is locked
+  4  not authorized: the API key was refused, no live session, or the account is locked
   5  the service is unavailable or cannot be reached`
 
 // failure is an error with words for the person who meets it and an exit code.
@@ -145,6 +145,7 @@ func report(w io.Writer, err error) {
 // it has better ones than the error itself. kept says what did not change.
 func explain(err error, baseURL, kept string) error {
 	var certificate *tls.CertificateVerificationError
+	var fault *latchkey.FaultError
 	code := exitCode(err)
 	say := func(format string, args ...any) error {
 		return &failure{code: code, text: fmt.Sprintf(format, args...), err: err}
@@ -170,6 +171,8 @@ func explain(err error, baseURL, kept string) error {
 		return say("the certificate of %s is not trusted here: %v; %s; if it is your own service, name its certificate with --ca-file", baseURL, certificate.Err, kept)
 	case errors.Is(err, context.Canceled):
 		return say("interrupted; %s%s", kept, maybeSent(err))
+	case errors.As(err, &fault) && fault.Code == wire.FaultLatched:
+		return say("%s does not log in to its upstream until an operator has looked; %s; trying again does not help before that: on the gateway's host, latchkey guard status shows why", baseURL, kept)
 	case errors.Is(err, latchkey.ErrUnavailable), errors.Is(err, latchkey.ErrThrottled):
 		return say("%s has no room or cannot tell right now; %s; try again%s", baseURL, kept, after(err))
 	case errors.Is(err, latchkey.ErrNotSent) && code == exitUnavailable:

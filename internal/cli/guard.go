@@ -15,8 +15,10 @@ import (
 func (a *app) guardCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "guard", Short: "What keeps the upstream's account from being locked",
-		Long: `An upstream locks an account after failed logins in a row. The guard spends two of them
-at most: then no program that shares the state logs in until somebody has looked.`,
+		Long: `An upstream locks an account after failed logins in a row. The guard allows two of them at
+most (strikes); then no program that shares the state logs in until an operator has
+looked: the guard is latched. For a gateway, name its credential file, and its upstream
+with --url.`,
 		Example: "  latchkey guard status --credential-file upstream.json\n  latchkey guard reset --credential-file upstream.json",
 	}
 	command.AddCommand(a.guardStatusCommand(), a.guardResetCommand())
@@ -28,8 +30,9 @@ func (a *app) guardStatusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "status", Short: "Show whether logins are made, and why not", Args: exactly(),
 		Long: `
-Nothing is sent. The exit code is 4 while no login is made until somebody acts. A wait
-that ends by itself is shown with its end, and is no failure.
+Nothing is sent, so a session that is shown as live may have ended at the upstream. The
+exit code is 4 while no login is made until an operator acts. A wait that ends by itself
+is shown with its end, and is not a failure.
 `,
 		Example: "  latchkey guard status --credential-file upstream.json || echo 'have a look'",
 	}
@@ -44,10 +47,17 @@ that ends by itself is shown with its end, and is no failure.
 		if err := a.rotationStatus(ctx, &f, c.User); err != nil {
 			return err
 		}
-		if shown, err := f.shown(ctx, a, c.User); err != nil || shown.Latched == "" {
+		shown, err := f.shown(ctx, a, c.User)
+		switch {
+		case err != nil:
 			return err
+		case shown.unused:
+			a.note("nothing is recorded in this state for %s at %s; if programs use the account, name their state with --state-file or --database, and their upstream with --url",
+				printable(c.User), shown.URL)
+		case shown.Latched != "":
+			return fail(exitForbidden, "no login is made; put the password right with latchkey credential set, and it is tried; if it is right already and the account is not locked: latchkey guard reset, with the same options as this command")
 		}
-		return fail(exitForbidden, "no login is made; once the password is right and the account is not locked: latchkey guard reset")
+		return nil
 	}
 	return command
 }
@@ -105,6 +115,9 @@ func (a *app) resetGuard(ctx context.Context, u *upstream, yes bool) (err error)
 	if err := k.ResetGuard(ctx); err != nil {
 		return fail(exitFailed, "%w; nothing was changed", err)
 	}
-	a.note("logins are made again, by every program that shares the state %s", u.stateIn())
+	a.note("logins are made again, within seconds, by every program that shares the state %s", u.stateIn())
+	if status.Strikes > 0 {
+		a.note("failed logins that the upstream may still count, until a login succeeds: %d", status.Strikes)
+	}
 	return nil
 }

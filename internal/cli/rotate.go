@@ -28,14 +28,15 @@ func (a *app) rotateCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "rotate", Short: "Change the upstream's password and keep it", Args: exactly(),
 		Long: `
-The upstream makes up the new password, puts it into force at once and tells it once.
-So rotate proves first that the credential file can be written, records what it is
-about to do, sends one reset, keeps the raw answer, stores the password, and proves it
-by a login. Each step is shown as it begins. Programs whose keepers share the state go
-on all the while, and two who rotate at once rotate once.
+The upstream generates the new password, puts it into effect at once and returns it only
+once. So rotate first proves that the credential file can be written, records what it is
+about to do, sends one reset, keeps the raw response, stores the password, and proves it
+by a login. Each step is shown as it begins. Programs whose keepers share the state
+continue to work, and rotations at the same time are one.
 
-Whatever ends it on the way, the next start of any of them settles it, or --resume
-does. Where no answer came, one login with the old password tells whether it holds.
+If it is interrupted, --resume finishes the rotation, or the next program that uses the
+account does. If no response came, a login with the old password determines which one is
+in effect.
 `,
 		Example: `  latchkey rotate --credential-file upstream.json --api-key KEY --api-secret-file key.secret
   latchkey rotate --credential-file upstream.json --status
@@ -152,6 +153,8 @@ type shownRotation struct {
 	Latched       string    `json:"latched,omitempty"` // why no login is made until somebody acts
 	Waiting       string    `json:"waiting,omitempty"` // why none is made until then
 	WaitingUntil  time.Time `json:"waitingUntil,omitzero"`
+
+	unused bool // by any program, for this user at this URL
 }
 
 func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) error {
@@ -200,6 +203,7 @@ func (u *upstream) shown(ctx context.Context, a *app, user string) (shown shownR
 	shown = shownRotation{
 		URL: u.url, User: user, State: u.stateIn(), PasswordSince: status.PasswordSince, PasswordMade: status.PasswordMade,
 		Rotation: string(status.Rotation), RotationBegun: status.RotationBegun, Session: sessionNone, Strikes: status.Strikes,
+		unused: isUnused(status),
 	}
 	if status.Live {
 		shown.Session = stateLive

@@ -77,8 +77,8 @@ in memory, and whoever reaches the service can move its clock, make the next req
 fail, and bring it back to how it began, under ` + wire.PathSimulate + `. See the
 README, "Testing your own program".
 
---upstream makes it a gateway: who has logged in here, as a local user, may use the
-rest of the API, which is carried to the upstream in one session that it holds there.
+--upstream makes it a gateway: local users log in here, and their other requests to the
+API go to the upstream, in one session that the gateway has there.
 Local logins, logouts and resets stay local. --trust-local NAME is for programs beside
 it that cannot log in: what comes over --local-socket runs as that user, and over TCP
 what comes from this machine with the header ` + wire.HeaderLocal + `: NAME. The header is
@@ -325,7 +325,7 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 	defer removeReadyFile(f.readyFile)
 	started = true
 	a.announce(announcement{
-		serveFlags: f, url: url, throwaway: throwaway, seeded: behind.seeded, empty: behind.empty,
+		serveFlags: f, url: url, throwaway: throwaway, seeded: behind.seeded, empty: behind.empty, noUser: behind.noUser,
 		fingerprint: fingerprint, dataIsSet: isSet(cmd, "data"), log: log,
 	})
 	behind.Collectors = append(behind.Collectors, a.log.metric())

@@ -48,8 +48,8 @@ type upstreamFlags struct {
 // addServeFlags registers them.
 func (u *upstreamFlags) addServeFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&u.url, "upstream", "", "be a gateway to the API at this base `URL`: local users, one session there")
-	flags.StringVar(&u.apiKey, "upstream-api-key", "", "the API `KEY` at the upstream; its secret is in "+upstreamSecretVariable+" or in")
-	flags.StringVar(&u.secretFile, "upstream-api-secret-file", "", "this `FILE`")
+	flags.StringVar(&u.apiKey, "upstream-api-key", "", "the API `KEY` at the upstream")
+	flags.StringVar(&u.secretFile, "upstream-api-secret-file", "", "the `FILE` with its API secret; "+upstreamSecretVariable+" may hold it instead")
 	flags.StringVar(&u.credentialFile, "upstream-credential-file", "", "the `FILE` with the upstream's user name and password (see: latchkey credential); without it they are in "+upstreamUserVariable+" and "+upstreamPasswordVariable)
 	flags.StringVar(&u.identityFile, "upstream-age-key-file", "", "the `FILE` with the age secret key that it is encrypted with")
 	flags.StringVar(&u.stateFile, "upstream-state-file", "", "the `FILE` with what programs share that use this account (default: that of the credential with .state behind the name, or "+upstreamStateFile+" in the data directory)")
@@ -219,7 +219,7 @@ func (d *days) Set(text string) error {
 	}
 	parsed, err := time.ParseDuration(text)
 	if err != nil || parsed < 0 {
-		return errors.New("this is no time; write it like 90d or 36h")
+		return errors.New("this is not a duration; write it like 90d or 36h")
 	}
 	*d = days(parsed)
 	return nil

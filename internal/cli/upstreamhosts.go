@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 
@@ -45,9 +46,11 @@ func (h *upstreamHosts) check(upstream string) (problem string) {
 		case !ok || name == "" || name == "header":
 			return "must look like imp=https://imp.thingspace.verizon.com,header=SessionToken"
 		case wrong != "":
-			return name + " " + wrong
+			return fmt.Sprintf("the URL in %q %s", entry, wrong)
 		case err != nil || u.Path != "":
-			return name + " must be a scheme and a host, without a path"
+			return fmt.Sprintf("the URL in %q must be a scheme and a host, without a path", entry)
+		case base == upstream:
+			return fmt.Sprintf("%q has the URL of --upstream, which is served at /api/ already", entry)
 		}
 		h.byName = append(h.byName, gateway.Host{Name: name, URL: base})
 		last = u.Host

@@ -90,7 +90,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if f == unreadableBody || f == lateBody {
 		markRefused(t.ResponseWriter)
 	}
-	g.log.LogAttrs(r.Context(), level, "no response of the upstream", slog.Int("status", f.status),
+	g.log.LogAttrs(r.Context(), level, "request not carried to its end", slog.Int("status", f.status),
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 	if f == noTokens || f == again {
 		f = f.after(g.retryAfter(err))

@@ -60,11 +60,11 @@ const (
 
 // The refusals that are the same for everybody.
 var (
-	noBearer         = fault(http.StatusUnauthorized, wire.FaultNoBearer, "Missing Credentials", "The request carries no access token. Send it as: Authorization: Bearer <access token>")
+	noBearer         = fault(http.StatusUnauthorized, wire.FaultNoBearer, "Missing Credentials", "The request carries no access token. Send it as: Authorization: Bearer TOKEN")
 	invalidBearer    = fault(http.StatusUnauthorized, wire.FaultInvalidBearer, "Invalid Credentials", "The access token is wrong, has expired or was revoked. Get another one from "+wire.PathToken)
-	notAllowed       = fault(http.StatusForbidden, wire.FaultForbidden, "Forbidden", "This user may not send this request to the upstream. An operator says which (latchkey user allow).")
+	notAllowed       = fault(http.StatusForbidden, wire.FaultForbidden, "Forbidden", "This user may not send this request to the upstream: no rule allows it, or the user was disabled or removed. For the operator: latchkey user show NAME.")
 	notFound         = fault(http.StatusNotFound, wire.FaultNotFound, "Not Found", "No resource of the API has this path.")
-	methodNotAllowed = fault(http.StatusMethodNotAllowed, wire.FaultMethod, "Method Not Allowed", "The resource does not take this method; the Allow header says which it takes.")
+	methodNotAllowed = fault(http.StatusMethodNotAllowed, wire.FaultMethod, "Method Not Allowed", "The resource does not take this method; the Allow header lists those that it takes.")
 	tooManyHeaders   = fault(http.StatusRequestHeaderFieldsTooLarge, wire.FaultHeaders, "Request Header Fields Too Large", "The request has more than "+strconv.Itoa(maxHeaderFields)+" header fields.")
 	encodingRefused  = &refusal{coding: true, status: http.StatusUnsupportedMediaType, code: wire.FaultEncoding, body: faultBody(wire.FaultEncoding, "Unsupported Media Type", "The body is compressed, or encoded in another way; nothing was counted. Send it as it is, without Content-Encoding.")}
 	bodyLate         = &refusal{last: true, status: http.StatusRequestTimeout, code: wire.FaultLate, body: faultBody(wire.FaultLate, "Request Timeout", "The body did not come within "+requestTimeout.String()+"; nothing was counted.")}
@@ -76,7 +76,7 @@ var (
 	tokenMissing     = result(http.StatusBadRequest, wire.CodeTokenMissing, "The "+wire.HeaderSessionToken+" header is missing. Log in, and send the session token in it.")
 	tokenInvalid     = result(http.StatusBadRequest, wire.CodeTokenInvalid, "The "+wire.HeaderSessionToken+" header does not hold one session token, which is a GUID.")
 	tokenExpired     = result(http.StatusBadRequest, wire.CodeTokenExpired, "The session has ended or was idle for too long. Log in again.")
-	badCredentials   = result(http.StatusBadRequest, wire.CodeInvalidCredentials, "The user name or the password is wrong. Trying on may lock the account.")
+	badCredentials   = result(http.StatusBadRequest, wire.CodeInvalidCredentials, "The user name or the password is wrong. Further attempts may lock the account.")
 	accountLocked    = result(http.StatusBadRequest, wire.CodeAccountLocked, "The account is locked after too many failed logins in a row. An operator has to unlock it.")
 	passwordMismatch = result(http.StatusBadRequest, wire.CodePasswordMismatch, "The old password is wrong; this request changed nothing. Further attempts may lock the account.")
 	passwordReplaced = result(http.StatusBadRequest, wire.CodePasswordMismatch, "The old password was right, but another session or an operator replaced it less than two minutes ago. Use the new password; further attempts may lock the account.")
