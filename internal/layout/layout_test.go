@@ -28,6 +28,7 @@ var may = map[string][]string{
 	"credential/credentialtest":    {"", "credential", "credential/internal/document", "internal/outbound", "internal/secret", "internal/wire"},
 	"credential/internal/document": {"", "internal/outbound", "internal/secret", "internal/wire"},
 	"deploy":                       {},
+	"docs":                         {},
 	"internal/apitest":             {"*"},
 	"internal/authority":           {"internal/secret"},
 	"internal/bench":               {"*"},

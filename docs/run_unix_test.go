@@ -1,0 +1,226 @@
+//go:build unix
+
+package docs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/latchkey/latchkey/internal/cli"
+	"github.com/latchkey/latchkey/internal/enginetest"
+)
+
+// TestMain lets the test binary be the program that the blocks run.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "latchkey" {
+		signal.Ignore(syscall.SIGPIPE)
+		ctx, stop := cli.UntilSignal()
+		code := cli.Run(ctx, cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Args[1:]...)
+		stop()
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
+// prelude is what every script begins with. Each job has a process group of its own, so
+// that it ends as a whole.
+const prelude = `set -e -o pipefail -m
+end() { kill -- -$1 || return 0; while kill -0 -- -$1; do sleep 0.1; done; } 2>/dev/null
+stop() { end $service; }
+trap 'for job in $(jobs -p); do end $job; done' EXIT
+ready() { until curl -s -o /dev/null "$1/readyz"; do kill -0 "${2:-$!}" 2>/dev/null || return 1; sleep 0.1; done; }
+launch() {
+  local at=$1 log=log.$((++launched)); shift
+  LATCHKEY_LISTEN=$at "$@" >$log 2>&1 & service=$!
+  ready $at $service || { cat $log; exit 1; }
+  cat $log
+}
+`
+
+// step separates the outputs of the blocks.
+const step = "==== next block ===="
+
+// TestTheBlocksRun pastes the blocks of each document from top to bottom, those of a
+// section into one shell. Only the ports, the place of the program and what needs a
+// terminal differ from what is printed.
+func TestTheBlocksRun(t *testing.T) {
+	for _, tool := range []string{"bash", "curl", "openssl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("LATCHKEY_TEST_ENGINES") == "required" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
+	for _, path := range documents(t) {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
+			directory, replaced := t.TempDir(), replacer(t)
+			self, err := os.Executable()
+			if err == nil {
+				err = os.Symlink(self, filepath.Join(directory, "latchkey"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			sections, found := blocks(t, path)
+			for _, section := range sections {
+				t.Run(section, func(t *testing.T) { runSection(t, directory, replaced, section, found[section]) })
+			}
+		})
+	}
+}
+
+// runSection runs the blocks of a section that are to be run.
+func runSection(t *testing.T, directory string, replaced func(string) string, section string, list []block) {
+	t.Helper()
+	environment := []string{
+		"PATH=" + directory + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + directory, "TMPDIR=" + os.TempDir(), "TZ=UTC",
+		"GORACE=atexit_sleep_ms=0", // the race detector has every process wait a second at its end
+	}
+	if strings.HasPrefix(section, "scaling.md: ") {
+		ports := replaced
+		names, variables := database(t)
+		replaced = func(text string) string { return ports(names(text)) }
+		environment = append(environment, variables...)
+	}
+	var script strings.Builder
+	var wants [][]string
+	each(t, section, list, func(u use, text string) {
+		number := len(wants)
+		switch u.kind {
+		case elsewhere:
+			if _, err := os.Stat(u.reason); err != nil {
+				t.Error(err)
+			}
+			return
+		case document, unrun:
+			return
+		case program:
+			text = "./" + compile(t, directory, fmt.Sprintf("program%d", number), replaced(text)) + "\n"
+		case snippet:
+			compile(t, directory, fmt.Sprintf("snippet%d", number), "package snippet\n\n"+u.before+text+"\treturn state, err\n}\n")
+			return
+		case serve:
+			address := "127.0.0.1:8080"
+			if strings.Contains(text, "--listen 127.0.0.1:8081") {
+				address = "127.0.0.1:8081"
+			}
+			write(t, filepath.Join(directory, fmt.Sprintf("serve%d", number)), replaced(text))
+			text = fmt.Sprintf("launch %s bash -e serve%d\n", address, number)
+		case shell:
+		}
+		fmt.Fprintf(&script, "%s\necho; echo '%s'\n%s", replaced(u.before), step, replaced(text))
+		wants = append(wants, u.wants)
+	})
+	if len(wants) == 0 {
+		return
+	}
+	addresses := replaced("address=(- 127.0.0.1:8081 127.0.0.1:8082 127.0.0.1:8083)\n")
+	output := bash(t, directory, environment, prelude+addresses+script.String())
+	steps := strings.Split(output, step)[1:]
+	for i, texts := range wants {
+		for _, want := range texts {
+			if i >= len(steps) || !strings.Contains(steps[i], want) {
+				t.Errorf("block %d does not print %q", i+1, want)
+			}
+		}
+	}
+	if t.Failed() {
+		t.Log(output)
+	}
+}
+
+// replacer returns what replaces the printed addresses with free ones, and puts the
+// program that is tested in the place of the one that is built.
+func replacer(t *testing.T) func(text string) string {
+	t.Helper()
+	pairs := []string{
+		"go build -o latchkey ./cmd/latchkey", "test -x latchkey",
+		"go run ./cmd/latchkey", "./latchkey",
+		"/var/lib/latchkey", "var-lib-latchkey",
+		"127.0.0.1:808$n", "${address[$n]}",
+	}
+	for _, port := range []string{"8080", "8081", "8082", "8083"} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = listener.Close() }() // when all are taken
+		pairs = append(pairs, "127.0.0.1:"+port, listener.Addr().String())
+	}
+	return strings.NewReplacer(pairs...).Replace
+}
+
+// database makes a database, and returns what puts it in the place of the printed ones,
+// and the environment of PostgreSQL's tools.
+func database(t *testing.T) (replaced func(text string) string, environment []string) {
+	t.Helper()
+	at := enginetest.Postgres(t)
+	parsed, err := url.Parse(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored := *parsed
+	restored.Path += "-restored"
+	replaced = strings.NewReplacer(
+		"postgres://latchkey:PASSWORD@127.0.0.1:5432/latchkey", at,
+		"postgres://latchkey:PASSWORD@db.example:5432/latchkey", at,
+		"createdb latchkey-restored ", "createdb "+restored.Path[1:]+" ",
+		"postgres://latchkey@db.example/latchkey-restored", restored.String(),
+	).Replace
+	return replaced, []string{
+		"LATCHKEY_DATABASE=" + at,
+		"PGHOST=" + parsed.Hostname(), "PGPORT=" + parsed.Port(), "PGUSER=" + parsed.User.Username(),
+	}
+}
+
+// bash runs a script in a directory, and returns what it printed.
+func bash(t *testing.T, directory string, environment []string, script string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, "bash", "-c", script)
+	command.Dir, command.Env = directory, environment
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.WaitDelay = 10 * time.Second
+	output, err := command.CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		t.Errorf("the blocks end with exit code %d", exit.ExitCode())
+	} else if err != nil {
+		t.Error(err)
+	}
+	return string(output)
+}
+
+// compile compiles Go code as part of this module, and returns the program's name.
+func compile(t *testing.T, directory, name, text string) string {
+	t.Helper()
+	source := filepath.Join(directory, name+".go")
+	write(t, source, text)
+	command := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(directory, name), source)
+	command.Dir = ".."
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	return name
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
