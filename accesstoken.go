@@ -38,6 +38,10 @@ const (
 	// (RFC 6749 only recommends one). The service returns the same token until its
 	// hour is over, so it may be an old one; asking again early costs little.
 	unknownTokenLife = 5 * time.Minute
+	// zeroLifeRest is how long a token is kept that never lives longer than 0, a second
+	// later either: such a service does not count. Asking for each request would help
+	// nobody, and one that is refused is forgotten anyway.
+	zeroLifeRest = time.Minute
 )
 
 // AccessToken is the bearer that every request of the API carries.
@@ -120,7 +124,7 @@ func (c *Client) clientRequest(op, path string, form url.Values, carries ...Secr
 }
 
 // fetchAccessToken asks the token endpoint. It is the only caller of it.
-func (c *Client) fetchAccessToken(ctx context.Context) (AccessToken, time.Duration, error) {
+func (c *Client) fetchAccessToken(ctx context.Context) (cachedToken, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	form := url.Values{"grant_type": {wire.GrantTypeClient}}
@@ -138,10 +142,14 @@ func (c *Client) fetchAccessToken(ctx context.Context) (AccessToken, time.Durati
 		}
 		c.logAnswer(ctx, r, began, a, err)
 		if err != nil {
-			return AccessToken{}, 0, err
+			return cachedToken{}, err
 		}
-		if life > 0 || again {
-			return AccessToken{Token: token, ExpiresAt: asked.Add(life)}, life, nil
+		fetched := AccessToken{Token: token, ExpiresAt: asked.Add(life)}
+		switch {
+		case life > 0:
+			return fetched.cached(life), nil
+		case again:
+			return cachedToken{fetched, asked.Add(zeroLifeRest)}, nil
 		}
 		// The service gives out the same token until its hour is over, and counts
 		// whole seconds: 0 means that this one dies within the second, and that
@@ -151,7 +159,7 @@ func (c *Client) fetchAccessToken(ctx context.Context) (AccessToken, time.Durati
 		case <-second.C:
 		case <-ctx.Done():
 			second.Stop()
-			return AccessToken{}, 0, &TransportError{
+			return cachedToken{}, &TransportError{
 				Op: opGetToken, Method: http.MethodPost, Path: wire.PathToken, Err: context.Cause(ctx),
 			}
 		}
@@ -183,17 +191,17 @@ func (a *answer) accessToken() (Secret, time.Duration, error) {
 }
 
 // sourceAccessToken asks Config.AccessToken.
-func (c *Client) sourceAccessToken(ctx context.Context) (AccessToken, time.Duration, error) {
+func (c *Client) sourceAccessToken(ctx context.Context) (cachedToken, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	token, err := c.config.AccessToken(ctx)
 	if err != nil {
-		return AccessToken{}, 0, fmt.Errorf("latchkey: Config.AccessToken: %w", err)
+		return cachedToken{}, fmt.Errorf("latchkey: Config.AccessToken: %w", err)
 	}
 	if !isToken(token.Token.Reveal()) {
-		return AccessToken{}, 0, errors.New("latchkey: Config.AccessToken returned no usable access token")
+		return cachedToken{}, errors.New("latchkey: Config.AccessToken returned no usable access token")
 	}
-	return token, max(token.ExpiresAt.Sub(c.config.Now()), 0), nil
+	return token.cached(max(token.ExpiresAt.Sub(c.config.Now()), 0)), nil
 }
 
 // tokenLife returns how long an access token lives by its expires_in: a number of
@@ -224,7 +232,7 @@ func unquote(raw json.RawMessage) string {
 // tokenCache holds the current access token and lets its callers share the
 // fetching of the next.
 type tokenCache struct {
-	fetch func(context.Context) (token AccessToken, life time.Duration, err error)
+	fetch func(context.Context) (cachedToken, error)
 	now   func() time.Time
 
 	current atomic.Pointer[cachedToken]
@@ -235,6 +243,12 @@ type tokenCache struct {
 type cachedToken struct {
 	AccessToken
 	staleAt time.Time // from here on a new one is asked for
+}
+
+// cached returns t as it is cached. A token that was handed out late in its hour is
+// kept for half of what is left, rather than asked for again by every call.
+func (t AccessToken) cached(life time.Duration) cachedToken {
+	return cachedToken{t, t.ExpiresAt.Add(-min(accessTokenMargin, life/2))}
 }
 
 // tokenFlight is one request for a token. token and err are set before done is
@@ -291,13 +305,11 @@ func (t *tokenCache) join(ctx context.Context) *tokenFlight {
 }
 
 func (t *tokenCache) fly(ctx context.Context, flight *tokenFlight) {
-	token, life, err := t.fetch(ctx)
-	flight.token, flight.err = token, err
+	token, err := t.fetch(ctx)
+	flight.token, flight.err = token.AccessToken, err
 	t.mu.Lock()
 	if err == nil {
-		// A token that was handed out late in its hour is kept for half of what
-		// is left, rather than asked for again by every call.
-		t.current.Store(&cachedToken{token, token.ExpiresAt.Add(-min(accessTokenMargin, life/2))})
+		t.current.Store(&token)
 	}
 	t.flight = nil
 	t.mu.Unlock()

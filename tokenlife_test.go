@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 func TestLifetimeOfAnAccessTokenIsReadInEveryFormThatServicesUse(t *testing.T) {
@@ -42,6 +44,33 @@ func TestLifetimeOfAnAccessTokenIsReadInEveryFormThatServicesUse(t *testing.T) {
 					t.Errorf("the token was not cached: %v", err)
 				}
 			})
+		})
+	}
+}
+
+// A service that says of every token that it lives no longer is not asked for each call.
+func TestTokensThatNeverLiveAreNotAskedForByEveryCall(t *testing.T) {
+	for _, expiresIn := range []string{"0", `"0"`, "-5", "0.5"} {
+		synctest.Test(t, func(t *testing.T) {
+			a, config := newPipeAPI(t)
+			a.token = func(w http.ResponseWriter, _ *http.Request) {
+				reply(w, 200, `{"access_token":"`+bearer+`","token_type":"bearer","expires_in":`+expiresIn+`}`)
+			}
+			client := a.client(t, config)
+			for began := time.Now(); time.Since(began) < 5*time.Minute; time.Sleep(time.Second) {
+				token, err := client.AccessToken(t.Context())
+				if err != nil || token.Token != bearer {
+					t.Fatal(err)
+				}
+			}
+			if asked := len(a.to(wire.PathToken)); asked > 12 {
+				t.Errorf("%s: %d requests for tokens in five minutes", expiresIn, asked)
+			}
+			before := len(a.to(wire.PathToken))
+			client.InvalidateAccessToken(bearer)
+			if _, err := client.AccessToken(t.Context()); err != nil || len(a.to(wire.PathToken)) == before {
+				t.Errorf("%s: one that was refused is not replaced: %v", expiresIn, err)
+			}
 		})
 	}
 }
