@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"filippo.io/age"
@@ -125,6 +126,9 @@ func (f *FileState) Acquire(ctx context.Context) (Lease, error) {
 	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("another process has been logging in for all that time: %w", context.Cause(ctx))
+		} else if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK) {
+			err = fmt.Errorf("files cannot be locked there, so no login is made: use a local disk, "+
+				"or share the session in PostgreSQL or Redis: %w", err)
 		}
 		return nil, fmt.Errorf("keeper: state file %s: %w", f.path, err)
 	}
