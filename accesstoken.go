@@ -97,7 +97,8 @@ func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*answer, er
 	defer c.InvalidateAccessToken(token.Token)
 	// RFC 7009, section 2.1, asks for the token alone; the vendor for both.
 	form := url.Values{"grant_type": {wire.GrantTypeClient}, "token": {token.Token.Reveal()}}
-	a, err := c.send(ctx, c.clientRequest(r.op, r.path, form, token.Token))
+	*r = *c.clientRequest(r.op, r.path, form, token.Token) // its secrets are kept from the log
+	a, err := c.send(ctx, r)
 	if err != nil {
 		return nil, err
 	}

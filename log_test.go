@@ -149,3 +149,36 @@ func TestAccessTokenFromElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// A service that repeats what it got where its request ID belongs puts nothing of it
+// into the log.
+func TestLogShowsNoSecretThatTheRequestIDRepeats(t *testing.T) {
+	var log bytes.Buffer
+	a := newAPI(t)
+	answer := a.answer
+	a.answer = func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", r.Header.Get("Authorization")+" "+r.Header.Get(wire.HeaderSessionToken))
+		answer(w, r)
+	}
+	client := a.client(t, func(c *latchkey.Config) {
+		c.Log, c.APISecret = slog.New(slog.NewJSONHandler(&log, nil)), "api-secret-1234"
+	})
+	for _, op := range []func(context.Context, *latchkey.Client) error{
+		logIn, reset, logOut, func(ctx context.Context, c *latchkey.Client) error { return c.RevokeAccessToken(ctx) },
+	} {
+		_ = op(t.Context(), client)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.requests {
+		_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		for _, secret := range []string{token, r.Header.Get(wire.HeaderSessionToken)} {
+			if secret != "" && strings.Contains(log.String(), secret) {
+				t.Errorf("the log shows what %s carried: %s", r.Path, log.String())
+			}
+		}
+	}
+	if !strings.Contains(log.String(), "revoke access token") {
+		t.Error("nothing was logged")
+	}
+}
