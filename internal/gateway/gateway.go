@@ -69,7 +69,7 @@ func New(config Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		keeper:   config.Keeper,
-		upstream: destination{base, originOf(base)}, hosts: map[string]*destination{}, keepBody: config.KeepBody,
+		upstream: destination{base: base, origin: originOf(base)}, hosts: map[string]*destination{}, keepBody: config.KeepBody,
 		holdTime: holdTime, flow: flowTimeout, held: budget{users: map[string]int64{}}, log: config.Log,
 	}
 	if g.keepBody == 0 {

@@ -21,6 +21,9 @@ type Host struct {
 type destination struct {
 	base   *url.URL
 	origin origin
+	// named is the origin for those who call the gateway by the name of a further host.
+	// Every path that they see is that of the host, so none leads to the upstream itself.
+	named origin
 }
 
 // addHosts makes the destinations of hosts, and lets each origin know the others, so
@@ -47,8 +50,14 @@ func (g *Gateway) addHosts(hosts []Host) error {
 		g.hosts[host.Name] = d
 		all = append(all, &d.origin)
 	}
+	upstream := *all[0]
+	upstream.away = true
 	for _, o := range all {
 		o.all = all
+	}
+	for _, d := range g.hosts {
+		d.named = d.origin
+		d.named.all = append([]*origin{&upstream}, all[1:]...)
 	}
 	return nil
 }
@@ -69,6 +78,15 @@ func (g *Gateway) destination(u *url.URL) (*destination, *url.URL) {
 	there := *u
 	there.Path, there.RawPath = strings.TrimPrefix(u.Path, mount), strings.TrimPrefix(u.RawPath, mount)
 	return d, &there
+}
+
+// originFor returns the origin by which the references in the response to r are read.
+func (g *Gateway) originFor(r *http.Request) *origin {
+	d, _ := g.destination(r.URL) // which there is, or else the request would have been refused
+	if d.origin.mount != "" && g.HostNamed(r.Host) != "" {
+		return &d.named
+	}
+	return &d.origin
 }
 
 // HostNamed returns the name of the further host that the Host header of a request

@@ -157,3 +157,27 @@ func TestFurtherHostsThatAreNoneAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// Who calls the gateway by the name of a further host is led to no path of the upstream,
+// because the same path is one of the host there.
+func TestReferencesLeadToTheHostThatTheyName(t *testing.T) {
+	var reference string
+	imp, _ := newHost(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", reference) })
+	name := strings.Replace(strings.TrimPrefix(imp, "http://"), "127.0.0.1", "localhost", 1)
+	r := newRig(t, echo, func(c *gateway.Config) { c.Hosts = []gateway.Host{{"imp", "http://" + name}} })
+	for _, c := range []struct{ reference, byPath, byName string }{
+		{r.upstream.URL + "/api/x", "/api/x", ""},
+		{"http://" + name + "/v1/y", "/latchkey/hosts/imp/v1/y", "/latchkey/hosts/imp/v1/y"},
+		{"/v1/y", "/latchkey/hosts/imp/v1/y", "/latchkey/hosts/imp/v1/y"},
+	} {
+		reference = c.reference
+		if got := r.get("/latchkey/hosts/imp/api/v1/x").Header.Get("Location"); got != c.byPath {
+			t.Errorf("%s by path: %q, want %q", reference, got, c.byPath)
+		}
+		req := r.request(http.MethodGet, "/api/v1/x", http.NoBody)
+		req.Host = name
+		if got := r.do(req).Header.Get("Location"); got != c.byName {
+			t.Errorf("%s by name: %q, want %q", reference, got, c.byName)
+		}
+	}
+}

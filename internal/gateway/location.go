@@ -19,6 +19,7 @@ type origin struct {
 	port   string // as plainPort returns it
 	prefix string // of the paths of the upstream, without the slash at the end
 	mount  string // where the paths of a further host are at the gateway; "" for the upstream
+	away   bool   // no path of the gateway leads there
 	all    []*origin
 }
 
@@ -117,7 +118,7 @@ func (o *origin) reference(value string) string {
 		if host != other.host || port != other.port {
 			continue
 		}
-		if scheme != "" && scheme != "http" && scheme != "https" {
+		if other.away || scheme != "" && scheme != "http" && scheme != "https" {
 			return ""
 		}
 		return other.local(rest[end:], "")

@@ -102,10 +102,9 @@ func transferOf(ctx context.Context) *transfer {
 
 // begin makes the transfer of a request, and the request that goes with it. Call end.
 func (g *Gateway) begin(w http.ResponseWriter, r *http.Request) (*transfer, *http.Request) {
-	d, _ := g.destination(r.URL) // which there is, or else the request would have been refused
 	t := &transfer{
 		ResponseWriter: w, control: http.NewResponseController(w), caller: r.Context(),
-		user: authority.UserFrom(r.Context()), origin: &d.origin, flow: g.flow, patience: g.patience,
+		user: authority.UserFrom(r.Context()), origin: g.originFor(r), flow: g.flow, patience: g.patience,
 	}
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), transferKey{}, t))
 	t.cancel = cancel
