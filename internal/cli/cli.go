@@ -138,6 +138,7 @@ Try it without an account anywhere:  latchkey serve --demo
 	add(groupClient, a.loginCommand(), a.logoutCommand(), a.passwordCommand(), a.statusCommand(), a.requestCommand(), a.tokenCommand())
 	add(groupKeeper, a.credentialCommand(), a.rotateCommand(), a.guardCommand())
 	add(groupService, a.healthCommand())
+	add(groupClient, a.execCommand())
 	add(groupAdmin, a.backupCommand(), a.importCommand())
 	root.AddCommand(a.versionCommand(), a.configTopic(), exitCodesTopic())
 	if show, _, err := root.Find([]string{"config", "show"}); err == nil {

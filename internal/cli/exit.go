@@ -32,7 +32,9 @@ const exitCodesHelp = `Exit codes, the same for every command:
   2  the command line, a LATCHKEY_... variable or the config file is wrong; nothing was done
   3  the service refused: a wrong password, a name that does not exist, input it does not take
   4  not authorized: the API key was refused, no live session, or the account is locked
-  5  the service is unavailable or cannot be reached`
+  5  the service is unavailable or cannot be reached
+
+latchkey exec ends with the exit code of the command that it runs.`
 
 // failure is an error with words for the person who meets it and an exit code.
 type failure struct {
@@ -134,10 +136,10 @@ func isAny(err error, targets ...error) bool {
 // report prints an error as the one line that people meet. An output whose
 // reader left is no news to anybody.
 func report(w io.Writer, err error) {
-	if errors.Is(err, syscall.EPIPE) {
+	text := strings.TrimPrefix(err.Error(), "latchkey: ")
+	if errors.Is(err, syscall.EPIPE) || text == "" { // a command of exec has said it
 		return
 	}
-	text := strings.TrimPrefix(err.Error(), "latchkey: ")
 	_, _ = fmt.Fprintf(w, "latchkey: %s\n", strings.TrimRight(text, "\n")) // there is nowhere else to complain
 }
 

@@ -128,21 +128,30 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// sendLogin logs in, once. The login is counted as failed before it is sent, so
-// that a crash on the way does not forget it.
-func (a *app) sendLogin(ctx context.Context, f *loginFlags, client *latchkey.Client, password secret.Text) error {
+// countLogin logs in, once. The login is counted as failed before it is sent, so
+// that a crash on the way does not forget it; who stores the result sets that right.
+func (a *app) countLogin(ctx context.Context, f *loginFlags, client *latchkey.Client, password secret.Text) (secret.Text, error) {
 	l, err := updateLogin(ctx, f.url, f.apiKey, f.user, func(l *login) { l.Failures++ })
 	if err != nil {
-		return err
+		return "", err
 	}
 	answer, err := client.SessionManagement.StartConnectivityManagementSession(ctx,
 		&latchkey.LogInRequest{Username: f.user, Password: password})
 	if err != nil {
-		return a.loginFailed(ctx, f, l.Failures, err)
+		return "", a.loginFailed(ctx, f, l.Failures, err)
 	}
-	before := l.SessionToken
-	token, now := answer.Data.SessionToken, a.Now().UTC()
+	return answer.Data.SessionToken, nil
+}
+
+// sendLogin logs in, once, and stores the session.
+func (a *app) sendLogin(ctx context.Context, f *loginFlags, client *latchkey.Client, password secret.Text) error {
+	token, err := a.countLogin(ctx, f, client, password)
+	if err != nil {
+		return err
+	}
+	before, now := "", a.Now().UTC()
 	_, err = updateLogin(context.WithoutCancel(ctx), f.url, f.apiKey, f.user, func(l *login) {
+		before = l.SessionToken
 		l.SessionToken, l.LoggedInAt, l.LastUsedAt, l.Failures = token.Reveal(), now, now, 0
 		l.APISecretFile, l.CAFile = f.secretFile, f.caFile
 	})

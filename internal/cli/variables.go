@@ -70,8 +70,9 @@ func (c *config) variables() []string {
 	return names
 }
 
+// knowsVariable reports whether a variable is a setting, or one that exec sets.
 func (c *config) knowsVariable(name string) bool {
-	return slices.ContainsFunc(c.variables(), func(setting string) bool { return variable(setting) == name })
+	return name == accessTokenVariable || name == sessionTokenVariable || slices.ContainsFunc(c.variables(), func(setting string) bool { return variable(setting) == name })
 }
 
 // tellConfig tells what was noticed while the settings were read, once.
