@@ -81,7 +81,7 @@ codes of latchkey are for what happens before it runs.
 	settings(flags, "password-file")
 	flags.BoolVar(&f.force, "force", false, "log in although a live session is stored, or after failures")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := f.resolve(cmd, false); err != nil {
+		if err := f.resolve(a, cmd, false); err != nil {
 			return err
 		}
 		return a.exec(cmd.Context(), &f, args)
