@@ -3,6 +3,7 @@
 package main
 
 import (
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -16,6 +17,7 @@ func run() int {
 	// A reader that left shows as a write error instead of ending the program
 	// there and then: a new password may be on its way to that reader.
 	signal.Ignore(syscall.SIGPIPE)
+	log.SetOutput(cli.StandardLog(os.Stderr))
 	ctx, stop := cli.UntilSignal()
 	defer stop()
 	return cli.Run(ctx, cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Args[1:]...)
