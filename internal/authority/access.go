@@ -71,7 +71,7 @@ func nextSerial(serial int64) int64 {
 	}
 	random := make([]byte, 8)
 	randomBytes(random)
-	return int64(binary.BigEndian.Uint64(random)>>2) + 1 //nolint:gosec // 62 bits
+	return int64(binary.BigEndian.Uint64(random)>>2) + 1
 }
 
 // RevokeAccessToken ends the client's access token, if token is that one, and
@@ -122,9 +122,16 @@ func (a *Authority) Authenticate(ctx context.Context, bearer string) (Client, er
 	return client, nil
 }
 
+// tokenLive reports whether a client's token is valid. One that was issued in the future,
+// by a clock that was ahead, is not: when it ends could not be told, and programs fetch
+// another one by themselves.
 func (a *Authority) tokenLive(client Client, now time.Time) bool {
-	return !client.TokenIssuedAt.IsZero() && now.Before(client.TokenIssuedAt.Add(a.policy.AccessTokenLifetime))
+	age := now.Sub(client.TokenIssuedAt)
+	return !client.TokenIssuedAt.IsZero() && age < a.policy.AccessTokenLifetime && age >= -tokenSlack
 }
+
+// tokenSlack is how far a clock may be put back, in small steps, before access tokens end.
+const tokenSlack = time.Minute
 
 // identifyClient checks an API key and its secret. Secrets are generated with
 // 256 bits, so a plain SHA-256 keeps them.

@@ -43,6 +43,9 @@ func (a *Authority) account(ctx context.Context, user User) (Account, error) {
 	if err != nil {
 		return Account{}, unavailable(err)
 	}
+	if now := a.now(); strikes.LockedAt.After(now) { // a clock was ahead, and the next attempt makes it so
+		strikes.LockedAt = now
+	}
 	if lifted := strikes.LockedAt.Add(a.policy.UnlockAfter); a.policy.UnlockAfter > 0 && !strikes.LockedAt.IsZero() &&
 		!strikes.Manual && !a.now().Before(lifted) {
 		strikes = Strikes{}

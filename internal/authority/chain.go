@@ -227,12 +227,12 @@ func (a *Authority) trimAudit(ctx context.Context) error {
 	if keep == 0 {
 		return nil
 	}
-	oldest, err := a.stores.Audit.AuditEvents(ctx, AuditQuery{Limit: 1})
+	oldest, err := a.stores.Audit.AuditEvents(ctx, AuditQuery{Until: a.now(), Limit: 1}) // no clock that was ahead counts
 	if err != nil || len(oldest) == 0 || !oldest[0].At.Before(a.now().Add(-keep-trimAfter)) {
 		return unavailable(err)
 	}
 	for ctx.Err() == nil {
-		n, err := a.stores.Audit.TrimAudit(ctx, a.now().Add(-keep), trimBatch, a.trimNote)
+		n, err := a.stores.Audit.TrimAudit(ctx, a.now().Add(-keep), a.now(), trimBatch, a.trimNote)
 		if err != nil {
 			return unavailable(err)
 		}

@@ -76,7 +76,7 @@ const FieldRepeatKey = "Idempotency-Key"
 // session that could not be ended yet.
 func (a *Authority) replaced(user User, session SessionKey, old secret.Text, key string) (secret.Text, error) {
 	now, repeat := a.now(), user.Repeat
-	age := now.Sub(user.PasswordChangedAt).Abs() // the clock of another replica may be ahead
+	age := now.Sub(user.PasswordChangedAt).Abs() // the clock of another replica may be ahead; Sweep pulls back what is further
 	recent := age < repeatUnasked && !repeat.Until.IsZero()
 	switch {
 	case user.Disabled:

@@ -57,14 +57,14 @@ func TestAReservationLivesAsLongAsItsAttempt(t *testing.T) {
 				stores := db.Stores()
 				slow := &dying{SessionStore: stores.Sessions, StrikeStore: stores.Strikes, hang: c.hang}
 				slow.dead.Store(c.dead)
-				make := func(stores authority.Stores) *authority.Authority {
+				rules := func(stores authority.Stores) *authority.Authority {
 					a, err := authority.New(authority.Config{Stores: stores, Key: serverKey, Hash: cheap, Log: slog.New(slog.DiscardHandler)})
 					want(t, "an authority", err, nil)
 					return a
 				}
-				sound := make(stores)
+				sound := rules(stores)
 				stores.Sessions, stores.Strikes = slow, slow
-				victim := make(stores)
+				victim := rules(stores)
 				want(t, "a user", sound.AddKnownUser(ctx, "zaphod", "right", authority.Origin{}), nil)
 				var begun sync.WaitGroup
 				for range 5 {

@@ -66,6 +66,9 @@ type UserStore interface {
 type UserQuery struct {
 	After  string // only names that sort behind this one, bytewise
 	Ending bool   // only users with sessions that are still to be ended
+	// ChangedAfter, unless zero, selects users with a Repeat whose password was changed
+	// after it.
+	ChangedAfter time.Time
 	// RepeatBefore, unless zero, selects users whose Repeat ends at or before it.
 	RepeatBefore time.Time
 	Limit        int // at most so many; 0 means 100
@@ -80,7 +83,8 @@ type StrikeStore interface {
 	// failures and live reservations together reach the limit. A lock older than
 	// limit.UnlockAfter (if that is set and the lock was not made by an
 	// operator) is lifted first, with its failures. Reservations that ran out
-	// no longer count.
+	// no longer count. A lock that is later than limit.Now, because a clock was ahead,
+	// is made one of limit.Now.
 	ReserveStrike(ctx context.Context, key StrikeKey, limit StrikeLimit) (Reservation, error)
 	// SettleStrike ends a reservation: Failed adds a failure, and locks when
 	// that makes the limit; Succeeded sets the failures to zero; Abandoned
@@ -140,7 +144,10 @@ type SessionStore interface {
 type SessionLog interface {
 	// Sessions lists newest first (by CreatedAt, then by key, descending).
 	Sessions(ctx context.Context, query SessionQuery) ([]Session, error)
-	// SweepSessions marks up to limit sessions as ended that are idle or past
+	// SweepSessions first makes times of now of those in the future that sessions have,
+	// because a clock was ahead: a session created in the future keeps what is left of
+	// its lifetime, and one that was used then is used now. UseSession does the latter,
+	// too. Then it marks up to limit sessions as ended that are idle or past
 	// their ExpiresAt at now, with ReasonExpired, and answers them. A session is
 	// swept at most once, and never when it was used within idle before now.
 	SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]Session, error)
@@ -172,8 +179,9 @@ type AuditStore interface {
 	// TrimAudit removes the oldest events, up to the first that is not older than
 	// before and up to limit of them, and returns how many. In the same step it
 	// adds the event that note returns, unless there was nothing to remove. note
-	// may be called more than once.
-	TrimAudit(ctx context.Context, before time.Time, limit int, note TrimNote) (int, error)
+	// may be called more than once. An event that is later than now, because a clock
+	// was ahead, counts as as old as the next one that is not.
+	TrimAudit(ctx context.Context, before, now time.Time, limit int, note TrimNote) (int, error)
 }
 
 // TrimNote returns the event that takes the place of events that are removed, up to

@@ -40,8 +40,39 @@ func (a *Authority) Sweep(ctx context.Context) error {
 	return errors.Join(a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx), a.trimAudit(ctx))
 }
 
+// clockSlack is how far clocks may be apart that are right.
+const clockSlack = 5 * time.Second
+
+// pullBackChanges makes changes of passwords of now of those in the future, because a
+// clock was ahead, so that their repeats come to an end.
+func (a *Authority) pullBackChanges(ctx context.Context) error {
+	for ctx.Err() == nil {
+		future := a.now().Add(clockSlack)
+		users, err := a.stores.Users.Users(ctx, UserQuery{ChangedAfter: future})
+		if err != nil || len(users) == 0 {
+			return unavailable(err)
+		}
+		for _, user := range users {
+			_, err := a.stores.Users.UpdateUser(ctx, user.Name, func(now *User) error {
+				if ahead := now.PasswordChangedAt.Sub(a.now()); ahead > 0 {
+					now.PasswordChangedAt = now.PasswordChangedAt.Add(-ahead)
+					now.Repeat.Until = now.Repeat.Until.Add(-ahead)
+				}
+				return nil
+			})
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return unavailable(err)
+			}
+		}
+	}
+	return nil
+}
+
 // forgetRepeats removes what can be had no more.
 func (a *Authority) forgetRepeats(ctx context.Context) error {
+	if err := a.pullBackChanges(ctx); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		users, err := a.stores.Users.Users(ctx, UserQuery{RepeatBefore: a.now()})
 		if err != nil || len(users) == 0 {

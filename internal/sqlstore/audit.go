@@ -70,7 +70,7 @@ func insertAudit(rows int) string {
 }
 
 // TrimAudit implements authority.AuditStore.
-func (db *tables) TrimAudit(ctx context.Context, before time.Time, limit int, note authority.TrimNote) (removed int, err error) {
+func (db *tables) TrimAudit(ctx context.Context, before, now time.Time, limit int, note authority.TrimNote) (removed int, err error) {
 	err = db.write(ctx, func(t tx) error {
 		if _, _, err := auditHead(t); err != nil {
 			return err
@@ -78,22 +78,32 @@ func (db *tables) TrimAudit(ctx context.Context, before time.Time, limit int, no
 		removed = 0
 		var last int64
 		var chain authority.Chain
-		ended := false
-		err := t.query(func(r row) error {
-			var seq, at int64
-			var kept []byte
-			if err := r.Scan(&seq, &at, &kept); err != nil {
+		passed, ended := 0, false
+		for after, more := int64(0), true; more && !ended && removed == 0; {
+			more = false
+			err := t.query(func(r row) error {
+				var at int64
+				var kept []byte
+				if err := r.Scan(&after, &at, &kept); err != nil {
+					return err
+				}
+				more = true
+				switch passed++; {
+				case ended || at > micros(now): // an event of the future is as old as the next one
+				case at >= micros(before):
+					ended = true
+				default:
+					removed, last, chain = passed, after, authority.Chain{}
+					copy(chain[:], kept)
+				}
+				return nil
+			}, `SELECT seq, at, chain FROM audit WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit)
+			if err != nil {
 				return err
 			}
-			if ended = ended || at >= micros(before); !ended {
-				removed++
-				last, chain = seq, authority.Chain{}
-				copy(chain[:], kept)
-			}
+		}
+		if removed == 0 {
 			return nil
-		}, `SELECT seq, at, chain FROM audit ORDER BY seq LIMIT ?`, limit)
-		if err != nil || removed == 0 {
-			return err
 		}
 		// First, so that there is always one to chain it to.
 		if err := appendAudit(t, note(removed, last, chain)); err != nil {

@@ -61,6 +61,8 @@ type DB struct {
 	writer   *writer
 	state    *writeState
 	sessions *resident
+	uses     *useLog
+	saidUses reminder
 	clients  atomic.Pointer[map[authority.ClientID]authority.Client]
 	ahead    time.Duration
 	log      *slog.Logger
@@ -86,6 +88,7 @@ func Open(ctx context.Context, options Options) (*DB, error) {
 	if db.log == nil {
 		db.log = slog.Default()
 	}
+	db.sessions.ahead = db.ahead.Microseconds()
 	db.state = &writeState{log: db.log}
 	if err := db.open(ctx); err != nil {
 		db.release()
@@ -126,6 +129,9 @@ func (db *DB) open(ctx context.Context) error {
 		_, err := t.exec("DELETE FROM reservations")
 		return err
 	}); err != nil {
+		return db.cannot("written", err)
+	}
+	if err := db.recoverUses(ctx); err != nil {
 		return db.cannot("written", err)
 	}
 	return db.loadClients(ctx)
@@ -218,6 +224,9 @@ func (db *DB) Close(ctx context.Context) error {
 	db.stop()
 	db.tasks.Wait()
 	err := db.settleSlides(ctx)
+	if err == nil && ctx.Err() == nil {
+		err = db.uses.empty()
+	}
 	db.release()
 	return err
 }
@@ -229,6 +238,9 @@ func (db *DB) release() {
 			_ = s.Close() // nothing hangs on it
 		}
 		_ = db.writer.conn.Close() // all is committed
+	}
+	if db.uses != nil {
+		_ = db.uses.close() // what is in it is read at the next start
 	}
 	for _, pool := range []*sql.DB{db.reads, db.writes} {
 		if pool != nil {

@@ -121,6 +121,7 @@ func OpenPostgres(ctx context.Context, options PostgresOptions) (*Postgres, erro
 	db.ahead = min(maxAhead, options.IdleTimeout/aheadOfIdle)
 	db.clock = newServerClock(options.Now)
 	db.clients, db.cache = &clientCache{}, newSessionCache(options.bootClock)
+	db.cache.index.ahead = db.ahead.Microseconds()
 	config, err := db.connect(ctx, options.URL)
 	var listener *listener
 	if err == nil && options.CacheSessions {

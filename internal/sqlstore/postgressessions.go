@@ -78,6 +78,16 @@ func (db *Postgres) coverSession(
 				return session, covered, authority.ErrNotFound
 			}
 			continue // somebody used it just before
+		case row.used-us > db.cache.index.ahead+clockSlack.Microseconds():
+			// A clock was ahead. The cache of every replica is notified.
+			n, err := db.exec(ctx, `UPDATE sessions SET last_used = ? WHERE session_key = ? AND ended_at = 0 AND last_used = ?`, us, key[:], row.used)
+			if err != nil {
+				return session, covered, err
+			}
+			if n == 0 {
+				continue
+			}
+			row.used = us
 		case us > row.used:
 			to := us
 			if us-row.used < db.ahead.Microseconds() {
@@ -190,6 +200,13 @@ func (db *Postgres) SweepSessions(ctx context.Context, now time.Time, idle time.
 	var swept []authority.Session
 	err := db.write(ctx, func(t tx) error {
 		swept = nil
+		if err := pullBack(t, now); err != nil {
+			return err
+		}
+		_, err := t.exec(`UPDATE sessions SET last_used = ? WHERE ended_at = 0 AND last_used > ?`, micros(now), micros(now.Add(db.ahead+clockSlack)))
+		if err != nil {
+			return err
+		}
 		for _, due := range []struct {
 			where string
 			until int64

@@ -16,8 +16,9 @@ import (
 func (db *Postgres) TakeTurn(ctx context.Context, name string, hold time.Duration) (bool, error) {
 	n, err := db.exec(ctx, `INSERT INTO turns (name, holder, expires_at) VALUES (?, ?, `+nowMicros+` + ?)
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
-		WHERE turns.holder = excluded.holder OR turns.expires_at <= `+nowMicros,
-		name, db.holder[:], hold.Microseconds())
+		WHERE turns.holder = excluded.holder OR turns.expires_at <= `+nowMicros+`
+		OR turns.expires_at > `+nowMicros+` + ?`, // the clock of the database was ahead
+		name, db.holder[:], hold.Microseconds(), 2*hold.Microseconds())
 	return n > 0, err
 }
 

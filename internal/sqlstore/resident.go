@@ -19,6 +19,7 @@ import (
 // notes the count first, and fill refuses when it has changed since.
 type resident struct {
 	shards   [256]shard
+	ahead    int64 // how far last_used may be ahead of the last use
 	names    names
 	complete chan struct{} // closed when every live session is here
 }
@@ -41,12 +42,14 @@ type entry struct {
 	// lastUsed is negative once the session was found expired: then it stays
 	// dead, even for a clock that goes back.
 	lastUsed atomic.Int64
-	written  int64 // last_used in the table; guarded by shard.mu
-	created  int64
-	expires  int64
-	version  int64
-	user     uint32 // in names
-	client   uint32 // in names
+	// logged is until when a record in the log of uses covers the session (uselog.go).
+	logged  atomic.Int64
+	written int64 // last_used in the table; guarded by shard.mu
+	created int64
+	expires int64
+	version int64
+	user    uint32 // in names
+	client  uint32 // in names
 }
 
 func newResident() *resident {
@@ -79,28 +82,47 @@ func (s *shard) endings() uint64 {
 }
 
 // use slides a session and answers it; known says whether the session is here.
-// An expired one is here, but not live.
-func (r *resident) use(key authority.SessionKey, now, idle int64) (session authority.Session, live, known bool) {
+// An expired one is here, but not live. covered reports whether a process that starts
+// after a crash would know of a use at this time.
+func (r *resident) use(key authority.SessionKey, now, idle int64) (session authority.Session, live, known, covered bool) {
 	s := r.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	place, known := s.index[key]
 	if !known {
-		return session, false, false
+		return session, false, false, false
 	}
 	e := s.at(place)
 	for {
 		last := e.lastUsed.Load()
 		switch {
 		case last < 0:
-			return session, false, true
+			return session, false, true, true
 		case e.expired(last, now, idle):
 			if e.lastUsed.CompareAndSwap(last, -last) {
-				return session, false, true
+				return session, false, true, true
 			}
-		case last >= now || e.lastUsed.CompareAndSwap(last, now):
-			return r.session(key, e, max(last, now)), true, true
+		case last >= now && !r.future(last, now) || e.lastUsed.CompareAndSwap(last, now):
+			if r.future(last, now) {
+				last = now
+			}
+			return r.session(key, e, max(last, now)), true, true, now <= e.written || now <= e.logged.Load()
 		}
+	}
+}
+
+// future reports whether a last use was written by a clock that was ahead.
+func (r *resident) future(last, now int64) bool {
+	return last-now > r.ahead+clockSlack.Microseconds()
+}
+
+// logged notes until when the log of uses covers a session.
+func (r *resident) logged(key authority.SessionKey, until int64) {
+	s := r.shard(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if place, known := s.index[key]; known {
+		s.at(place).logged.Store(until)
 	}
 }
 
@@ -146,6 +168,7 @@ func (r *resident) fill(session authority.Session, lastUsed, written int64, ends
 	}
 	e := s.at(place)
 	e.lastUsed.Store(lastUsed)
+	e.logged.Store(0)
 	e.written, e.created, e.expires = written, micros(session.CreatedAt), micros(session.ExpiresAt)
 	e.version, e.user, e.client = session.PasswordVersion, user, client
 	s.index[session.Key] = place
@@ -184,7 +207,7 @@ func (r *resident) takeExpired(now, idle int64, limit int) []authority.Session {
 	var taken []authority.Session
 	for i := range r.shards {
 		s := &r.shards[i]
-		if !s.anyExpired(now, idle) {
+		if !r.anyDue(s, now, idle) {
 			continue
 		}
 		s.mu.Lock() // with the lock held nobody can use one meanwhile
@@ -193,6 +216,7 @@ func (r *resident) takeExpired(now, idle int64, limit int) []authority.Session {
 				break
 			}
 			e := s.at(place)
+			r.pullBack(e, now)
 			if last := e.lastUsed.Load(); e.expired(last, now, idle) {
 				taken = append(taken, r.session(key, e, last))
 				delete(s.index, key)
@@ -208,15 +232,31 @@ func (r *resident) takeExpired(now, idle int64, limit int) []authority.Session {
 	return taken
 }
 
-func (s *shard) anyExpired(now, idle int64) bool {
+// anyDue reports whether a session of a shard is expired, or has times in the future.
+func (r *resident) anyDue(s *shard, now, idle int64) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, place := range s.index {
-		if e := s.at(place); e.expired(e.lastUsed.Load(), now, idle) {
+		e := s.at(place)
+		if last := e.lastUsed.Load(); e.expired(last, now, idle) || r.future(last, now) || e.created > now+clockSlack.Microseconds() {
 			return true
 		}
 	}
 	return false
+}
+
+// pullBack makes times of now of those in the future, as the table's are. The shard is
+// locked.
+func (r *resident) pullBack(e *entry, now int64) {
+	if last := e.lastUsed.Load(); r.future(last, now) {
+		e.lastUsed.Store(now)
+	}
+	if ahead := e.created - now; ahead > clockSlack.Microseconds() {
+		e.created = now
+		if e.expires != 0 {
+			e.expires -= ahead
+		}
+	}
 }
 
 // names numbers the user names and API keys that sessions carry, so that each is

@@ -129,7 +129,7 @@ func (r *resident) cached(key authority.SessionKey, now int64) (session authorit
 		return session, false
 	}
 	e := s.at(place)
-	if now > e.written || e.expires != 0 && now >= e.expires-endMargin {
+	if now > e.written || r.future(e.written, now) || e.expires != 0 && now >= e.expires-endMargin {
 		return session, false
 	}
 	return r.session(key, e, now), true

@@ -49,9 +49,12 @@ func (db *DB) CreateSession(ctx context.Context, session authority.Session) erro
 func (db *DB) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
 	for {
 		complete := db.sessions.isComplete() // before looking, or a load could finish in between
-		session, live, known := db.sessions.use(key, now.UnixMicro(), idle.Microseconds())
+		session, live, known, covered := db.sessions.use(key, now.UnixMicro(), idle.Microseconds())
 		switch {
 		case live:
+			if !covered {
+				db.keepUse(key, now)
+			}
 			return session, nil
 		case known || complete:
 			return authority.Session{}, authority.ErrNotFound
@@ -277,6 +280,9 @@ func (db *DB) SweepSessions(ctx context.Context, now time.Time, idle time.Durati
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if err := db.write(ctx, func(t tx) error { return pullBack(t, now) }); err != nil {
+		return nil, err
+	}
 	swept := db.sessions.takeExpired(now.UnixMicro(), idle.Microseconds(), limit)
 	if len(swept) == 0 {
 		return nil, nil
@@ -302,6 +308,22 @@ func (db *DB) SweepSessions(ctx context.Context, now time.Time, idle time.Durati
 	}
 	return swept, nil
 }
+
+// pullBack makes times of now of those that are in the future, because a clock was
+// ahead. A session keeps what is left of its absolute lifetime.
+func pullBack(t tx, now time.Time) error {
+	us, future := micros(now), micros(now.Add(clockSlack))
+	_, err := t.exec(`UPDATE sessions SET expires_at = CASE WHEN expires_at > 0 THEN expires_at - (created_at - ?) ELSE 0 END, created_at = ?
+		WHERE ended_at = 0 AND created_at > ?`, us, us, future)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`UPDATE sessions SET ended_at = ? WHERE ended_at > 0 AND ended_at > ?`, us, future)
+	return err
+}
+
+// clockSlack is how far clocks may be apart that are right.
+const clockSlack = 5 * time.Second
 
 // PurgeSessions implements authority.SessionLog.
 func (db *DB) PurgeSessions(ctx context.Context, before time.Time, limit int) (int, error) {

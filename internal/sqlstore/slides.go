@@ -27,15 +27,24 @@ type slide struct {
 func (db *DB) flushSlides(ctx context.Context) {
 	tick := time.NewTicker(slideTick)
 	defer tick.Stop()
-	var said reminder
+	sound := false // whether everything of the round so far was written
 	for at := 0; ; at = (at + shardsPerTick) % len(db.sessions.shards) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
+		if at == 0 {
+			if sound {
+				if err := db.uses.turn(); err != nil && db.saidUses.due(time.Now()) {
+					db.log.Error("the log of uses could not be cleared; it is tried again soon", "error", plain(err))
+				}
+			}
+			sound = true
+		}
 		for i := at; i < at+shardsPerTick; i++ {
-			if err := db.writeSlides(ctx, db.sessions.shards[i].slides(db.ahead.Microseconds())); err != nil && ctx.Err() == nil && said.due(time.Now()) {
+			err := db.writeSlides(ctx, db.sessions.shards[i].slides(db.ahead.Microseconds()))
+			if sound = sound && err == nil; err != nil && ctx.Err() == nil && db.saidUses.due(time.Now()) {
 				db.log.Error("the last use of sessions could not be stored; it is tried again soon, and a crash before then may expire them early", "error", err)
 			}
 		}
@@ -43,8 +52,8 @@ func (db *DB) flushSlides(ctx context.Context) {
 }
 
 // slides returns what is to be written of a shard: sessions whose last use has
-// come within a fifth of ahead of what the table says. With ahead zero, all whose
-// last use is not what the table says.
+// come within a fifth of ahead of what the table says, or lies so far before it that
+// a clock was put back. With ahead zero, all whose last use is not what the table says.
 func (s *shard) slides(ahead int64) []slide {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -55,7 +64,7 @@ func (s *shard) slides(ahead int64) []slide {
 		if last < 0 {
 			continue // dead, and about to be swept
 		}
-		if ahead > 0 && last+ahead/5 > e.written || ahead == 0 && last != e.written {
+		if ahead > 0 && (last+ahead/5 > e.written || e.written-last > ahead+clockSlack.Microseconds()) || ahead == 0 && last != e.written {
 			due = append(due, slide{key, last + ahead})
 		}
 	}

@@ -77,10 +77,16 @@ func (db *tables) trim(ctx context.Context) error {
 func (db *tables) ReserveStrike(ctx context.Context, key authority.StrikeKey, limit authority.StrikeLimit) (authority.Reservation, error) {
 	reservation := authority.Reservation{Key: key, Max: limit.Max, ExpiresAt: limit.Now.Add(limit.Hold)}
 	_, _ = rand.Read(reservation.ID[:])
+	locked := false
 	err := db.write(ctx, func(t tx) error {
+		locked = false
 		strikes, err := lockStrikes(t, key)
 		if err != nil {
 			return err
+		}
+		if strikes.LockedAt.After(limit.Now) { // a clock was ahead
+			strikes.LockedAt, locked = limit.Now, true
+			return putStrikes(t, key, strikes, limit.Now)
 		}
 		if !strikes.LockedAt.IsZero() {
 			lifted := limit.UnlockAfter > 0 && !strikes.Manual && !limit.Now.Before(strikes.LockedAt.Add(limit.UnlockAfter))
@@ -92,7 +98,9 @@ func (db *tables) ReserveStrike(ctx context.Context, key authority.StrikeKey, li
 		if strikes.Failures >= limit.Max { // the limit was lowered meanwhile
 			return authority.ErrLocked
 		}
-		if _, err := t.exec(`DELETE FROM reservations WHERE strike_key = ? AND expires_at <= ?`, key[:], micros(limit.Now)); err != nil {
+		// Those of a clock that was ahead run out as well.
+		if _, err := t.exec(`DELETE FROM reservations WHERE strike_key = ? AND (expires_at <= ? OR expires_at > ?)`,
+			key[:], micros(limit.Now), micros(limit.Now.Add(longestHold*limit.Hold))); err != nil {
 			return err
 		}
 		reserved := 0
@@ -110,11 +118,18 @@ func (db *tables) ReserveStrike(ctx context.Context, key authority.StrikeKey, li
 			reservation.ID[:], key[:], micros(reservation.ExpiresAt))
 		return err
 	})
+	if err == nil && locked {
+		err = authority.ErrLocked
+	}
 	if err != nil {
 		return authority.Reservation{}, err
 	}
 	return reservation, nil
 }
+
+// longestHold is how many times its hold a reservation may end later than now: programs
+// of the version before hold theirs for longer.
+const longestHold = 15
 
 // ExtendStrike implements authority.StrikeStore.
 func (db *tables) ExtendStrike(ctx context.Context, reservation authority.Reservation, now time.Time, hold time.Duration) error {

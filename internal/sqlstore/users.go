@@ -22,6 +22,9 @@ func scanUser(r row) (authority.User, error) {
 	user.PasswordChangedAt, user.CreatedAt = moment(changed), moment(created)
 	user.Repeat.Until = moment(until)
 	user.Disabled, user.Ending.Pending = disabled != 0, ending != 0
+	if !user.Ending.Pending {
+		user.Ending.Version = 0 // a program of the version before leaves it as it was
+	}
 	copy(user.Ending.Keep[:], keep)
 	copy(user.Repeat.Key[:], repeat)
 	copy(user.Repeat.Session[:], by)
@@ -124,6 +127,10 @@ func (db *tables) Users(ctx context.Context, query authority.UserQuery) ([]autho
 	if !query.RepeatBefore.IsZero() {
 		where += " AND repeat_until > 0 AND repeat_until <= ?"
 		arguments = append(arguments, micros(query.RepeatBefore))
+	}
+	if !query.ChangedAfter.IsZero() {
+		where += " AND repeat_until > 0 AND password_changed_at > ?"
+		arguments = append(arguments, micros(query.ChangedAfter))
 	}
 	var users []authority.User
 	err := db.query(ctx, func(r row) error {

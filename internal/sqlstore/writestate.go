@@ -64,7 +64,7 @@ func (s *writeState) note(err error) {
 	switch {
 	case err == nil && s.err != nil:
 		s.log.Info("the database can be written again", "after", now.Sub(s.since).Round(time.Second))
-		s.said = reminder{}
+		s.said.reset()
 	case err != nil && s.err == nil:
 		s.since = now
 	}
@@ -81,14 +81,25 @@ func (s *writeState) failing() error {
 }
 
 // reminder bounds how often something is said.
-type reminder struct{ last time.Time }
+type reminder struct {
+	mu   sync.Mutex
+	last time.Time
+}
 
 func (r *reminder) due(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !r.last.IsZero() && now.Sub(r.last) < remindEvery {
 		return false
 	}
 	r.last = now
 	return true
+}
+
+func (r *reminder) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = time.Time{}
 }
 
 // WriteFailure returns why the database cannot be written at this moment, or nil.

@@ -80,7 +80,7 @@ func auditChain(t *testing.T, s authority.Stores) {
 		return authority.Event{At: start.Add(2 * time.Hour), Kind: authority.EventAuditTrimmed, Detail: fmt.Sprint(removed, seq, chain)}
 	}
 	for _, step := range []struct{ limit, want int }{{30, 30}, {30, 10}, {30, 0}} {
-		n, err := s.Audit.TrimAudit(ctx, start.Add(time.Hour), step.limit, note)
+		n, err := s.Audit.TrimAudit(ctx, start.Add(time.Hour), start.Add(2*time.Hour), step.limit, note)
 		must(t, err)
 		equal(t, "trimmed events", n, step.want)
 	}

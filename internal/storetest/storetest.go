@@ -49,6 +49,9 @@ func Run(t *testing.T, open func(t *testing.T) authority.Stores) {
 		"audit/events are kept in order and found":              audit,
 		"audit/events are chained, and trimmed from the front":  auditChain,
 		"audit/any text is kept, and chained as it is kept":     auditText,
+		"sessions/a future time counts as now":                  sessionFuture,
+		"strikes/a future time counts as now":                   strikesFuture,
+		"audit/a future time ends no trimming":                  auditFuture,
 		"every store/a context that has ended stops what waits": contexts,
 	}
 	for name, run := range cases {
