@@ -57,7 +57,7 @@ func TestTokensThatNeverLiveAreNotAskedForByEveryCall(t *testing.T) {
 				reply(w, 200, `{"access_token":"`+bearer+`","token_type":"bearer","expires_in":`+expiresIn+`}`)
 			}
 			client := a.client(t, config)
-			for began := time.Now(); time.Since(began) < 5*time.Minute; time.Sleep(time.Second) {
+			for began := time.Now(); time.Since(began) < 5*time.Minute; <-time.After(time.Second) {
 				token, err := client.AccessToken(t.Context())
 				if err != nil || token.Token != bearer {
 					t.Fatal(err)
