@@ -38,7 +38,7 @@ var (
 	pathRefused    = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The path is ambiguous: it has empty or dot segments, a backslash, a semicolon, an encoded separator, invisible characters, or characters that are not in Unicode normalization form NFKC. Nothing was sent on.", 0)
 	queryRefused   = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The query has a blank in it, which is written as %20 or +. Nothing was sent on.", 0)
 	methodRefused  = newFailure(http.StatusMethodNotAllowed, wire.FaultMethod, "Method Not Allowed", "The gateway does not carry this method.", 0)
-	upgradeRefused = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The gateway does not carry connection upgrades. Nothing was sent on.", 0)
+	upgradeRefused = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The gateway does not carry connection upgrades, such as WebSocket or h2c. Nothing was sent on. A client that offers h2c over http://, as Java's HttpClient does unless told otherwise, must be set to HTTP/1.1 or use https://.", 0)
 	unreadableBody = newFailure(http.StatusBadRequest, wire.FaultBadRequest, "Bad Request", "The body of the request broke off. Nothing was sent on.", 0)
 	lateBody       = newFailure(http.StatusRequestTimeout, wire.FaultLate, "Request Timeout", "The body of the request came too slowly. Nothing was sent on.", 0)
 )
