@@ -22,10 +22,10 @@ func (a *app) backupCommand() *cobra.Command {
 
 FILE is a new file that only you may read. It holds everything in the database, as it
 was at one moment: users, API clients, strikes and locks, sessions, the audit trail.
-The service goes on, and need not run. FILE is written through to the disk and checked
+The service may run, and continues to. FILE is written through to the disk and checked
 before this command ends with 0; on any failure, no FILE is left behind.
 
-The server key is not in it, so that who finds a backup cannot make access tokens. Keep
+The server key is not in it, so that nobody who finds a backup can make access tokens. Keep
 one copy of that file in another place; it never changes. A backup alone is enough to
 go on: latchkey serve --new-key ends all access tokens, and programs fetch new ones.
 

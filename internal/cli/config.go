@@ -260,11 +260,11 @@ beats the config file, and that the default:
   idle-timeout: 30m                 config file (YAML, one setting to a line)
 
 The config file is --config FILE, or else %s
-(here: %s). A key in it that is no setting is an
-error. --config itself is a flag and a variable only. Flags
+(here: %s). A key in it that is not a setting is
+an error. --config itself is a flag and a variable only. Flags
 that are not listed here say what one call is to do, and are flags only. A variable
-LATCHKEY_... that is no setting is ignored, and told.
-What is in force here, and from where, shows: latchkey config show
+LATCHKEY_... that is not a setting is ignored, with a warning.
+latchkey config show shows what is in effect here, and from where.
 
 Secrets are never the value of a flag. Besides files, prompts and pipes there are
 variables for them, for CI jobs and containers:

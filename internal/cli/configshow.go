@@ -41,7 +41,7 @@ from a flag, a variable, the config file or the default. Any setting may be give
 flag, as to the command itself. Secrets are not shown: of a database URL only where it
 leads, and of variables that hold a secret only that they are set.
 
-Whether the values make sense together says latchkey serve --check.`,
+latchkey serve --check checks whether the values make sense together.`,
 		Example:           "  latchkey config show\n  latchkey config show --config /etc/latchkey/config.yaml --json",
 		Annotations:       map[string]string{everySetting: "true"},
 		ValidArgsFunction: cobra.NoFileCompletions,

@@ -38,8 +38,8 @@ type endpoint struct {
 }
 
 const endpointHelp = `
-Which service, API key and user is said by --url, --api-key and --user. What is
-left out is taken from the stored logins, where exactly one of them fits. The API
+--url, --api-key and --user name the service, the API key and the user. What is
+left out is taken from the stored logins, if exactly one of them fits. The API
 secret comes from LATCHKEY_API_SECRET, from --api-secret-file, from the file named
 at the login, or from you at the terminal.
 `

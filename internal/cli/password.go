@@ -37,13 +37,13 @@ func (a *app) passwordResetCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "reset", Short: "Have the service make up a new password", Args: exactly(),
 		Long: `
-The service makes up the new password, puts it into force at once, and tells it in
-its answer and never again. So there has to be a place for it before the request is
+The service generates the new password, puts it into effect at once, and returns it in
+its response and never again. So there must be a place for it before the request is
 sent:
   --output FILE   a new file that only you may read; it is made and synced first
-  --output -      standard output, if whoever reads it keeps it
+  --output -      standard output, if the program that reads it keeps it
   neither         the terminal, after you confirmed
-The request is sent once. If its answer is lost, the file says so, and this
+The request is sent once. If its response is lost, the file says so, and this
 command says what to do. A wrong old password counts as a failed login, and such
 failures in a row lock the account. The session goes on; the user's other ones may end.
 `,

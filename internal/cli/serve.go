@@ -83,9 +83,9 @@ Local logins, logouts and resets stay local. --trust-local NAME is for programs 
 it that cannot log in: what comes over --local-socket runs as that user, and over TCP
 what comes from this machine with the header ` + wire.HeaderLocal + `: NAME. The header is
 no secret: a proxy on this machine must remove it, or be kept off by using the socket
-alone. The upstream's credential is kept by
-latchkey credential, changed by --rotate-every or latchkey rotate, and looked after
-with latchkey guard, which work on the same files while it runs.
+alone. latchkey credential writes the upstream's credential, --rotate-every or
+latchkey rotate changes it, and latchkey guard shows what keeps the account from being
+locked. They work on the same files while it runs.
 
 --database postgres://… lets any number of these run as one service, behind any load
 balancer, with one --key-file. Each caches the sessions that it checks, and the

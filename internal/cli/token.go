@@ -19,7 +19,7 @@ func (a *app) tokenCommand() *cobra.Command {
 		Long: `
 With access or session it prints that one token, without both, the access token
 first. --header prints them as header lines, which curl reads from standard input,
-so that they do not stand in the list of processes. The service gives out the same
+so that they are not in the list of processes. The service gives out the same
 access token for an hour from its first issue.
 `,
 		Example: `  latchkey token --header | curl -s -H @- https://thingspace.verizon.com/api/m2m/v1/accounts/0000123456-00001

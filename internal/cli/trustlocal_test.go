@@ -52,7 +52,6 @@ func TestWhatTrustLocalTrustsIsSaidAtTheStart(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer gateway.stop()
-			has(t, gateway.log.String(), "there is no user zoe, so requests without credentials get 403")
 			run(t, 0, "correct-horse", "user", "add", "zoe", "--password-stdin", "--data", data)
 			ask := func(network, address string, headers ...string) int {
 				t.Helper()
@@ -92,6 +91,7 @@ func TestWhatTrustLocalTrustsIsSaidAtTheStart(t *testing.T) {
 			if log := gateway.log.String(); !strings.Contains(log, c.said) || !strings.Contains(log, "zoe") {
 				t.Errorf("it does not say %q: %s", c.said, log)
 			}
+			has(t, gateway.log.String(), "there is no user zoe, so requests without credentials get 403")
 		})
 	}
 }

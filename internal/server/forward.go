@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -86,7 +87,11 @@ func (s *Server) sender(r *http.Request) (authority.Session, authority.Client, e
 	if s.isTrusted(r) {
 		return authority.Session{User: s.local}, authority.Client{}, nil
 	}
-	return s.check(r)
+	session, client, err := s.check(r)
+	if errors.Is(err, noBearer) && len(r.Header[wire.HeaderLocal]) > 0 {
+		err = localRefused
+	}
+	return session, client, err
 }
 
 // statusWriter records what the audit trail holds of a response.

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -64,6 +65,14 @@ func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
 		}
 	}
 	s := services[user]
+	for want, headers := range map[string][]string{
+		"its header for --trust-local is not accepted": {wire.HeaderLocal, user, "Via", "1.1 proxy"},
+		"carries no access token. Send it as":          nil,
+	} {
+		if got := s.localBody(headers...); !strings.Contains(got, want) {
+			t.Errorf("%q is refused with %s", headers, got)
+		}
+	}
 	s.must(s.post(wire.PathAdminUserDisable, wire.AdminName{Name: user}, nil))
 	carried = 0
 	if got := s.askAsLocal("", wire.HeaderLocal, user); got == http.StatusOK || carried != 0 {
@@ -71,8 +80,22 @@ func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
 	}
 }
 
-// askAsLocal sends a request without credentials to the rest of the API.
+// askAsLocal sends a request without credentials to the rest of the API, and returns
+// the status.
 func (s *service) askAsLocal(host string, headers ...string) int {
+	s.t.Helper()
+	status, _ := s.sendAsLocal(host, headers...)
+	return status
+}
+
+// localBody does the same, and returns the body.
+func (s *service) localBody(headers ...string) string {
+	s.t.Helper()
+	_, body := s.sendAsLocal("", headers...)
+	return body
+}
+
+func (s *service) sendAsLocal(host string, headers ...string) (status int, body string) {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.address+"/api/m2m/v1/devices", http.NoBody)
 	s.must(err)
@@ -82,8 +105,10 @@ func (s *service) askAsLocal(host string, headers ...string) int {
 	}
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	s.must(err)
-	_ = resp.Body.Close()
-	return resp.StatusCode
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	s.must(err)
+	return resp.StatusCode, string(text)
 }
 
 func TestProgramsOverAUnixSocketAreTrustedAsSaid(t *testing.T) {

@@ -61,6 +61,7 @@ const (
 // The refusals that are the same for everybody.
 var (
 	noBearer         = fault(http.StatusUnauthorized, wire.FaultNoBearer, "Missing Credentials", "The request carries no access token. Send it as: Authorization: Bearer TOKEN")
+	localRefused     = fault(http.StatusUnauthorized, wire.FaultNoBearer, "Missing Credentials", "The request carries no access token, and its header for --trust-local is not accepted. That needs the same name, and the Unix socket, or a request of this machine, to a loopback address, over HTTP/1.1, not sent on by a proxy or made by a browser. Otherwise send: Authorization: Bearer TOKEN")
 	invalidBearer    = fault(http.StatusUnauthorized, wire.FaultInvalidBearer, "Invalid Credentials", "The access token is wrong, has expired or was revoked. Get another one from "+wire.PathToken)
 	notAllowed       = fault(http.StatusForbidden, wire.FaultForbidden, "Forbidden", "This user may not send this request to the upstream: no rule allows it, or the user was disabled or removed. For the operator: latchkey user show NAME.")
 	notFound         = fault(http.StatusNotFound, wire.FaultNotFound, "Not Found", "No resource of the API has this path.")
