@@ -9,12 +9,10 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// upstreamStrikes is how many failed logins in a row lock an account (the
-// vendor's documentation).
-const upstreamStrikes = 5
-
-// strikeLimit is how many of them a keeper spends. One is not enough, since an
-// outcome that is merely unclear would then stop it; the rest is for people.
+// strikeLimit is how many failed logins in a row a keeper spends. The vendor documents
+// that five lock an account; another upstream may have another number. One is not
+// enough, since an outcome that is merely unclear would then stop the keeper; the rest
+// is for people.
 const strikeLimit = 2
 
 // maxRemembered bounds the accounts and the refused credentials that a record
@@ -51,7 +49,7 @@ type attempt struct {
 type LatchedError struct {
 	Since   time.Time
 	Reason  string // what happened then
-	Strikes int    // how many of the upstream's five are spent, at most
+	Strikes int    // how many failed logins in a row the upstream may have counted
 
 	cause error
 }
@@ -60,8 +58,8 @@ type LatchedError struct {
 func (e *LatchedError) Unwrap() error { return e.cause }
 
 func (e *LatchedError) Error() string {
-	text := fmt.Sprintf("keeper: no login is made since %s: %s (%d of the %d failures in a row that lock the account are spent, at most). ",
-		e.Since.UTC().Format(time.RFC3339), e.Reason, e.Strikes, upstreamStrikes)
+	text := fmt.Sprintf("keeper: no login is made since %s: %s (at most %d failed logins in a row count toward the lock of the account). ",
+		e.Since.UTC().Format(time.RFC3339), e.Reason, e.Strikes)
 	if e.Strikes < strikeLimit {
 		return text + "Correct the password where it is kept, and it is tried by itself. " +
 			"If it is right as it is, have an operator reset the guard (latchkey guard reset)"
