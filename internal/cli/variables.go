@@ -30,6 +30,10 @@ func secretVariablesHelp() string {
 // programs that may reach a service of the name latchkey.
 var fromOrchestrator = regexp.MustCompile(`^[^=]*(_SERVICE_(HOST|PORT(_[^=]*)?)=|_PORT=[a-z]+://|_NAME=/|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR|START|END))?=|_ENV_)`)
 
+// ofTests matches variables for tests: those of latchkey's own, and those that a program
+// which uses latchkey may have for its own.
+var ofTests = regexp.MustCompile(`^LATCHKEY_(TEST_|SOAK=)`)
+
 // maxNotes bounds how many variables are told.
 const maxNotes = 10
 
@@ -40,7 +44,7 @@ func (c *config) unknownVariables(environment []string) []string {
 	for _, pair := range environment {
 		name, value, _ := strings.Cut(pair, "=")
 		if len(name) < len(envPrefix) || !strings.EqualFold(name[:len(envPrefix)], envPrefix) || value == "" || c.knowsVariable(name) ||
-			fromOrchestrator.MatchString(pair) {
+			fromOrchestrator.MatchString(pair) || ofTests.MatchString(pair) {
 			continue
 		}
 		setting := strings.ToLower(strings.ReplaceAll(name[len(envPrefix):], "_", "-"))
