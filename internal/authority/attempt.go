@@ -98,15 +98,18 @@ func (a *Authority) load(ctx context.Context, name string, reservation Reservati
 // further, which may be nil: once a password was looked at, nothing may keep the
 // attempt from being judged.
 func (t *attempt) verify(ctx context.Context, password secret.Text, further func(right bool)) (bool, error) {
-	a, stored := t.authority, t.authority.decoy
+	a := t.authority
+	stored, err := a.decoy(ctx, t.reservation.Key)
+	if err != nil {
+		return false, err
+	}
 	if t.known {
-		var err error
 		if stored, err = parseHash(t.user.PasswordHash); err != nil {
 			return false, unavailable(err)
 		}
 	}
 	right := false
-	err := a.slots.run(ctx, func() {
+	err = a.slots.run(ctx, func() {
 		t.sum = stored.sumOf(password)
 		right = stored.holds(t.sum) && t.known
 		if right && stored.params != a.params {

@@ -102,7 +102,7 @@ type Authority struct {
 	policy        Policy
 	params        HashParams
 	slots         *hashSlots
-	decoy         storedHash
+	decoys        decoys
 	tokens        *tokenDeriver
 	turns         turns
 	sole          sync.Mutex // held while a login makes its session the only one; see Policy.EndSessionsOnLogin
@@ -143,9 +143,7 @@ func New(config Config) (*Authority, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	a.decoy = storedHash{params: a.params, salt: make([]byte, saltBytes), sum: make([]byte, hashBytes)}
-	randomBytes(a.decoy.salt)
-	randomBytes(a.decoy.sum)
+	a.decoys.key = a.key
 	return a, nil
 }
 

@@ -55,8 +55,12 @@ func (p HashParams) hash(password secret.Text) string {
 
 // phc returns the PHC string of a salt and what was made with it.
 func (p HashParams) phc(salt, sum []byte) string {
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, p.MemoryKiB, p.Passes, p.Lanes,
-		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum))
+	return p.prefix() + "$" + base64.RawStdEncoding.EncodeToString(salt) + "$" + base64.RawStdEncoding.EncodeToString(sum)
+}
+
+// prefix is the part of a PHC string before the salt.
+func (p HashParams) prefix() string {
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d", argon2.Version, p.MemoryKiB, p.Passes, p.Lanes)
 }
 
 // storedHash is a parsed PHC string.

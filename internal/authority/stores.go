@@ -58,6 +58,9 @@ type UserStore interface {
 	// a user who is not disabled, or whose Ending is pending: without the user nothing
 	// would remember sessions that are still to be ended.
 	RemoveUser(ctx context.Context, name string) error
+	// HashCounts counts the users by the part of their PasswordHash before the salt.
+	// It is called once a minute.
+	HashCounts(ctx context.Context) (map[string]int, error)
 	// Users lists by name, ascending.
 	Users(ctx context.Context, query UserQuery) ([]User, error)
 }

@@ -34,10 +34,11 @@ func (a *Authority) mySweep(ctx context.Context) (bool, error) {
 // same stores one does it at a time.
 func (a *Authority) Sweep(ctx context.Context) error {
 	a.writeRefusals(ctx, false)
+	counted := a.countHashes(ctx)
 	if mine, err := a.mySweep(ctx); !mine || err != nil {
-		return err
+		return errors.Join(counted, err)
 	}
-	return errors.Join(a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx), a.trimAudit(ctx))
+	return errors.Join(counted, a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx), a.trimAudit(ctx))
 }
 
 // clockSlack is how far clocks may be apart that are right.

@@ -81,7 +81,7 @@ var migrations embed.FS
 // once; the index of sessions fills up in the background.
 func Open(ctx context.Context, options Options) (*DB, error) {
 	db := &DB{path: options.Path, ahead: options.SlideAhead, log: options.Log, sessions: newResident()}
-	db.engine = db
+	db.engine, db.unknown = db, maxUnknownStrikes
 	if db.ahead <= 0 {
 		db.ahead = 5 * time.Minute
 	}

@@ -15,6 +15,27 @@ func LoadSome(ctx context.Context, db *DB, number int64) (int64, error) {
 	return db.loadSome(ctx, number)
 }
 
+// KeepUnknown bounds the names that nobody has whose strikes are not folded.
+func (db *tables) KeepUnknown(n int) { db.unknown = n }
+
+// CountFolded counts the strikes that are folded.
+func CountFolded(ctx context.Context, db *DB) (n int, err error) {
+	err = db.query(ctx, func(r row) error { return r.Scan(&n) }, `SELECT count(*) FROM folded_strikes`)
+	return n, err
+}
+
+// TrimFolded trims every part of the folded strikes to a share.
+func TrimFolded(ctx context.Context, db *DB, share int) error {
+	return db.write(ctx, func(t tx) error {
+		for part := range int64(foldedParts) {
+			if err := trimFolded(t, share, part); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Pragma sets a pragma of the connection that writes.
 func Pragma(ctx context.Context, db *DB, name string, value int64) error {
 	return db.write(ctx, func(t tx) error {

@@ -25,7 +25,7 @@ var ErrNotEmpty = errors.New("the database is not empty")
 // Sessions and reservations are not among them: they are short-lived, and their
 // bookkeeping differs between the engines.
 var imported = []struct{ name, by string }{
-	{"users", "name"}, {"clients", "api_key"}, {"strikes", "failures"}, {"audit", "seq"},
+	{"users", "name"}, {"clients", "api_key"}, {"strikes", "failures"}, {"folded_strikes", "id"}, {"audit", "seq"},
 }
 
 // Imported is what Import has copied.

@@ -117,7 +117,7 @@ func OpenPostgres(ctx context.Context, options PostgresOptions) (*Postgres, erro
 		options.IdleTimeout = 20 * time.Minute
 	}
 	_, _ = rand.Read(db.holder[:])
-	db.engine = db
+	db.engine, db.unknown = db, maxUnknownStrikes
 	db.ahead = min(maxAhead, options.IdleTimeout/aheadOfIdle)
 	db.clock = newServerClock(options.Now)
 	db.clients, db.cache = &clientCache{}, newSessionCache(options.bootClock)

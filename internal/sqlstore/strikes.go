@@ -10,39 +10,40 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-// Strikes of names that nobody has are kept for the newest so many, so that
-// guessing at names cannot fill the disk. They are trimmed every trimStrikes
-// additions, so many at once.
-const (
-	maxUnknownStrikes = 100_000
-	trimStrikes       = 1000
-)
-
 // lockStrikes reads the strikes of a key in a transaction, and has their row
-// locked. There is none to lock until the first attempt, so that makes one.
+// locked. There is none to lock until the first attempt, so that makes one. Strikes that
+// were folded (foldedstrikes.go) are unfolded. They are looked for in any case, so that it
+// takes as long for a user as for a name that nobody has.
 func lockStrikes(t tx, key authority.StrikeKey) (strikes authority.Strikes, err error) {
 	_, err = t.exec(`INSERT INTO strikes (strike_key, failures, locked_at, manual, updated_at) VALUES (?, 0, 0, 0, 0) ON CONFLICT DO NOTHING`, key[:])
 	if err != nil {
 		return strikes, err
 	}
 	found := false
+	var failures, locked int64
 	err = t.locked(func(r row) (err error) {
-		strikes, err = scanStrikes(r)
+		strikes, err = scanStrikes(r, &failures, &locked)
 		found = true
 		return err
-	}, selectStrikes, key[:])
-	if err == nil && !found { // trimmed in between
+	}, `SELECT failures, locked_at, manual, COALESCE((SELECT f.failures FROM folded_strikes f WHERE f.id = ?), 0),
+		COALESCE((SELECT f.locked_at FROM folded_strikes f WHERE f.id = ?), 0) FROM strikes WHERE strike_key = ?`,
+		foldedID(key), foldedID(key), key[:])
+	switch {
+	case err == nil && !found: // folded in between
 		err = errAgain
+	case err == nil && failures > 0:
+		strikes = authority.Strikes{Failures: int(failures), LockedAt: moment(locked)}
+		err = unfold(t, key, strikes)
 	}
 	return strikes, err
 }
 
 const selectStrikes = `SELECT failures, locked_at, manual FROM strikes WHERE strike_key = ?`
 
-func scanStrikes(r row) (authority.Strikes, error) {
+func scanStrikes(r row, further ...any) (authority.Strikes, error) {
 	var strikes authority.Strikes
 	var failures, locked, manual int64
-	err := r.Scan(&failures, &locked, &manual)
+	err := r.Scan(append([]any{&failures, &locked, &manual}, further...)...)
 	strikes.Failures, strikes.LockedAt, strikes.Manual = int(failures), moment(locked), manual != 0
 	return strikes, err
 }
@@ -51,26 +52,6 @@ func putStrikes(t tx, key authority.StrikeKey, strikes authority.Strikes, now ti
 	_, err := t.exec(`UPDATE strikes SET failures = ?, locked_at = ?, manual = ?, updated_at = ? WHERE strike_key = ?`,
 		strikes.Failures, micros(strikes.LockedAt), number(strikes.Manual), micros(now), key[:])
 	return err
-}
-
-// trim forgets the strikes of names that nobody has, past the newest.
-func (db *tables) trim(ctx context.Context) error {
-	if db.strikes.Add(1)%trimStrikes != 0 {
-		return nil
-	}
-	var before int64
-	err := db.query(ctx, func(r row) error { return r.Scan(&before) },
-		`SELECT updated_at FROM strikes ORDER BY updated_at DESC LIMIT 1 OFFSET ?`, maxUnknownStrikes)
-	if err != nil || before == 0 {
-		return err
-	}
-	return db.write(ctx, func(t tx) error {
-		// The time is asked for once more, since a row may be used meanwhile.
-		_, err := t.exec(`DELETE FROM strikes WHERE updated_at <= ? AND strike_key IN (SELECT strike_key FROM strikes s
-			WHERE s.updated_at <= ? AND NOT EXISTS (SELECT 1 FROM users u WHERE u.strike_key = s.strike_key) ORDER BY s.strike_key LIMIT ?)`,
-			before, before, 2*trimStrikes)
-		return err
-	})
 }
 
 // ReserveStrike implements authority.StrikeStore.
@@ -214,7 +195,7 @@ func (db *tables) settleStrike(
 		return authority.Strikes{}, err
 	}
 	// What was settled is settled; the next one tries again to make room.
-	_ = db.trim(ctx)
+	_ = db.fold(ctx)
 	return strikes, nil
 }
 

@@ -11,7 +11,8 @@ import (
 // strikes and the audit trail. Queries have ? for each argument.
 type tables struct {
 	engine
-	strikes atomic.Int64 // strikes added since they were last trimmed
+	strikes atomic.Int64 // strikes that were settled
+	unknown int          // of so many names that nobody has the strikes are not folded
 }
 
 // engine runs queries.

@@ -118,6 +118,20 @@ func (db *tables) RemoveUser(ctx context.Context, name string) error {
 	})
 }
 
+// HashCounts implements authority.UserStore.
+func (db *tables) HashCounts(ctx context.Context) (map[string]int, error) {
+	counts := map[string]int{}
+	err := db.query(ctx, func(r row) error {
+		var params string
+		var n int
+		err := r.Scan(&params, &n)
+		counts[params] += n
+		return err
+	}, `SELECT params, count(*) FROM (SELECT substr(password_hash, 1, length(password_hash) - ?) AS params
+		FROM users WHERE length(password_hash) > ?) AS hashes GROUP BY params`, authority.SaltAndSumBytes, authority.SaltAndSumBytes)
+	return counts, err
+}
+
 // Users implements authority.UserStore.
 func (db *tables) Users(ctx context.Context, query authority.UserQuery) ([]authority.User, error) {
 	where, arguments := "", []any{[]byte(query.After)}

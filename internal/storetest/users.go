@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -59,6 +60,13 @@ func users(t *testing.T, s authority.Stores) {
 		must(t, err)
 		equal(t, "users whose reset can be repeated no more", len(repeats), want)
 	}
+	for i, params := range []string{"$argon2id$v=19$m=64,t=1,p=1", "$argon2id$v=19$m=64,t=1,p=1", "$argon2id$v=19$m=19456,t=2,p=1"} {
+		must(t, s.Users.CreateUser(ctx, authority.User{Name: fmt.Sprint("hashed ", i), CreatedAt: start,
+			PasswordHash: params + "$" + strings.Repeat(strconv.Itoa(i), 22) + "$" + strings.Repeat("s", 43)}))
+	}
+	counts, err := s.Users.HashCounts(ctx)
+	must(t, err)
+	equal(t, "the parameters of hashes", fmt.Sprint(counts), "map[$argon2id$v=19$m=19456,t=2,p=1:1 $argon2id$v=19$m=64,t=1,p=1:2]")
 	wantError(t, s.Users.RemoveUser(ctx, zoe.Name), authority.ErrUserInUse)
 	wantError(t, s.Users.RemoveUser(ctx, "user 1"), authority.ErrUserInUse)
 	_, err = s.Users.UpdateUser(ctx, zoe.Name, func(u *authority.User) error { u.Ending = authority.Ending{}; return nil })
