@@ -148,19 +148,56 @@ func TestADelayLastsUntilTheCallerLeaves(t *testing.T) {
 		maybeSent(t, "the login", err)
 		want(t, "the login", err, context.DeadlineExceeded)
 		// The service notices a moment later that the caller has left.
-		for deadline := time.Now().Add(10 * time.Second); counts && time.Now().Before(deadline); {
-			if failures, _ := s.Strikes(latchtest.User); failures == 1 {
-				break
-			}
+		strikes, logins := 0, 0
+		for deadline := time.Now().Add(10 * time.Second); strikes+logins == 0 && time.Now().Before(deadline); runtime.Gosched() {
+			strikes, _ = s.Strikes(latchtest.User)
+			logins = s.Count(latchtest.EventLogIn)
+		}
+		if counts && (strikes != 1 || logins != 0) || !counts && (strikes != 0 || logins != 1) {
+			t.Errorf("counts %v: %d strikes and %d logins", counts, strikes, logins)
+		}
+	}
+}
+
+// A client that gave up does not know that its request happened.
+func TestADelayedRequestHappensAlthoughItsCallerLeft(t *testing.T) {
+	const requests = 16
+	s := latchtest.NewServer(t)
+	token := logIn(t, s)
+	// leave has a request meet the fault, then leaves, and waits until it happened.
+	leave := func(operation latchtest.Operation, request func(context.Context) error, happened func() bool) {
+		t.Helper()
+		s.Inject(operation, latchtest.Delay(0), 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() { left <- request(ctx) }()
+		deadline := time.Now().Add(10 * time.Second)
+		for s.FaultsLeft() > 0 && time.Now().Before(deadline) {
 			runtime.Gosched()
 		}
-		failures, _ := s.Strikes(latchtest.User)
-		if counts != (failures == 1) {
-			t.Errorf("counts %v: %d strikes", counts, failures)
+		cancel()
+		maybeSent(t, "the request", <-left)
+		for ; !happened(); runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatalf("the %s did not happen", operation)
+			}
 		}
-		if n := s.Count(latchtest.EventLogIn); n != 0 {
-			t.Errorf("counts %v: %d logins happened", counts, n)
-		}
+	}
+	for i := range requests {
+		leave(latchtest.LogIn, func(ctx context.Context) error {
+			_, err := s.Client.LogIn(ctx, latchtest.User, latchtest.Password)
+			return err
+		}, func() bool { return s.Count(latchtest.EventLogIn) == i+2 })
+	}
+	second := logIn(t, s)
+	leave(latchtest.LogOut, func(ctx context.Context) error { return s.Client.LogOut(ctx, second) },
+		func() bool { return s.Count(latchtest.EventLogOut) == 1 })
+	s.Inject(latchtest.LogOut, latchtest.DropAfter(), 1)
+	if err := s.Client.LogOut(t.Context(), token); err == nil {
+		t.Error("the logout is answered")
+	}
+	if n := s.Count(latchtest.EventLogOut); n != 2 {
+		t.Errorf("%d logouts happened", n)
 	}
 }
 

@@ -28,7 +28,8 @@
 //
 // The rest of the API is stood in for by an echo: a request to any other path
 // under /api/ that carries two live tokens is answered 200 with its method, its
-// path and the user as JSON, and is refused as the vendor would refuse it
+// path and the user as JSON (in an array where the API has one: an account's
+// callbacks and service plans), and is refused as the vendor would refuse it
 // otherwise.
 //
 // Connections are real, so a Go program's http.Transport behaves as it always

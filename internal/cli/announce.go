@@ -206,11 +206,12 @@ func (n *announcement) simulateIt(b *strings.Builder) {
 	fmt.Fprintf(b, `
 Everybody who reaches this service can break it, which is what it is for:
 
-  %[1]s -d '{"fault":"drop-after","operation":"login"}' $URL%[2]s
-  %[1]s -d '{"advance":"20m"}' $URL%[3]s
+  JSON='Content-Type: %[6]s'
+  %[1]s -H "$JSON" -d '{"fault":"drop-after","operation":"login"}' $URL%[2]s
+  %[1]s -H "$JSON" -d '{"advance":"20m"}' $URL%[3]s
   %[1]s $URL%[4]s
   %[1]s -X POST $URL%[5]s
-`, curl, wire.PathSimulateFaults, wire.PathSimulateClock, wire.PathSimulateEvents, wire.PathSimulateReset)
+`, curl, wire.PathSimulateFaults, wire.PathSimulateClock, wire.PathSimulateEvents, wire.PathSimulateReset, wire.MediaTypeJSON)
 }
 
 func (f *serveFlags) listensLocally() bool {

@@ -17,6 +17,7 @@ func control(t *testing.T, method, url, body string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.Header.Set("Content-Type", wire.MediaTypeJSON)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +46,7 @@ func begin(t *testing.T, args ...string) *served {
 }
 
 func TestADemoHasNoControlsUnlessItSimulates(t *testing.T) {
-	paths := []string{"clock", "faults", "switches", "events", "lock", "unlock", "expire", "revoke", "reset", ""}
+	paths := []string{"clock", "faults", "switches", "events", "lock", "unlock", "expire", "revoke", "reset", "users", "password", "strikes", "clients", ""}
 	plain := begin(t, "--demo")
 	for _, path := range paths {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {

@@ -261,10 +261,15 @@ func (h *admin) clients(ctx context.Context, _ adminQuery) (any, error) {
 	}
 	answer := wire.AdminClients{Clients: make([]wire.AdminClient, len(clients))}
 	for i, client := range clients {
-		answer.Clients[i] = wire.AdminClient{Key: client.Key, Label: client.Label, Revoked: client.Revoked,
-			CreatedAt: client.CreatedAt, TokenIssuedAt: client.TokenIssuedAt}
+		answer.Clients[i] = AdminClientOf(client)
 	}
 	return answer, nil
+}
+
+// AdminClientOf returns an API client as operators see it.
+func AdminClientOf(client authority.Client) wire.AdminClient {
+	return wire.AdminClient{Key: client.Key, Label: client.Label, Revoked: client.Revoked,
+		CreatedAt: client.CreatedAt, TokenIssuedAt: client.TokenIssuedAt}
 }
 
 func (h *admin) addClient(ctx context.Context, body wire.AdminLabel, origin authority.Origin) (any, error) {

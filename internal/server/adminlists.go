@@ -18,7 +18,7 @@ func (h *admin) users(ctx context.Context, query adminQuery) (any, error) {
 	}
 	answer := wire.AdminUsers{Users: make([]wire.AdminUser, len(accounts))}
 	for i, account := range accounts {
-		answer.Users[i] = adminUser(account)
+		answer.Users[i] = AdminUser(account)
 	}
 	if len(accounts) == limit {
 		answer.Next = accounts[limit-1].Name
@@ -31,10 +31,11 @@ func (h *admin) user(ctx context.Context, query adminQuery) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return adminUser(account), nil
+	return AdminUser(account), nil
 }
 
-func adminUser(account authority.Account) wire.AdminUser {
+// AdminUser returns an account as operators see it.
+func AdminUser(account authority.Account) wire.AdminUser {
 	return wire.AdminUser{
 		Name: account.Name, Disabled: account.Disabled,
 		Failures: account.Strikes.Failures, LockedAt: account.Strikes.LockedAt, LockedByOperator: account.Strikes.Manual,

@@ -100,8 +100,8 @@ func SelfSigned(hosts ...string) (certificate tls.Certificate, fingerprint strin
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "latchkey, self-signed for development"},
-		NotBefore:             now.Add(-time.Hour), // clocks differ
+		Subject:               pkix.Name{CommonName: fmt.Sprintf("latchkey development %x", serial)}, // certificates are found by it
+		NotBefore:             now.Add(-time.Hour),                                                   // clocks differ
 		NotAfter:              now.Add(selfSignedLifetime),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},

@@ -149,3 +149,32 @@ func TestCertificateFilesAreFollowed(t *testing.T) {
 		t.Error("a file that is not there was accepted")
 	}
 }
+
+// Programs look certificates up by their subjects: with one subject for all, some find
+// the wrong one in a file of two.
+func TestSelfSignedCertificatesOfTwoServersWorkTogether(t *testing.T) {
+	trusted := x509.NewCertPool()
+	var made []tls.Certificate
+	for range 2 {
+		certificate, _, err := server.SelfSigned("localhost", "127.0.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := x509.ParseCertificate(certificate.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		certificate.Leaf = leaf
+		made = append(made, certificate)
+		trusted.AddCert(leaf)
+	}
+	one, other := made[0].Leaf, made[1].Leaf
+	if bytes.Equal(one.RawSubject, other.RawSubject) || one.SerialNumber.Cmp(other.SerialNumber) == 0 || bytes.Equal(one.SubjectKeyId, other.SubjectKeyId) {
+		t.Errorf("both are %v", one.Subject)
+	}
+	for _, certificate := range made {
+		if _, err := certificate.Leaf.Verify(x509.VerifyOptions{DNSName: "localhost", Roots: trusted}); err != nil {
+			t.Error(err)
+		}
+	}
+}

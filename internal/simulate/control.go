@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,7 +28,7 @@ type action func(ctx context.Context, r *http.Request) (any, error)
 // actions lists every control: its path, its method, and what it does.
 func (s *Service) actions() map[string]map[string]action {
 	return map[string]map[string]action{
-		wire.PathSimulateClock:    {http.MethodGet: s.showClock, http.MethodPost: s.moveClock},
+		wire.PathSimulateClock:    {http.MethodGet: s.showClock, http.MethodPost: s.moveClock, http.MethodPut: s.stand},
 		wire.PathSimulateFaults:   {http.MethodGet: s.showFaults, http.MethodPost: s.addFault, http.MethodDelete: s.clearFaults},
 		wire.PathSimulateSwitches: {http.MethodGet: s.showSwitches, http.MethodPut: s.putSwitches},
 		wire.PathSimulateEvents:   {http.MethodGet: s.showEvents},
@@ -36,6 +37,10 @@ func (s *Service) actions() map[string]map[string]action {
 		wire.PathSimulateExpire:   {http.MethodPost: s.expire},
 		wire.PathSimulateRevoke:   {http.MethodPost: s.revoke},
 		wire.PathSimulateReset:    {http.MethodPost: s.reset},
+		wire.PathSimulateUsers:    {http.MethodGet: s.showUsers, http.MethodPost: s.addUser, http.MethodDelete: s.removeUser},
+		wire.PathSimulatePassword: {http.MethodPut: s.setPassword},
+		wire.PathSimulateStrikes:  {http.MethodPut: s.setStrikes},
+		wire.PathSimulateClients:  {http.MethodGet: s.showClients, http.MethodPost: s.addClient, http.MethodDelete: s.removeClient},
 	}
 }
 
@@ -55,7 +60,6 @@ func (s *Service) controls() http.Handler {
 		allowed := slices.Sorted(maps.Keys(methods))
 		for method, act := range methods {
 			mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
-				r.Body = http.MaxBytesReader(w, r.Body, wire.MaxRequestBodyBytes)
 				body, err := act(r.Context(), r)
 				switch {
 				case err != nil:
@@ -75,7 +79,19 @@ func (s *Service) controls() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeRefusal(w, http.StatusNotFound, wire.AdminNotFound, "there is no such control")
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxRequestBodyBytes))
+		if err != nil {
+			writeRefusal(w, http.StatusBadRequest, wire.AdminInvalid, "the body is too long, or did not arrive; nothing was done")
+			return
+		}
+		if status, problem := foreign(r, len(body) > 0); status != 0 {
+			writeRefusal(w, status, wire.AdminInvalid, problem+"; nothing was done")
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // withControls serves the controls beside the API. No fault meets them.
@@ -96,11 +112,14 @@ func bad(err error) error { return badRequest{err} }
 
 func refuse(w http.ResponseWriter, err error) {
 	var own badRequest
+	var invalid *authority.InvalidError
 	switch {
-	case errors.As(err, &own):
+	case errors.As(err, &own), errors.As(err, &invalid):
 		writeRefusal(w, http.StatusBadRequest, wire.AdminInvalid, err.Error())
 	case errors.Is(err, authority.ErrNotFound):
 		writeRefusal(w, http.StatusNotFound, wire.AdminNotFound, "there is none of that name")
+	case errors.Is(err, authority.ErrExists):
+		writeRefusal(w, http.StatusConflict, wire.AdminExists, "there is one of that name already")
 	default:
 		writeRefusal(w, http.StatusServiceUnavailable, wire.AdminUnavailable, err.Error())
 	}
@@ -136,7 +155,16 @@ func duration(field, text string) (time.Duration, error) {
 }
 
 func (s *Service) showClock(context.Context, *http.Request) (any, error) {
-	return wire.SimulateClock{Now: s.Now().UTC()}, nil
+	return wire.SimulateClock{Now: s.Now().UTC(), Standing: s.clock.standing()}, nil
+}
+
+func (s *Service) stand(ctx context.Context, r *http.Request) (any, error) {
+	body, err := decode[wire.SimulateStanding](r)
+	if err != nil {
+		return nil, err
+	}
+	s.clock.stand(body.Standing)
+	return s.showClock(ctx, r)
 }
 
 func (s *Service) moveClock(ctx context.Context, r *http.Request) (any, error) {
@@ -148,10 +176,10 @@ func (s *Service) moveClock(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d <= 0 || d > maxAdvance {
-		return nil, bad(fmt.Errorf("the clock can be moved ahead by up to %v, not by %q", maxAdvance, body.Advance))
+	if err := s.clock.advance(d); err != nil {
+		return nil, bad(err)
 	}
-	if err := s.Advance(ctx, d); err != nil {
+	if err := s.sweep(ctx); err != nil {
 		return nil, err
 	}
 	return s.showClock(ctx, r)

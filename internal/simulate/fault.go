@@ -92,6 +92,11 @@ func forms() (names []string) {
 	return names
 }
 
+// answers reports whether the fault responds in place of the service.
+func (f Fault) answers() bool {
+	return f.Kind == Fail || f.Kind == Throttle || f.Kind == ForbidXML || f.Kind == RefuseAs
+}
+
 func (f Fault) needsBearer() bool {
 	return f.Kind == LockUser || f.Kind == ExpireSessions || f.Kind == RevokeBearer
 }

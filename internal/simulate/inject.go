@@ -24,9 +24,12 @@ const faultForbidden = "900908"
 // inject makes the fault happen to the request.
 func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Operation, fault Fault) {
 	body := keepBody(r)
+	if fault.answers() {
+		drain(r)
+	}
 	switch fault.Kind {
 	case DropAfter:
-		s.execute(&discard{}, r)
+		s.execute(&discard{}, staying(r))
 		panic(http.ErrAbortHandler) // cuts the connection, and logs nothing
 	case DropBefore:
 		if operation == LogIn && s.Switches().StrikeOnAbort {
@@ -37,6 +40,9 @@ func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Opera
 		panic(http.ErrAbortHandler)
 	case Delay:
 		s.wait(r.Context(), fault.Delay)
+		if operation != LogIn || !s.Switches().StrikeOnAbort { // which is about callers that leave
+			r = staying(r)
+		}
 	case Fail:
 		if fault.Status == http.StatusInternalServerError {
 			answer(w, fault, fault.Status, wire.Result{ErrorCode: wire.CodeUnexpected.In(wire.ServiceSession), ErrorMessage: "A simulated failure."})
@@ -61,6 +67,9 @@ func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Opera
 	}
 	s.execute(w, r)
 }
+
+// staying is the request of a caller that does not leave.
+func staying(r *http.Request) *http.Request { return r.WithContext(context.WithoutCancel(r.Context())) }
 
 // keepBody reads the body into memory, so that the server notices when the
 // caller leaves, and puts it back.
@@ -96,7 +105,7 @@ func (s *Service) wait(ctx context.Context, delay time.Duration) {
 // strike hits whom the request is from. A request that names nobody is left
 // alone: it is about to be refused.
 func (s *Service) strike(r *http.Request, operation Operation, kind Kind, body []byte) {
-	ctx := r.Context()
+	ctx := context.WithoutCancel(r.Context())
 	_ = s.With(func(a *authority.Authority) error {
 		if kind == RevokeBearer {
 			_, bearer, _ := strings.Cut(r.Header.Get("Authorization"), " ")

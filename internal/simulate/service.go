@@ -12,7 +12,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -37,7 +36,7 @@ type Seed struct {
 type Config struct {
 	Seed Seed
 	// Start is where the clock stands still until it is moved. Zero: the clock
-	// runs with the machine's, and can be moved ahead of it.
+	// runs with the machine's. Either can be changed later.
 	Start    time.Time
 	Policy   authority.Policy // its switches are overridden by Switches
 	Switches Switches
@@ -199,15 +198,11 @@ func (s *Service) With(do func(*authority.Authority) error) error {
 // Now tells the time of the service.
 func (s *Service) Now() time.Time { return s.clock.now() }
 
-// maxAdvance keeps the clock within what times can say.
-const maxAdvance = 10 * 365 * 24 * time.Hour
-
 // Advance moves the clock ahead and writes down what has expired by then.
 func (s *Service) Advance(ctx context.Context, d time.Duration) error {
-	if d <= 0 || d > maxAdvance {
-		return fmt.Errorf("the clock can be moved ahead by up to %v, not by %v", maxAdvance, d)
+	if err := s.clock.advance(d); err != nil {
+		return err
 	}
-	s.clock.advance(d)
 	return s.sweep(ctx)
 }
 

@@ -1,7 +1,9 @@
 package simulate
 
 import (
+	"io"
 	"net/http"
+	"strings"
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
@@ -15,8 +17,50 @@ type echo struct {
 	User   string `json:"user"`
 }
 
+// deviceList is an echo in the form of the API's list of devices.
+type deviceList struct {
+	echo
+
+	HasMoreData bool    `json:"hasMoreData"`
+	Devices     []*echo `json:"devices"`
+}
+
 func standIn(w http.ResponseWriter, r *http.Request, session authority.Session) {
-	writeJSON(w, http.StatusOK, echo{Method: r.Method, Path: r.URL.Path, User: session.User})
+	drain(r)
+	answer := echo{Method: r.Method, Path: r.URL.Path, User: session.User}
+	switch {
+	case isList(r):
+		writeJSON(w, http.StatusOK, []echo{answer})
+	case r.Method == http.MethodPost && r.URL.Path == pathDevices:
+		writeJSON(w, http.StatusOK, deviceList{echo: answer, Devices: []*echo{}})
+	default:
+		writeJSON(w, http.StatusOK, answer)
+	}
+}
+
+const pathDevices = "/api/m2m/v1/devices/actions/list"
+
+// isList reports whether the API responds to a request with an array: the callbacks and
+// the service plans of an account. Programs that expect one cannot read an object.
+func isList(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	for _, list := range []string{"/api/m2m/v1/callbacks/", "/api/m2m/v1/plans/"} {
+		if account, ok := strings.CutPrefix(r.URL.Path, list); ok && account != "" && !strings.Contains(account, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// maxDrained bounds how much of a body is read that nobody looks at.
+const maxDrained = 64 << 20
+
+// drain reads the body to its end. A response to a request whose body is still on its
+// way would end the connection, and the caller might never see it.
+func drain(r *http.Request) {
+	_, _ = io.CopyN(io.Discard, r.Body, maxDrained) // a caller who stops sending is told nothing
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

@@ -14,5 +14,6 @@ func (s Switches) apply(policy authority.Policy) authority.Policy {
 	policy.EndSessionsOnLogin = s.EndSessionsOnLogin
 	policy.KeepSessionsOnReset = s.KeepSessionsOnReset
 	policy.StrikeOnAbort = s.StrikeOnAbort
+	policy.RefuseWeakPasswords = false // which are worth nothing here
 	return policy
 }

@@ -3,10 +3,10 @@ package wire
 import "time"
 
 // The controls of a simulation, which `latchkey serve --demo --simulate` serves
-// and nothing else does. Every body is JSON. An answer without a body is 204;
-// refusals are AdminErrorBody.
+// and nothing else does. Every body is JSON, and says so in Content-Type. An answer
+// without a body is 204; refusals are AdminErrorBody. Requests of web pages are refused.
 const (
-	PathSimulateClock    = PathSimulate + "clock"    // GET → SimulateClock; POST SimulateAdvance → SimulateClock
+	PathSimulateClock    = PathSimulate + "clock"    // GET → SimulateClock; POST SimulateAdvance → SimulateClock; PUT SimulateStanding → SimulateClock
 	PathSimulateFaults   = PathSimulate + "faults"   // GET → SimulateFaults; POST SimulateFault → SimulateFaults; DELETE
 	PathSimulateSwitches = PathSimulate + "switches" // GET → SimulateSwitches; PUT SimulateSwitches → SimulateSwitches
 	PathSimulateEvents   = PathSimulate + "events"   // GET ?after=&limit= → AdminEvents
@@ -15,11 +15,35 @@ const (
 	PathSimulateExpire   = PathSimulate + "expire"   // POST AdminName → AdminCount
 	PathSimulateRevoke   = PathSimulate + "revoke"   // POST AdminKey
 	PathSimulateReset    = PathSimulate + "reset"    // POST, no body
+
+	PathSimulateUsers    = PathSimulate + "users"    // GET ?after=&limit= → AdminUsers; POST SimulatePassword; DELETE ?name=
+	PathSimulatePassword = PathSimulate + "password" // PUT SimulatePassword
+	PathSimulateStrikes  = PathSimulate + "strikes"  // PUT SimulateStrikes
+	PathSimulateClients  = PathSimulate + "clients"  // GET → AdminClients; POST AdminCredentials; DELETE ?key=
 )
 
 // SimulateClock tells the time of the simulation.
 type SimulateClock struct {
-	Now time.Time `json:"now"`
+	Now      time.Time `json:"now"`
+	Standing bool      `json:"standing"` // it stands still until it is moved
+}
+
+// SimulateStanding makes the clock stand still, or run on from where it stands.
+type SimulateStanding struct {
+	Standing bool `json:"standing"`
+}
+
+// SimulatePassword is a user with a password. Any password goes.
+type SimulatePassword struct {
+	Name     string `json:"name"`
+	Password string `json:"password"`
+}
+
+// SimulateStrikes sets how many logins of a user failed in a row. As many as lock an
+// account lock it; fewer lift a lock.
+type SimulateStrikes struct {
+	Name     string `json:"name"`
+	Failures int    `json:"failures"`
 }
 
 // SimulateAdvance moves the clock ahead.
