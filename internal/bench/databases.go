@@ -51,7 +51,13 @@ func seed(ctx context.Context, path string, n int) error {
 	if err != nil {
 		return err
 	}
-	err = addCaller(ctx, rules)
+	if err := addCaller(ctx, rules); err != nil {
+		return err
+	}
+	user, err := db.Stores().Users.User(ctx, userName)
+	if err != nil {
+		return err
+	}
 	var group sync.WaitGroup
 	const workers = 256
 	faults := make(chan error, workers)
@@ -59,7 +65,7 @@ func seed(ctx context.Context, path string, n int) error {
 	for worker := range workers {
 		group.Go(func() {
 			for i := worker; i < n; i += workers {
-				session := authority.Session{Key: token(uint64(i)).Key(), User: userName, PasswordVersion: 1, //nolint:gosec // counts up
+				session := authority.Session{Key: token(uint64(i)).Key(), User: userName, PasswordVersion: user.PasswordVersion, //nolint:gosec // counts up
 					Client: credentials.Key, CreatedAt: now, LastUsedAt: now}
 				if err := db.CreateSession(ctx, session); err != nil {
 					faults <- err
@@ -70,7 +76,7 @@ func seed(ctx context.Context, path string, n int) error {
 	}
 	group.Wait()
 	close(faults)
-	return errors.Join(err, <-faults, db.Close(context.WithoutCancel(ctx)))
+	return errors.Join(<-faults, db.Close(context.WithoutCancel(ctx)))
 }
 
 // addCaller adds the one user and the one API client.

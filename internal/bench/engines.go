@@ -109,6 +109,10 @@ func (e *engines) with(ctx context.Context, n int) (address string, err error) {
 	if err := addCaller(ctx, rules); err != nil {
 		return "", err
 	}
+	user, err := db.Stores().Users.User(ctx, userName)
+	if err != nil {
+		return "", err
+	}
 	created := db.Now().UnixMicro()
 	used, i := created+covering.Microseconds(), 0
 	_, err = db.Pool().CopyFrom(ctx, pgx.Identifier{"sessions"},
@@ -119,7 +123,7 @@ func (e *engines) with(ctx context.Context, n int) (address string, err error) {
 			}
 			key := token(uint64(i)).Key() //nolint:gosec // counts up
 			i++
-			return []any{key[:], userName, 1, credentials.Key, "", created, used, 0, 0, "", ""}, nil
+			return []any{key[:], userName, user.PasswordVersion, credentials.Key, "", created, used, 0, 0, "", ""}, nil
 		}))
 	if err == nil {
 		_, err = db.Pool().Exec(ctx, "VACUUM ANALYZE sessions")

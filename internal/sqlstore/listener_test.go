@@ -94,23 +94,36 @@ func TestAFailoverThatTheListenerDoesNotFollow(t *testing.T) {
 func TestTheListeningConnectionIsReplaced(t *testing.T) {
 	server := enginetest.StartPostgres(t)
 	one, other := openCached(t, sqlstore.PostgresOptions{URL: server.URL()}), openCached(t, sqlstore.PostgresOptions{URL: server.URL()})
+	const killed = 3
+	end := func(round, session int) {
+		eventually(t, "the session is ended", func() bool {
+			err := endOf(one, session)
+			if round != killed { // which has cut the connections of the pool as well
+				must(t, err)
+			}
+			return err == nil
+		})
+	}
 	for i := range 5 {
 		cacheSession(t, 2*i, one, other)
 		cacheSession(t, 2*i+1, one, other)
-		if i == 3 {
+		if i == killed {
 			server.Kill()
 			server.Start()
+			for _, db := range []*sqlstore.Postgres{one, other} {
+				eventually(t, "sessions are checked again", func() bool { return useOf(t, db, 2*i+1) == nil })
+			}
 		} else {
 			execute(t, server.URL(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LISTEN latchkey_%' AND pid <> pg_backend_pid()`)
 		}
 		if i == 4 { // somebody has removed what sends notifications
 			execute(t, server.URL(), `DROP FUNCTION latchkey_notify_session CASCADE`)
 		}
-		must(t, endOf(one, 2*i))
+		end(i, 2*i)
 		refusedBy(t, 2*i, time.Now(), one, other)
 		waitTrusted(t, one, other)
 		must(t, useOf(t, other, 2*i+1))
-		must(t, endOf(one, 2*i+1))
+		end(i, 2*i+1)
 		refusedBy(t, 2*i+1, time.Now(), other)
 	}
 }
