@@ -69,7 +69,7 @@ func New(config Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		keeper:   config.Keeper,
-		upstream: destination{base: base, origin: originOf(base)}, hosts: map[string]*destination{}, keepBody: config.KeepBody,
+		upstream: *newDestination(base), hosts: map[string]*destination{}, keepBody: config.KeepBody,
 		holdTime: holdTime, flow: flowTimeout, held: budget{users: map[string]int64{}}, log: config.Log,
 	}
 	if g.keepBody == 0 {
@@ -152,10 +152,10 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest) {
 	out := p.Out.URL
 	out.Scheme, out.Host, p.Out.Host = d.base.Scheme, d.base.Host, ""
 	out.Path, out.RawPath = in.Path, in.RawPath
-	if prefix := d.base.JoinPath("/").Path; prefix != "/" {
-		out.Path, out.RawPath = prefix[:len(prefix)-1]+in.Path, ""
+	if d.prefix != "" {
+		out.Path = d.prefix + in.Path
 		if in.RawPath != "" {
-			out.RawPath = prefix[:len(prefix)-1] + in.RawPath
+			out.RawPath = d.prefix + in.RawPath
 		}
 	}
 	out.RawQuery = in.RawQuery

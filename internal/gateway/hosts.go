@@ -20,10 +20,15 @@ type Host struct {
 // destination is where requests go: the upstream itself, or one of its further hosts.
 type destination struct {
 	base   *url.URL
+	prefix string // the path of base, without a slash at its end
 	origin origin
 	// named is the origin for those who call the gateway by the name of a further host.
 	// Every path that they see is that of the host, so none leads to the upstream itself.
 	named origin
+}
+
+func newDestination(base *url.URL) *destination {
+	return &destination{base: base, prefix: strings.TrimSuffix(base.JoinPath("/").Path, "/"), origin: originOf(base)}
 }
 
 // addHosts makes the destinations of hosts, and lets each origin know the others, so
@@ -40,7 +45,7 @@ func (g *Gateway) addHosts(hosts []Host) error {
 		case g.hosts[host.Name] != nil:
 			return fmt.Errorf("gateway: two further hosts are named %q", host.Name)
 		}
-		d := &destination{base: base, origin: originOf(base)}
+		d := newDestination(base)
 		d.origin.mount = wire.PathHosts + host.Name
 		for _, other := range all {
 			if other.host == d.origin.host && other.port == d.origin.port {
