@@ -93,7 +93,7 @@ func TestTheCallersAddressIsWhatTrustedProxiesSayAndNobodyElse(t *testing.T) {
 // What a trusted proxy says and cannot be read is logged, once and not for each
 // request.
 func TestAnXForwardedForThatCannotBeReadIsLoggedOnce(t *testing.T) {
-	s := start(t, setup{server: server.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
+	s := start(t, setup{alone: true, server: server.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
 	tokens := s.session(user, password)
 	ask := func(headers ...string) { s.do(sound, "GET", wire.PathSession, "", append(headers, tokens...)...) }
 	const complaint = "X-Forwarded-For of a trusted proxy cannot be read"
