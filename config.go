@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -178,20 +177,11 @@ func parseBaseURL(raw string, allowPlaintext bool) (*url.URL, string) {
 		return nil, "must not hold a user name or a password"
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, "must not hold a query or a fragment"
-	case u.Scheme == "http" && !isLoopback(u.Hostname()) && !allowPlaintext:
+	case u.Scheme == "http" && !wire.IsLoopback(u.Hostname()) && !allowPlaintext:
 		return nil, "is http:// to another host, so that passwords and tokens would travel in the clear; " +
 			"use https://, or set AllowPlaintext if the network is yours"
 	}
 	return u.JoinPath("/"), ""
-}
-
-// isLoopback reports whether host cannot be anywhere else than on this machine.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.IsLoopback()
 }
 
 // isToken reports whether s can stand in a header as one word.

@@ -28,7 +28,7 @@ func (c *Client) sessionHeader(u *url.URL) (name string, ok bool) {
 		return wire.HeaderSessionToken, strings.HasPrefix(u.Path, c.base.Path) || u.Path+"/" == c.base.Path
 	}
 	name, ok = c.hosts[host] // "" is no key
-	return name, ok && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()))
+	return name, ok && (u.Scheme == "https" || u.Scheme == "http" && wire.IsLoopback(u.Hostname()))
 }
 
 // hostKey returns the host and the port of u in the one form in which they are compared;

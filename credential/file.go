@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/credential/internal/document"
+	"github.com/latchkey/latchkey/internal/atomicfile"
 )
 
 const (
@@ -169,6 +170,18 @@ func (f *File) open(content []byte) ([]byte, error) {
 			"and change the password if others may have read it")
 	}
 	return f.seal.open(content)
+}
+
+// replace puts content where the file is. The caller holds the lock.
+func (f *File) replace(content []byte) error {
+	err := atomicfile.WriteLocked(f.path, content, f.step)
+	switch {
+	case errors.Is(err, atomicfile.ErrNotDurable):
+		return f.failed("it was saved, but the old one may be back after a power failure: ", bare(err))
+	case err != nil:
+		return f.failed("nothing was saved, and what was there is kept: ", bare(err))
+	}
+	return f.step("done")
 }
 
 func (f *File) failed(what string, err error) error {

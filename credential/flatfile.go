@@ -135,12 +135,14 @@ func shared(mode fs.FileMode, bits fs.FileMode) bool {
 	return runtime.GOOS != "windows" && mode.Perm()&bits != 0
 }
 
-// bare is the reason in an error of the file system, without the path, which the
+// bare returns the reason in an error of the file system, without the path, which the
 // text around it names already.
 func bare(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
+	}
+	if link, ok := errors.AsType[*os.LinkError](err); ok {
+		return link.Err
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/oskeyring"
 )
 
@@ -48,7 +49,7 @@ func (k *keyFile) identity(context.Context) (*age.X25519Identity, error) {
 func (k *keyFile) create(context.Context) (*age.X25519Identity, error) {
 	identity, err := age.GenerateX25519Identity()
 	if err == nil {
-		err = replaceFile(k.path, []byte(identity.String()+"\n"))
+		err = atomicfile.WriteLocked(k.path, []byte(identity.String()+"\n"), nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keeper: key file: %w", err)

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/atomicfile"
 )
 
 const (
@@ -228,7 +228,7 @@ func (l *fileLease) Save(ctx context.Context, data latchkey.Secret) error {
 		err = w.Close()
 	}
 	if err == nil {
-		err = replaceFile(l.state.path, sealed.Bytes())
+		err = atomicfile.WriteLocked(l.state.path, sealed.Bytes(), nil)
 	}
 	if err != nil {
 		return fmt.Errorf("keeper: state file: %w", err)
@@ -243,36 +243,4 @@ func (l *fileLease) Release(context.Context) error {
 		return fmt.Errorf("keeper: state file: %w", err)
 	}
 	return nil
-}
-
-// replaceFile puts content at path, readable by its owner only, so that after a
-// crash at any moment either the old or the new content is there as a whole. Its
-// callers hold the lock, so that the name of the temporary file can be a fixed
-// one, and what a crash left of it is overwritten.
-func replaceFile(path string, content []byte) error {
-	temporary := path + ".tmp"
-	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the path
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		_ = os.Remove(temporary)
-		return err
-	}
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there; NTFS journals the renaming
-	}
-	directory, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(directory.Sync(), directory.Close())
 }

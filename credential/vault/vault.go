@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -29,6 +28,7 @@ import (
 	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/credential/internal/document"
 	"github.com/latchkey/latchkey/internal/outbound"
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 const (
@@ -80,7 +80,7 @@ func New(config Config) (*Store, error) {
 	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" || base.User != nil {
 		return nil, errors.New("credential: vault: Address must look like https://vault.example:8200")
 	}
-	if base.Scheme == "http" && !isLoopback(base.Hostname()) {
+	if base.Scheme == "http" && !wire.IsLoopback(base.Hostname()) {
 		return nil, errors.New("credential: vault: Address is http:// to another machine, so that the password would travel in the clear")
 	}
 	path := strings.Trim(config.Path, "/")
@@ -108,11 +108,6 @@ func New(config Config) (*Store, error) {
 	// It would take the token to wherever the answer points.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Store{base: base, mount: mount, path: path, namespace: config.Namespace, login: config.Login, http: &client}, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // secret is the data of an answer about a secret.

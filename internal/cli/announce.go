@@ -216,7 +216,7 @@ Everybody who reaches this service can break it, which is what it is for:
 
 func (f *serveFlags) listensLocally() bool {
 	host, _, err := net.SplitHostPort(f.listen)
-	return err == nil && isLoopback(host)
+	return err == nil && wire.IsLoopback(host)
 }
 
 // shellQuote makes a path one word of a shell's command line.

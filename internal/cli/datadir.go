@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
@@ -241,7 +242,7 @@ func (s *storeFlags) serverKey(used func() (bool, error)) ([]byte, error) {
 		return nil, fail(exitFailed, "the server key %s is missing, and the database %s has been used with one; nothing was started; restore the key from a backup, or start once with --new-key: all access tokens end, and programs fetch new ones", s.keyPath(), s.name())
 	}
 	key = newKey()
-	if err := writeAtomically(s.keyPath(), key); err != nil {
+	if err := atomicfile.Write(s.keyPath(), key); err != nil {
 		return nil, fail(exitFailed, "the server key cannot be stored: %w; nothing was started", err)
 	}
 	return key, nil

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -102,7 +101,7 @@ func parseBase(raw string, plaintext bool) (base, problem string) {
 		return "", "must look like https://thingspace.verizon.com or http://127.0.0.1:8080"
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return "", "must hold nothing but a scheme, a host and perhaps a path"
-	case u.Scheme == "http" && !plaintext && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !plaintext && !wire.IsLoopback(u.Hostname()):
 		return "", inTheClear
 	}
 	u.Host = strings.ToLower(u.Host)
@@ -110,15 +109,6 @@ func parseBase(raw string, plaintext bool) (base, problem string) {
 		u.Host = strings.TrimSuffix(u.Host, ":"+u.Port())
 	}
 	return strings.TrimRight(u.String(), "/"), ""
-}
-
-// isLoopback reports whether a host cannot be anywhere else than on this machine.
-func isLoopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.Unmap().IsLoopback()
 }
 
 // resolve settles which login a command is about. Only `login` may name one that
@@ -177,7 +167,7 @@ func (e *endpoint) checkTLS(cmd *cobra.Command) error {
 	if err != nil {
 		return usage("the URL %s cannot be read; nothing was sent", e.url)
 	}
-	if e.skipVerify && !isLoopback(u.Hostname()) {
+	if e.skipVerify && !wire.IsLoopback(u.Hostname()) {
 		return usage("%s is for services on this machine, not for %s; nothing was sent; name the service's certificate with --ca-file", source(cmd, "tls-skip-verify"), u.Host)
 	}
 	return nil

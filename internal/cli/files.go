@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 )
 
@@ -27,41 +26,11 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-// writeAtomically replaces the file at path, readable by its owner only: after a
-// crash there is either the old content or the new.
-func writeAtomically(path string, content []byte) error {
-	directory := filepath.Dir(path)
-	file, err := os.CreateTemp(directory, filepath.Base(path)+".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(file.Name()) }() // after the rename there is nothing to remove
-	if err := writeSynced(file, content); err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	return syncDirectory(directory)
-}
-
 // writeSynced writes the content to the start of the file, makes it durable, and
 // closes the file.
 func writeSynced(file *os.File, content []byte) error {
 	_, err := file.WriteAt(content, 0)
 	return errors.Join(err, file.Sync(), file.Close())
-}
-
-// syncDirectory makes the names in a directory durable.
-func syncDirectory(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there, and need not be
-	}
-	directory, err := os.Open(path) //nolint:gosec // the user names the directory
-	if err != nil {
-		return err
-	}
-	return errors.Join(directory.Sync(), directory.Close())
 }
 
 // othersMay reports whether the file's mode lets others do what the bits say. On

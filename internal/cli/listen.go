@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/server"
 )
 
@@ -76,7 +77,7 @@ func (f *serveFlags) tlsConfig(address net.Addr, log *slog.Logger) (config *tls.
 		return nil, "", fail(exitFailed, "%w; nothing was started", err)
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
-	if err := writeAtomically(f.certificatePath(), text); err != nil {
+	if err := atomicfile.Write(f.certificatePath(), text); err != nil {
 		return nil, "", fail(exitFailed, "the certificate cannot be stored: %w; nothing was started", err)
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}, fingerprint, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
@@ -191,7 +192,7 @@ func (a *app) openPlace(ctx context.Context, f *resetFlags) (*place, error) {
 	}
 	keep := &place{app: a, file: file}
 	_, err = fmt.Fprintf(file, placeholder, a.Now().UTC().Format(time.RFC3339), f.user, f.url)
-	if err = errors.Join(err, file.Sync(), syncDirectory(filepath.Dir(f.output))); err != nil {
+	if err = errors.Join(err, file.Sync(), atomicfile.SyncDirectory(filepath.Dir(f.output))); err != nil {
 		return nil, fail(exitFailed, "the file for the new password cannot be written: %w; nothing was sent", errors.Join(err, keep.discard()))
 	}
 	return keep, nil

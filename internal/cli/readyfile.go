@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -62,7 +63,7 @@ func (f *serveFlags) writeReadyFile(url string) error {
 	}
 	text, err := wire.Marshal(ready{URL: url, PID: os.Getpid(), Data: data})
 	if err == nil {
-		err = writeAtomically(f.readyFile, append(text, '\n'))
+		err = atomicfile.Write(f.readyFile, append(text, '\n'))
 	}
 	if err != nil {
 		return fail(exitFailed, "the ready file cannot be written: %w; nothing was started; name another one with --ready-file", err)

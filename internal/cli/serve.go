@@ -161,7 +161,7 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	host, port, err := net.SplitHostPort(f.listen)
 	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
 		wrong.add("%s %q is no address; write it like 127.0.0.1:8080, or :8080 for all of this machine's", from("listen"), f.listen)
-	} else if f.demo && !isLoopback(host) {
+	} else if f.demo && !wire.IsLoopback(host) {
 		wrong.add("%s %q would let others in, and the password of --demo is known to everybody; listen on 127.0.0.1", from("listen"), f.listen)
 	}
 	if f.simulate && !f.demo {
@@ -203,7 +203,7 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	switch {
 	case f.trustLocal != "" && f.upstream.url == "":
 		wrong.add("%s is of no use without --upstream", from("trust-local"))
-	case f.trustLocal != "" && !isLoopback(host):
+	case f.trustLocal != "" && !wire.IsLoopback(host):
 		wrong.add("%s would let everybody in who reaches %s; listen on 127.0.0.1 with it, and on --local-socket if you like", from("trust-local"), f.listen)
 	case f.trustLocal != "" && len(f.trustedProxies) > 0 && f.localSocket == "":
 		wrong.add("%s and %s exclude each other over TCP: what a proxy on this machine carries comes from this machine, too; add --local-socket, which alone is trusted then, or leave one of them out",

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/latchkey/latchkey/internal/atomicfile"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -141,7 +142,7 @@ func updateLogin(ctx context.Context, url, apiKey, user string, change func(*log
 	}
 	directory, err := stateDirectory()
 	if err == nil {
-		err = writeAtomically(filepath.Join(directory, stateFile), append(text, '\n'))
+		err = atomicfile.Write(filepath.Join(directory, stateFile), append(text, '\n'))
 	}
 	if err != nil {
 		return nil, fail(exitFailed, "the login cannot be stored: %w", err)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"github.com/latchkey/latchkey/internal/atomicfile"
 )
 
 // output is standard output, and remembers whether it failed: most of what is printed
@@ -91,5 +93,5 @@ func (a *app) rescue(name, content string) (path string, err error) {
 		return "", err
 	}
 	path = filepath.Join(directory, name+"-"+a.Now().UTC().Format("20060102T150405.000"))
-	return path, writeAtomically(path, []byte(content))
+	return path, atomicfile.Write(path, []byte(content))
 }

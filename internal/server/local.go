@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/wire"
@@ -33,7 +34,7 @@ func (s *Server) isTrusted(r *http.Request) bool {
 		return true
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && peer.Addr().Unmap().IsLoopback() && isLoopbackHost(r.Host) &&
+	return err == nil && peer.Addr().Unmap().IsLoopback() && wire.IsLoopback(hostOf(r)) &&
 		len(names) == 1 && r.ProtoAtLeast(1, 1) && len(s.proxies) == 0
 }
 
@@ -56,13 +57,5 @@ func isForAnother(header http.Header) bool {
 	return false
 }
 
-func isLoopbackHost(host string) bool {
-	if at := strings.LastIndexByte(host, ':'); at > 0 && !strings.HasSuffix(host, "]") {
-		host = host[:at]
-	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil && address.Unmap().IsLoopback()
-}
+// hostOf returns the host that a request is addressed to, without its port.
+func hostOf(r *http.Request) string { return (&url.URL{Host: r.Host}).Hostname() }

@@ -9,7 +9,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
+
+	"github.com/latchkey/latchkey/internal/atomicfile"
 )
 
 // Errors of Backup beside those of the operating system.
@@ -67,7 +68,7 @@ func Backup(ctx context.Context, path, file string) (err error) {
 	if err := os.Rename(copied.Name(), file); err != nil {
 		return err
 	}
-	return syncDirectory(filepath.Dir(file))
+	return atomicfile.SyncDirectory(filepath.Dir(file))
 }
 
 // copyDatabase has SQLite write the copy, and reads it through.
@@ -117,16 +118,4 @@ func openFile(path string) (*sql.DB, error) {
 func countOf(ctx context.Context, db *sql.DB, query string) (n int, err error) {
 	err = db.QueryRowContext(ctx, query).Scan(&n)
 	return n, err
-}
-
-// syncDirectory makes the names in a directory durable.
-func syncDirectory(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there, and need not be
-	}
-	directory, err := os.Open(path) //nolint:gosec // the operator's own path
-	if err != nil {
-		return err
-	}
-	return errors.Join(directory.Sync(), directory.Close())
 }
