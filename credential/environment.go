@@ -8,19 +8,18 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// Environment is a read-only Store in two variables of the environment. They are
-// read at every Load.
+// Environment is a Source that reads two environment variables at every Load.
 type Environment struct{ user, password string }
 
-var _ Store = (*Environment)(nil)
+var _ Source = (*Environment)(nil)
 
-// NewEnvironment answers the Store in the variables of these names. An empty
-// variable is as good as none.
+// NewEnvironment returns the Source that reads the variables with these names. An empty
+// variable counts as one that is not set.
 func NewEnvironment(userVariable, passwordVariable string) *Environment {
 	return &Environment{userVariable, passwordVariable}
 }
 
-// Load implements Store.
+// Load implements Source.
 func (e *Environment) Load(ctx context.Context) (Credential, error) {
 	if err := ctx.Err(); err != nil {
 		return Credential{}, fmt.Errorf("credential: environment: %w", err)
@@ -35,9 +34,4 @@ func (e *Environment) Load(ctx context.Context) (Credential, error) {
 		return Credential{}, fmt.Errorf("credential: environment: variables %s and %s: %w", e.user, e.password, err)
 	}
 	return c, nil
-}
-
-// Save implements Store, and always answers ErrReadOnly.
-func (e *Environment) Save(context.Context, Credential) (string, error) {
-	return "", fmt.Errorf("credential: environment variables %s and %s: %w", e.user, e.password, ErrReadOnly)
 }

@@ -2,7 +2,7 @@ package credential
 
 import "filippo.io/age"
 
-// CheapPassphrase makes encryption by passphrase cost milliseconds.
+// CheapPassphrase makes encryption with a passphrase take milliseconds.
 func (f *File) CheapPassphrase() {
 	if f.seal == nil {
 		return
@@ -14,5 +14,5 @@ func (f *File) CheapPassphrase() {
 	}
 }
 
-// BeforeStep has before called with the name of each step of a Save.
+// BeforeStep makes Save call before with the name of each step.
 func (f *File) BeforeStep(before func(step string) error) { f.step = before }

@@ -17,49 +17,49 @@ import (
 )
 
 const (
-	// lockPoll is how often a Save looks whether the lock is free, and lockLimit
-	// how long it waits: others hold it for as long as a disk takes to sync.
+	// Save tries to take the lock every lockPoll, for at most lockLimit. Others hold it
+	// for as long as the disk takes to sync.
 	lockPoll  = 10 * time.Millisecond
 	lockLimit = 10 * time.Second
 )
 
-// FileConfig says where a credential file is, and how it is encrypted. Path is
-// required. Without Identity or Passphrase the file is not encrypted.
+// FileConfig is the configuration of a File. Path is required. Without Identity or
+// Passphrase the file is not encrypted.
 type FileConfig struct {
 	Path string
-	// Identity is an age secret key, as age-keygen writes it
-	// ("AGE-SECRET-KEY-1…"; comments and several keys are allowed). The file is
-	// encrypted for it, and read with it.
+	// Identity is an age secret key in the form that age-keygen writes
+	// ("AGE-SECRET-KEY-1…"). Comments and several keys are allowed. The file is
+	// encrypted for it and decrypted with it.
 	Identity latchkey.Secret
-	// Recipients are further age public keys ("age1…") that can read the file:
-	// an operator's, for the day on which the identity is lost.
+	// Recipients are further age public keys ("age1…") that the file is encrypted for,
+	// such as an operator's, in case the identity is lost.
 	Recipients []string
-	// Passphrase encrypts the file instead of an identity. Every Load then takes
-	// about a second and 256 MiB, to make guessing it dear.
+	// Passphrase encrypts the file if there is no Identity. Every Load then takes about
+	// a second and 256 MiB, to make guessing expensive.
 	Passphrase latchkey.Secret
 }
 
-// File is a Store in a file, for the processes of one host (not over a network
-// file system). The file holds {"username": "…", "password": "…", "salt": "…"},
-// encrypted by age if the configuration says so; people may write it by hand,
-// and need no salt then. Beside it, for locking, is a file with ".lock" behind
-// the name, and for a moment one with ".tmp".
+// File is a Store in a local file, for the processes of one host. A network file system
+// is not supported. The file holds {"username": "…", "password": "…", "salt": "…"},
+// encrypted with age if the configuration has a key. It may be written by hand, without
+// a salt. A file with the suffix ".lock" beside it is the lock; one with the suffix
+// ".tmp" exists during a Save.
 //
-// It is written whole, synced and renamed, so that after a crash at any moment
-// either the old or the new credential is there. All files have mode 0600; a
-// credential that others may read or write is refused, and so is one that is
-// damaged or does not fit the key. Neither is ever overwritten.
+// The new file is written whole, synced and renamed, so that after a crash at any moment
+// either the old or the new credential is there. All files have mode 0600. A File neither
+// reads nor overwrites a credential file that other users may read or write, that is
+// damaged, or that was encrypted with another key.
 type File struct {
 	path string
 	seal *seal // nil: not encrypted
-	// step is called before each step of a Save, for tests.
+	// step is called before each step of a Save. Tests set it.
 	step func(name string) error
 }
 
 var _ Store = (*File)(nil)
 
-// NewFile answers the Store, or what is wrong with the configuration. The file
-// need not exist yet, but its directory must.
+// NewFile returns the Store, or an error if the configuration is not valid. The directory
+// must exist; the file need not.
 func NewFile(config FileConfig) (*File, error) {
 	if config.Path == "" {
 		return nil, errors.New("credential: file: the path is empty")
@@ -68,7 +68,7 @@ func NewFile(config FileConfig) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credential: file: %w", err)
 	}
-	// Renaming onto a symbolic link would replace the link.
+	// A rename to a symbolic link would replace the link.
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
@@ -79,7 +79,7 @@ func NewFile(config FileConfig) (*File, error) {
 	return &File{path: path, seal: seal, step: func(string) error { return nil }}, nil
 }
 
-// Load implements Store. It waits for nobody.
+// Load implements Store. It does not wait for the lock.
 func (f *File) Load(ctx context.Context) (Credential, error) {
 	if err := ctx.Err(); err != nil {
 		return Credential{}, f.failed("", err)
@@ -101,7 +101,7 @@ func (f *File) Save(ctx context.Context, next Credential) (string, error) {
 	}
 	lock := flock.New(f.path+".lock", flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
-		return "", f.failed(unchanged+"it could not be locked: ", bare(err))
+		return "", f.failed(unchanged+"cannot lock it: ", bare(err))
 	}
 	defer func() { _ = lock.Close() }()
 	kept, now, err := f.read()
@@ -128,18 +128,18 @@ func (f *File) Save(ctx context.Context, next Credential) (string, error) {
 	return kept.Version(), nil
 }
 
-// Format implements fmt.Formatter, whatever the verb: the key is not shown.
+// Format implements fmt.Formatter. It hides the key for every verb.
 func (f *File) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "credential.File("+f.path+")") }
 
-// read answers what is in the file. A damaged one is an error, not ErrNotFound.
+// read returns the content of the file. A damaged file is an error other than ErrNotFound.
 func (f *File) read() (document.Document, Credential, error) {
 	content, mode, err := readFile(f.path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, Credential{}, fmt.Errorf("credential: file %s does not exist: %w", f.path, ErrNotFound)
 	}
 	if err == nil && shared(mode, 0o077) {
-		err = fmt.Errorf("others on this machine may read or write it (mode %04o): run chmod 600 on it, "+
-			"and change the password if they should not know it", mode.Perm())
+		err = fmt.Errorf("other users of this machine may read or write it (mode %04o): run chmod 600 on it, "+
+			"and change the password if they must not know it", mode.Perm())
 	}
 	if err == nil {
 		content, err = f.open(content)
@@ -158,21 +158,21 @@ func (f *File) read() (document.Document, Credential, error) {
 	return kept, Credential{User: user, Password: password, Version: kept.Version()}, nil
 }
 
-// open decrypts the content, where the file is encrypted.
+// open returns the content, decrypted if there is a key.
 func (f *File) open(content []byte) ([]byte, error) {
 	switch encrypted := sealed(content); {
 	case f.seal == nil && encrypted:
-		return nil, errors.New("it is encrypted by age: an identity or a passphrase is needed")
+		return nil, errors.New("it is encrypted with age: an identity or a passphrase is needed")
 	case f.seal == nil:
 		return content, nil
 	case !encrypted:
-		return nil, errors.New("it is not encrypted, though it should be: encrypt it with age, " +
+		return nil, errors.New("it is not encrypted, although there is a key for it: encrypt it with age, " +
 			"and change the password if others may have read it")
 	}
 	return f.seal.open(content)
 }
 
-// replace puts content where the file is. The caller holds the lock.
+// replace replaces the content of the file. The caller holds the lock.
 func (f *File) replace(content []byte) error {
 	err := atomicfile.WriteLocked(f.path, content, f.step)
 	switch {
@@ -188,5 +188,5 @@ func (f *File) failed(what string, err error) error {
 	return fmt.Errorf("credential: file %s: %s%w", f.path, what, err)
 }
 
-// maxFile bounds what is read; encryption for many recipients takes room.
+// maxFile is the maximum size of the file. Each recipient of the encryption adds to it.
 const maxFile = 2 * document.MaxBytes

@@ -16,29 +16,29 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// FlatFileConfig says where a flat credential is. PasswordPath and one of User
-// and UserPath are required.
+// FlatFileConfig is the configuration of a FlatFile. PasswordPath and either User or
+// UserPath are required.
 type FlatFileConfig struct {
-	User         string // the user name itself
-	UserPath     string // or the file that holds it, and nothing else
-	PasswordPath string // the file that holds the password, and nothing else
-	Log          *slog.Logger
+	User         string       // the user name itself
+	UserPath     string       // or the file that holds the user name and nothing else
+	PasswordPath string       // the file that holds the password and nothing else
+	Log          *slog.Logger // default: slog.Default()
 }
 
-// FlatFile is a read-only Store in files that hold nothing but a value, as
-// Kubernetes, Docker and systemd hand secrets to a program. They are read at
-// every Load. One line break at the end is not part of the value.
+// FlatFile is a Source that reads files which hold nothing but a value, as Kubernetes,
+// Docker and systemd pass secrets to a program. It reads them at every Load. One line
+// break at the end is not part of the value.
 //
-// A file that others may write is refused. One that others may read is common
-// where containers mount secrets: it is used, and the log has a warning, once.
+// Load refuses a file that other users may write. A file that other users may read is
+// common for secrets that containers mount: Load accepts it, and logs one warning.
 type FlatFile struct {
 	config FlatFileConfig
 	warn   sync.Once
 }
 
-var _ Store = (*FlatFile)(nil)
+var _ Source = (*FlatFile)(nil)
 
-// NewFlatFile answers the Store, or what is wrong with the configuration. The
+// NewFlatFile returns the Source, or an error if the configuration is not complete. The
 // files need not exist yet.
 func NewFlatFile(config FlatFileConfig) (*FlatFile, error) {
 	if config.PasswordPath == "" || (config.User == "") == (config.UserPath == "") {
@@ -50,7 +50,7 @@ func NewFlatFile(config FlatFileConfig) (*FlatFile, error) {
 	return &FlatFile{config: config}, nil
 }
 
-// Load implements Store.
+// Load implements Source.
 func (f *FlatFile) Load(ctx context.Context) (Credential, error) {
 	if err := ctx.Err(); err != nil {
 		return Credential{}, fmt.Errorf("credential: flat file: %w", err)
@@ -73,16 +73,11 @@ func (f *FlatFile) Load(ctx context.Context) (Credential, error) {
 	}
 	if shared(mode, 0o044) {
 		f.warn.Do(func() {
-			f.config.Log.Warn("others on this machine may read the file with the password: run chmod 600 on it",
+			f.config.Log.Warn("other users of this machine may read the file with the password: run chmod 600 on it",
 				"file", f.config.PasswordPath, "mode", fmt.Sprintf("%04o", mode.Perm()))
 		})
 	}
 	return c, nil
-}
-
-// Save implements Store, and always answers ErrReadOnly.
-func (f *FlatFile) Save(context.Context, Credential) (string, error) {
-	return "", fmt.Errorf("credential: flat file %s: %w", f.config.PasswordPath, ErrReadOnly)
 }
 
 func readValue(path string) (string, fs.FileMode, error) {
@@ -91,7 +86,7 @@ func readValue(path string) (string, fs.FileMode, error) {
 		return "", 0, fmt.Errorf("credential: flat file %s does not exist: %w", path, ErrNotFound)
 	}
 	if err == nil && shared(mode, 0o022) {
-		err = fmt.Errorf("others may write it (mode %04o): run chmod 600 on it", mode.Perm())
+		err = fmt.Errorf("other users may write it (mode %04o): run chmod 600 on it", mode.Perm())
 	}
 	if err != nil {
 		return "", 0, fmt.Errorf("credential: flat file %s: %w", path, err)
@@ -100,12 +95,12 @@ func readValue(path string) (string, fs.FileMode, error) {
 	return value, mode, nil
 }
 
-// maxValue bounds the file of a single value.
+// maxValue is the maximum size of a file with a single value.
 const maxValue = 16 << 10
 
-// readFile reads a regular file of up to limit bytes, and answers its mode.
+// readFile returns the content and the mode of a regular file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
-	// Looked at before it is opened, for opening a pipe waits for its writer.
+	// Stat comes before Open, because Open waits for the writer of a pipe.
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
 		return nil, 0, errors.New("it is not a regular file")
@@ -135,8 +130,8 @@ func shared(mode fs.FileMode, bits fs.FileMode) bool {
 	return runtime.GOOS != "windows" && mode.Perm()&bits != 0
 }
 
-// bare returns the reason in an error of the file system, without the path, which the
-// text around it names already.
+// bare returns the cause of a file system error without the path, because the text around
+// it names the path already.
 func bare(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err

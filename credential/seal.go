@@ -10,24 +10,23 @@ import (
 	"filippo.io/age"
 )
 
-// seal encrypts and decrypts by age.
+// seal encrypts and decrypts with age.
 type seal struct {
 	recipients []age.Recipient
 	identities []age.Identity
 }
 
-// newSeal answers nil where nothing is to be encrypted. No error of it quotes a
-// key.
+// newSeal returns nil if the configuration has no key. Its errors never show a key.
 func newSeal(config FileConfig) (*seal, error) {
 	switch {
 	case config.Identity == "" && config.Passphrase == "":
 		if len(config.Recipients) > 0 {
-			return nil, errors.New("Recipients need an Identity, or what is saved could not be read again")
+			return nil, errors.New("Recipients is set without Identity, so that the file could not be read again")
 		}
 		return nil, nil
 	case config.Identity == "":
 		if len(config.Recipients) > 0 {
-			return nil, errors.New("age encrypts either with a passphrase or for recipients, not both")
+			return nil, errors.New("Passphrase and Recipients exclude each other")
 		}
 		return passphraseSeal(config.Passphrase.Reveal())
 	case config.Passphrase != "":
@@ -36,7 +35,7 @@ func newSeal(config FileConfig) (*seal, error) {
 	s := &seal{}
 	identities, err := age.ParseIdentities(strings.NewReader(config.Identity.Reveal()))
 	if err != nil {
-		return nil, errors.New("Identity is not an age secret key, as age-keygen makes it")
+		return nil, errors.New("Identity is not an age secret key (age-keygen makes one)")
 	}
 	s.identities = identities
 	for _, identity := range identities {
@@ -46,7 +45,7 @@ func newSeal(config FileConfig) (*seal, error) {
 		case *age.HybridIdentity:
 			s.recipients = append(s.recipients, identity.Recipient())
 		default:
-			return nil, errors.New("Identity holds a key of a kind that is not supported")
+			return nil, errors.New("Identity contains a key of an unsupported kind")
 		}
 	}
 	for i, key := range config.Recipients {
@@ -56,7 +55,7 @@ func newSeal(config FileConfig) (*seal, error) {
 		}
 		s.recipients = append(s.recipients, recipients...)
 	}
-	// Keys of different strength do not go together; better found out now.
+	// age refuses to mix keys of different strength: fail now rather than at the first Save.
 	if _, err := s.close(nil); err != nil {
 		return nil, err
 	}
@@ -75,7 +74,7 @@ func passphraseSeal(passphrase string) (*seal, error) {
 	return &seal{[]age.Recipient{recipient}, []age.Identity{identity}}, nil
 }
 
-// sealed reports whether content is an age file. JSON never begins like one.
+// sealed reports whether content is an age file. JSON never begins like this.
 func sealed(content []byte) bool { return bytes.HasPrefix(content, []byte("age-encryption.org/")) }
 
 func (s *seal) close(content []byte) ([]byte, error) {
@@ -88,7 +87,7 @@ func (s *seal) close(content []byte) ([]byte, error) {
 		err = w.Close()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("it could not be encrypted: %w", err)
+		return nil, fmt.Errorf("cannot encrypt it: %w", err)
 	}
 	return out.Bytes(), nil
 }

@@ -25,10 +25,9 @@ func write(t *testing.T, path, content string) {
 }
 
 func TestEnvironmentKeepsThePromises(t *testing.T) {
-	credentialtest.Run(t, func(t *testing.T) credentialtest.Place {
-		return credentialtest.Place{
-			ReadOnly: true,
-			Open: func() credential.Store {
+	credentialtest.RunSource(t, func(t *testing.T) credentialtest.Place[credential.Source] {
+		return credentialtest.Place[credential.Source]{
+			Open: func() credential.Source {
 				return credential.NewEnvironment("LATCHKEY_TEST_USER", "LATCHKEY_TEST_PASSWORD")
 			},
 			Put: func(user string, password latchkey.Secret) {
@@ -40,13 +39,12 @@ func TestEnvironmentKeepsThePromises(t *testing.T) {
 }
 
 func TestFlatFileKeepsThePromises(t *testing.T) {
-	credentialtest.Run(t, func(t *testing.T) credentialtest.Place {
+	credentialtest.RunSource(t, func(t *testing.T) credentialtest.Place[credential.Source] {
 		config := credential.FlatFileConfig{
 			UserPath: filepath.Join(t.TempDir(), "username"), PasswordPath: filepath.Join(t.TempDir(), "password"),
 		}
-		return credentialtest.Place{
-			ReadOnly: true,
-			Open: func() credential.Store {
+		return credentialtest.Place[credential.Source]{
+			Open: func() credential.Source {
 				store, err := credential.NewFlatFile(config)
 				if err != nil {
 					t.Fatal(err)
@@ -106,10 +104,10 @@ func TestFileKeepsThePromises(t *testing.T) {
 		"passphrase":            {credential.FileConfig{Passphrase: "correct horse"}, passphrase},
 	} {
 		t.Run(name, func(t *testing.T) {
-			credentialtest.Run(t, func(t *testing.T) credentialtest.Place {
+			credentialtest.RunStore(t, func(t *testing.T) credentialtest.Place[credential.Store] {
 				config := form.config
 				config.Path = filepath.Join(t.TempDir(), "credential")
-				return credentialtest.Place{
+				return credentialtest.Place[credential.Store]{
 					Open: func() credential.Store { return newFile(t, config) },
 					Put: func(user string, password latchkey.Secret) {
 						content := byHand(user, password)
@@ -266,7 +264,7 @@ func TestFileThatCannotBeUnderstoodIsRefusedAndKept(t *testing.T) {
 		"a number":                {`{"username":"zoe","password":1}`, "", "password"},
 		"empty password":          {`{"username":"zoe","password":""}`, "", "empty"},
 		"endless":                 {strings.Repeat(good, 5000), "", "longer"},
-		"encrypted, no key":       {whole, "", "encrypted by age"},
+		"encrypted, no key":       {whole, "", "encrypted with age"},
 		"not encrypted":           {good, key, "not encrypted"},
 		"another's":               {encrypt(t, good, another.Recipient()), key, "another identity"},
 		"encrypted, then cut off": {whole[:len(whole)-1], key, "damaged"},

@@ -142,9 +142,9 @@ func newStore(t *testing.T, f *fake) *awssecrets.Store {
 }
 
 func TestSecretsManagerKeepsThePromises(t *testing.T) {
-	credentialtest.Run(t, func(t *testing.T) credentialtest.Place {
+	credentialtest.RunStore(t, func(t *testing.T) credentialtest.Place[credential.Store] {
 		f, versions := newFake(t), 0
-		return credentialtest.Place{
+		return credentialtest.Place[credential.Store]{
 			Open: func() credential.Store { return newStore(t, f) },
 			Put: func(user string, password latchkey.Secret) {
 				content, _ := json.Marshal(map[string]string{"username": user, "password": password.Reveal()})

@@ -1,7 +1,8 @@
-// Package credentialtest proves that a credential.Store keeps its promises. Every
-// store of latchkey passes it; run it for one of your own:
+// Package credentialtest tests that an implementation of credential.Source or
+// credential.Store does what the interface promises. Those of latchkey pass it. Run it for
+// your own:
 //
-//	credentialtest.Run(t, func(t *testing.T) credentialtest.Place { … })
+//	credentialtest.RunStore(t, func(t *testing.T) credentialtest.Place[credential.Store] { … })
 package credentialtest
 
 import (
@@ -17,15 +18,13 @@ import (
 )
 
 // Place is an empty place for one credential.
-type Place struct {
-	// Open answers a store over the place: another one for each call, as other
-	// processes would have.
-	Open func() credential.Store
-	// Put puts a user name and a password there by other hands than a Store's,
-	// replacing what is there.
+type Place[S credential.Source] struct {
+	// Open returns a Source or Store of the place: a new one for each call, as in
+	// another process.
+	Open func() S
+	// Put writes a user name and a password to the place without the Source or Store,
+	// and replaces what is there.
 	Put func(user string, password latchkey.Secret)
-	// ReadOnly says that Save has to answer ErrReadOnly.
-	ReadOnly bool
 }
 
 const (
@@ -35,64 +34,96 @@ const (
 	third  = latchkey.Secret("third-IMgr8AndSoAmI")
 )
 
-// suite is a Place under test.
-type suite struct {
-	Place
+// sourceSuite is a Place under test whose credential is loaded.
+type sourceSuite struct {
 	*testing.T
+	open func() credential.Source
+	put  func(user string, password latchkey.Secret)
 }
 
-// Run runs every case, each on a place of its own.
-func Run(t *testing.T, newPlace func(t *testing.T) Place) {
-	readOnly := newPlace(t).ReadOnly
-	cases := map[string]func(s suite){
-		"an empty place has no credential":      suite.empty,
-		"what was put there is loaded":          suite.loads,
-		"passwords survive as they are":         suite.awkward,
-		"a caller who has left changes nothing": suite.leaves,
-		"no error or print shows a password":    suite.silent,
+// storeSuite is a Place under test whose credential is loaded and saved.
+type storeSuite struct {
+	sourceSuite
+	openStore func() credential.Store
+}
+
+// RunSource tests a Source. It calls newPlace for each case.
+func RunSource(t *testing.T, newPlace func(t *testing.T) Place[credential.Source]) {
+	runSource(t, func(t *testing.T) sourceSuite {
+		place := newPlace(t)
+		return sourceSuite{t, place.Open, place.Put}
+	})
+	t.Run("there is no version", func(t *testing.T) {
+		place := newPlace(t)
+		place.Put(user, first)
+		if c := (sourceSuite{t, place.Open, place.Put}).load(first); c.Version != "" {
+			t.Errorf("version %q of a credential that cannot be saved", c.Version)
+		}
+	})
+}
+
+// RunStore tests a Store. It calls newPlace for each case.
+func RunStore(t *testing.T, newPlace func(t *testing.T) Place[credential.Store]) {
+	suiteOf := func(t *testing.T) storeSuite {
+		place := newPlace(t)
+		open := func() credential.Source { return place.Open() }
+		return storeSuite{sourceSuite{t, open, place.Put}, place.Open}
 	}
-	if readOnly {
-		cases["a save is refused as read-only"] = suite.refuses
-	} else {
-		cases["a save makes the first credential"] = suite.creates
-		cases["a save replaces its version"] = suite.replaces
-		cases["a stale version is a conflict"] = suite.conflicts
-		cases["a change by hand is a new version"] = suite.changedByHand
-		cases["of several savers exactly one wins"] = suite.concurrent
-		cases["what is no credential is not saved"] = suite.unusable
-	}
-	for name, run := range cases {
-		t.Run(name, func(t *testing.T) { run(suite{newPlace(t), t}) })
+	runSource(t, func(t *testing.T) sourceSuite { return suiteOf(t).sourceSuite })
+	for name, run := range map[string]func(s storeSuite){
+		"a loaded credential has a version":        storeSuite.hasVersion,
+		"passwords are saved unchanged":            storeSuite.savesUnchanged,
+		"a canceled save changes nothing":          storeSuite.saveCanceled,
+		"a save creates the first credential":      storeSuite.creates,
+		"a save replaces its version":              storeSuite.replaces,
+		"a stale version is a conflict":            storeSuite.conflicts,
+		"a change by hand is a new version":        storeSuite.changedByHand,
+		"exactly one of concurrent saves succeeds": storeSuite.concurrent,
+		"an invalid credential is not saved":       storeSuite.invalid,
+	} {
+		t.Run(name, func(t *testing.T) { run(suiteOf(t)) })
 	}
 }
 
-// load loads over a store of its own and wants the password.
-func (s suite) load(password latchkey.Secret) credential.Credential {
+func runSource(t *testing.T, newSuite func(t *testing.T) sourceSuite) {
+	for name, run := range map[string]func(s sourceSuite){
+		"an empty place has no credential":      sourceSuite.empty,
+		"the credential is loaded":              sourceSuite.loads,
+		"passwords are loaded unchanged":        sourceSuite.loadsUnchanged,
+		"a canceled load fails":                 sourceSuite.loadCanceled,
+		"no error or output shows the password": sourceSuite.hidesPassword,
+	} {
+		t.Run(name, func(t *testing.T) { run(newSuite(t)) })
+	}
+}
+
+// load loads the credential from a new Source and checks the password.
+func (s sourceSuite) load(password latchkey.Secret) credential.Credential {
 	s.Helper()
-	c, err := s.Open().Load(s.Context())
+	c, err := s.open().Load(s.Context())
 	if err != nil {
 		s.Fatalf("Load: %v", err)
 	}
 	if c.User != user || !c.Password.Equal(password) {
-		s.Fatalf("Load answered another credential than was kept (user %q)", c.User)
+		s.Fatalf("Load returned another credential than the one that was stored (user %q)", c.User)
 	}
 	return c
 }
 
-func (s suite) save(store credential.Store, password latchkey.Secret, version string) string {
+func (s storeSuite) save(store credential.Store, password latchkey.Secret, version string) string {
 	s.Helper()
 	after, err := store.Save(s.Context(), credential.Credential{User: user, Password: password, Version: version})
 	if err != nil {
 		s.Fatalf("Save: %v", err)
 	}
 	if after == "" || after == version {
-		s.Fatalf("Save answered version %q after %q", after, version)
+		s.Fatalf("Save returned version %q after %q", after, version)
 	}
 	return after
 }
 
-// wantErr wants an error of that kind, which shows no password.
-func (s suite) wantErr(err, kind error) {
+// wantErr checks that err is of that kind and shows no password.
+func (s sourceSuite) wantErr(err, kind error) {
 	s.Helper()
 	if !errors.Is(err, kind) {
 		s.Errorf("error %v, want %v", err, kind)
@@ -100,7 +131,7 @@ func (s suite) wantErr(err, kind error) {
 	s.mustNotShow(fmt.Sprintf("%v %+v %#v", err, err, err))
 }
 
-func (s suite) mustNotShow(text string) {
+func (s sourceSuite) mustNotShow(text string) {
 	s.Helper()
 	for _, password := range []latchkey.Secret{first, second, third} {
 		if strings.Contains(text, password.Reveal()) {
@@ -109,153 +140,168 @@ func (s suite) mustNotShow(text string) {
 	}
 }
 
-func (s suite) empty() {
-	_, err := s.Open().Load(s.Context())
+func (s sourceSuite) empty() {
+	_, err := s.open().Load(s.Context())
 	s.wantErr(err, credential.ErrNotFound)
 }
 
-func (s suite) loads() {
-	s.Put(user, first)
-	c := s.load(first)
-	if s.ReadOnly != (c.Version == "") {
-		s.Errorf("version %q in a store with ReadOnly %v", c.Version, s.ReadOnly)
-	}
-	s.Put(user, second)
+func (s sourceSuite) loads() {
+	s.put(user, first)
+	s.load(first)
+	s.put(user, second)
 	s.load(second)
 }
 
-func (s suite) awkward() {
-	for _, password := range []latchkey.Secret{` spaces `, `"quoted" '<\>&`, "gr\u00fc\u00df \U0001f511 \u2028", "tab\tand $HOME %s"} {
-		s.Put(user, password)
-		c := s.load(password)
-		if !s.ReadOnly {
-			s.save(s.Open(), password+"!", c.Version)
-			s.load(password + "!")
-		}
+// awkward are passwords that careless quoting or trimming would change.
+var awkward = []latchkey.Secret{
+	` spaces `, `"quoted" '<\>&`, "gr\u00fc\u00df \U0001f511 \u2028", "tab\tand $HOME %s",
+}
+
+func (s sourceSuite) loadsUnchanged() {
+	for _, password := range awkward {
+		s.put(user, password)
+		s.load(password)
 	}
 }
 
-func (s suite) leaves() {
-	s.Put(user, first)
-	c := s.load(first)
-	ctx, cancel := context.WithCancel(s.Context())
-	cancel()
-	_, err := s.Open().Load(ctx)
+func (s sourceSuite) loadCanceled() {
+	s.put(user, first)
+	_, err := s.open().Load(canceled(s.Context()))
 	s.wantErr(err, context.Canceled)
-	c.Password = second
-	if _, err = s.Open().Save(ctx, c); err == nil {
-		s.Error("a save was made for a caller who had left")
-	}
-	s.load(first)
 }
 
-func (s suite) silent() {
-	s.Put(user, first)
-	store := s.Open()
+func canceled(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	return ctx
+}
+
+func (s sourceSuite) hidesPassword() {
+	s.put(user, first)
+	source := s.open()
 	c := s.load(first)
-	s.mustNotShow(fmt.Sprintf("%v %+v %#v %s %q %v", store, store, store, store, store, c))
+	s.mustNotShow(fmt.Sprintf("%v %+v %#v %s %q %v", source, source, source, source, source, c))
 	if strings.Contains(c.Version, first.Reveal()) {
 		s.Error("the version shows the password")
 	}
 }
 
-func (s suite) refuses() {
-	s.Put(user, first)
-	_, err := s.Open().Save(s.Context(), credential.Credential{User: user, Password: second})
-	s.wantErr(err, credential.ErrReadOnly)
-	s.load(first)
-}
-
-func (s suite) creates() {
-	version := s.save(s.Open(), first, "")
-	if c := s.load(first); c.Version != version {
-		s.Errorf("Load answered version %q, Save had answered %q", c.Version, version)
+func (s storeSuite) hasVersion() {
+	s.put(user, first)
+	if c := s.load(first); c.Version == "" {
+		s.Error("the version is empty")
 	}
 }
 
-func (s suite) replaces() {
-	store := s.Open()
+func (s storeSuite) savesUnchanged() {
+	for _, password := range awkward {
+		s.put(user, "before")
+		s.save(s.openStore(), password, s.load("before").Version)
+		s.load(password)
+	}
+}
+
+func (s storeSuite) saveCanceled() {
+	s.put(user, first)
+	c := s.load(first)
+	c.Password = second
+	if _, err := s.openStore().Save(canceled(s.Context()), c); err == nil {
+		s.Error("the save succeeded after its context was canceled")
+	}
+	s.load(first)
+}
+
+func (s storeSuite) creates() {
+	version := s.save(s.openStore(), first, "")
+	if c := s.load(first); c.Version != version {
+		s.Errorf("Load returned version %q, Save returned %q", c.Version, version)
+	}
+}
+
+func (s storeSuite) replaces() {
+	store := s.openStore()
 	version := s.save(store, first, "")
 	version = s.save(store, second, version)
 	seen := map[string]bool{}
-	for _, password := range []latchkey.Secret{second, second, first, second} { // the same again, too
+	for _, password := range []latchkey.Secret{second, second, first, second} { // also unchanged
 		if seen[version] {
-			s.Fatalf("version %q came twice", version)
+			s.Fatalf("version %q was returned twice", version)
 		}
 		seen[version] = true
 		version = s.save(store, password, version)
 		if c := s.load(password); c.Version != version {
-			s.Errorf("Load answered version %q, Save had answered %q", c.Version, version)
+			s.Errorf("Load returned version %q, Save returned %q", c.Version, version)
 		}
 	}
 }
 
-func (s suite) conflicts() {
-	store := s.Open()
+func (s storeSuite) conflicts() {
+	store := s.openStore()
 	conflict := func(version string) {
 		s.Helper()
 		_, err := store.Save(s.Context(), credential.Credential{User: user, Password: third, Version: version})
 		s.wantErr(err, credential.ErrConflict)
 	}
-	old := s.save(s.Open(), first, "")
+	old := s.save(s.openStore(), first, "")
 	conflict("")
 	s.load(first)
-	s.save(s.Open(), second, old)
+	s.save(s.openStore(), second, old)
 	conflict(old)
 	conflict("")
-	conflict("no version of anybody's")
+	conflict("unknown version")
 	s.load(second)
 }
 
-func (s suite) changedByHand() {
+func (s storeSuite) changedByHand() {
 	for _, password := range []latchkey.Secret{first, second, third} {
-		before, err := s.Open().Load(s.Context())
+		before, err := s.openStore().Load(s.Context())
 		if err != nil && !errors.Is(err, credential.ErrNotFound) {
 			s.Fatal(err)
 		}
-		s.Put(user, password)
-		_, err = s.Open().Save(s.Context(), credential.Credential{User: user, Password: "overwritten", Version: before.Version})
+		s.put(user, password)
+		c := credential.Credential{User: user, Password: "overwritten", Version: before.Version}
+		_, err = s.openStore().Save(s.Context(), c)
 		s.wantErr(err, credential.ErrConflict)
 		s.load(password)
 	}
-	s.save(s.Open(), first, s.load(third).Version)
+	s.save(s.openStore(), first, s.load(third).Version)
 }
 
-func (s suite) concurrent() {
-	const savers = 8
-	version := s.save(s.Open(), first, "")
+func (s storeSuite) concurrent() {
+	const saves = 8
+	version := s.save(s.openStore(), first, "")
 	for round := range 4 {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
-		winners := map[string]latchkey.Secret{}
-		for i := range savers {
-			store, password := s.Open(), latchkey.Secret(fmt.Sprintf("password %d of round %d", i, round))
+		saved := map[string]latchkey.Secret{}
+		for i := range saves {
+			store, password := s.openStore(), latchkey.Secret(fmt.Sprintf("password %d of round %d", i, round))
 			wg.Go(func() {
 				after, err := store.Save(s.Context(), credential.Credential{User: user, Password: password, Version: version})
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
-					winners[after] = password
+					saved[after] = password
 				} else {
 					s.wantErr(err, credential.ErrConflict)
 				}
 			})
 		}
 		wg.Wait()
-		if len(winners) != 1 {
-			s.Fatalf("%d of %d savers won, want one", len(winners), savers)
+		if len(saved) != 1 {
+			s.Fatalf("%d of %d saves succeeded, want one", len(saved), saves)
 		}
-		for after, password := range winners {
+		for after, password := range saved {
 			if c := s.load(password); c.Version != after {
-				s.Fatalf("Load answered version %q, the winner's was %q", c.Version, after)
+				s.Fatalf("Load returned version %q, the successful Save returned %q", c.Version, after)
 			}
 			version = after
 		}
 	}
 }
 
-func (s suite) unusable() {
-	version := s.save(s.Open(), first, "")
+func (s storeSuite) invalid() {
+	version := s.save(s.openStore(), first, "")
 	for name, c := range map[string]credential.Credential{
 		"no user":      {Password: second},
 		"no password":  {User: user},
@@ -264,9 +310,9 @@ func (s suite) unusable() {
 		"far too long": {User: user, Password: latchkey.Secret(strings.Repeat(second.Reveal(), 1000))},
 	} {
 		c.Version = version
-		_, err := s.Open().Save(s.Context(), c)
+		_, err := s.openStore().Save(s.Context(), c)
 		if err == nil {
-			s.Errorf("%s: was saved", name)
+			s.Errorf("%s: the credential was saved", name)
 		}
 		s.mustNotShow(fmt.Sprint(err))
 		s.load(first)

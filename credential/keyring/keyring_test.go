@@ -29,9 +29,9 @@ func newStore(t *testing.T, name, locks string) credential.Store {
 func TestKeyringKeepsThePromises(t *testing.T) {
 	oskeyring.MockInit()
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "a mock needs none")
-	credentialtest.Run(t, func(t *testing.T) credentialtest.Place {
+	credentialtest.RunStore(t, func(t *testing.T) credentialtest.Place[credential.Store] {
 		name, locks := t.Name(), t.TempDir()
-		return credentialtest.Place{
+		return credentialtest.Place[credential.Store]{
 			Open: func() credential.Store { return newStore(t, name, locks) },
 			Put: func(user string, password latchkey.Secret) {
 				content, _ := json.Marshal(map[string]string{"username": user, "password": password.Reveal()})

@@ -38,9 +38,9 @@ func TestVaultKeepsThePromises(t *testing.T) {
 		"token": vault.Token("root"), "AppRole": vault.AppRole("role", "secret-id"), "Kubernetes": vault.Kubernetes("role", token),
 	} {
 		t.Run(name, func(t *testing.T) {
-			credentialtest.Run(t, func(t *testing.T) credentialtest.Place {
+			credentialtest.RunStore(t, func(t *testing.T) credentialtest.Place[credential.Store] {
 				f := newFake(t)
-				return credentialtest.Place{
+				return credentialtest.Place[credential.Store]{
 					Open: func() credential.Store { return newStore(t, f, func(c *vault.Config) { c.Login = login }) },
 					Put: func(user string, password latchkey.Secret) {
 						f.put(place, map[string]string{"username": user, "password": password.Reveal()})

@@ -161,7 +161,7 @@ func (a *app) connect(ctx context.Context, f *serveFlags, opened *service, log *
 }
 
 // source is where the upstream's user name and password are.
-func (u *upstreamFlags) source(ctx context.Context, a *app) (credential.Store, error) {
+func (u *upstreamFlags) source(ctx context.Context, a *app) (credential.Source, error) {
 	if u.credentialFile == "" {
 		return credential.NewEnvironment(upstreamUserVariable, upstreamPasswordVariable), nil
 	}
