@@ -14,7 +14,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/secret"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -34,7 +34,7 @@ var cheap = authority.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}
 
 func newService(t *testing.T, alter func(*authority.Config)) *service {
 	t.Helper()
-	db, err := sqlstore.Open(t.Context(), sqlstore.Options{})
+	db, err := sqlite.Open(t.Context(), sqlite.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/secret"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 // hooked calls what a test has to do in the middle of an operation, once.
@@ -237,7 +237,7 @@ func TestUnlockingFreesReservations(t *testing.T) {
 func TestAClientMadeAnewHasNoOldToken(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	issue := func() (*authority.Authority, string) {
-		db, err := sqlstore.Open(t.Context(), sqlstore.Options{})
+		db, err := sqlite.Open(t.Context(), sqlite.Options{})
 		want(t, "a database", err, nil)
 		t.Cleanup(func() { want(t, "closing", db.Close(context.Background()), nil) })
 		a, err := authority.New(authority.Config{Stores: db.Stores(), Key: serverKey, Hash: cheap, Now: func() time.Time { return at }})

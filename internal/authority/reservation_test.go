@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 // dying is the stores of a process that hangs with its attempts under way, and which
@@ -52,7 +52,7 @@ func TestAReservationLivesAsLongAsItsAttempt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx := context.Background()
-				db, err := sqlstore.Open(ctx, sqlstore.Options{})
+				db, err := sqlite.Open(ctx, sqlite.Options{})
 				want(t, "a database", err, nil)
 				stores := db.Stores()
 				slow := &dying{SessionStore: stores.Sessions, StrikeStore: stores.Strikes, hang: c.hang}

@@ -41,14 +41,14 @@ func (a *Authority) Sweep(ctx context.Context) error {
 	return errors.Join(counted, a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx), a.trimAudit(ctx))
 }
 
-// clockSlack is how far clocks may be apart that are right.
-const clockSlack = 5 * time.Second
+// ClockSlack is how far apart correct clocks may be.
+const ClockSlack = 5 * time.Second
 
 // pullBackChanges makes changes of passwords of now of those in the future, because a
 // clock was ahead, so that their repeats come to an end.
 func (a *Authority) pullBackChanges(ctx context.Context) error {
 	for ctx.Err() == nil {
-		future := a.now().Add(clockSlack)
+		future := a.now().Add(ClockSlack)
 		users, err := a.stores.Users.Users(ctx, UserQuery{ChangedAfter: future})
 		if err != nil || len(users) == 0 {
 			return unavailable(err)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -160,7 +160,7 @@ func benchMemory(ctx context.Context, all *databases) error {
 		return m.HeapAlloc
 	}
 	before := live()
-	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path})
+	db, err := sqlite.Open(ctx, sqlite.Options{Path: path})
 	if err != nil {
 		return err
 	}

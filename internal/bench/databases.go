@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 // databases are made when they are first asked for.
@@ -43,7 +43,7 @@ func (d *databases) remove() {
 
 // seed makes a database with one user, one API client and n live sessions.
 func seed(ctx context.Context, path string, n int) error {
-	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path})
+	db, err := sqlite.Open(ctx, sqlite.Options{Path: path})
 	if err != nil {
 		return err
 	}

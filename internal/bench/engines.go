@@ -18,7 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/enginetest"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -97,7 +97,7 @@ func (e *engines) with(ctx context.Context, n int) (address string, err error) {
 		return "", err
 	}
 	address = fmt.Sprintf("postgres://%s@%s:%d/%s?sslmode=disable", config.User, config.Host, config.Port, name)
-	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: address, Log: slog.New(slog.DiscardHandler)})
+	db, err := postgres.Open(ctx, postgres.Options{URL: address, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return "", err
 	}
@@ -150,7 +150,7 @@ func unused(ctx context.Context, address string, sessions, n uint64) error {
 // serveShared serves from PostgreSQL, with sessions cached or not.
 func serveShared(ctx context.Context, listener net.Listener, database string, caches bool) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: database, CacheSessions: caches, Log: log})
+	db, err := postgres.Open(ctx, postgres.Options{URL: database, CacheSessions: caches, Log: log})
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 // gcPercent is what `latchkey serve` sets; the bare handler has it, too.
@@ -96,7 +96,7 @@ func serveHandler(ctx context.Context, listener net.Listener, handler http.Handl
 }
 
 func serveLatchkey(ctx context.Context, listener net.Listener, path string, config server.Config) error {
-	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path})
+	db, err := sqlite.Open(ctx, sqlite.Options{Path: path})
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -122,7 +122,7 @@ func (a *app) reachAdmin(cmd *cobra.Command, store *storeFlags) (adminAPI, func(
 			return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was done; start the service there first (latchkey serve), or name its directory with --data", where)
 		}
 		api, done, err := a.openAdmin(ctx, store)
-		if !errors.Is(err, sqlstore.ErrInUse) {
+		if !errors.Is(err, sqlite.ErrInUse) {
 			return api, done, err
 		}
 		select {

@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -105,7 +105,7 @@ func (a *app) announce(n announcement) {
 	}
 	fmt.Fprintf(&b, "\n  data         %s\n", where)
 	if n.shared() {
-		fmt.Fprintf(&b, "  database     %s\n", sqlstore.PostgresName(n.database))
+		fmt.Fprintf(&b, "  database     %s\n", postgres.RedactURL(n.database))
 	}
 	if n.upstream.url != "" {
 		fmt.Fprintf(&b, "  upstream     %s, as %s\n", n.upstream.host(), printable(n.upstream.user))

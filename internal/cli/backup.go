@@ -11,7 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/postgres"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 func (a *app) backupCommand() *cobra.Command {
@@ -68,14 +69,14 @@ func (a *app) backup(cmd *cobra.Command, store *storeFlags, file string) error {
 	if err != nil {
 		return err
 	}
-	err = sqlstore.Backup(cmd.Context(), path, file)
+	err = sqlite.Backup(cmd.Context(), path, file)
 	const kept = "no backup was made, and the database is as it was"
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fail(exitFailed, "interrupted: %w; %s", err, kept)
-	case errors.Is(err, sqlstore.ErrBackupExists):
+	case errors.Is(err, sqlite.ErrBackupExists):
 		return fail(exitFailed, "%w, and a backup replaces none; nothing was written; choose another name, or remove it first", err)
-	case errors.Is(err, sqlstore.ErrNoDatabase):
+	case errors.Is(err, sqlite.ErrNoDatabase):
 		return fail(exitFailed, "%w; nothing was written; name its directory with --data", err)
 	case errors.Is(err, syscall.ENOSPC), err != nil && strings.Contains(err.Error(), "disk is full"):
 		return fail(exitFailed, "there is no room for the backup: %w; %s; free space, or choose another disk", err, kept)
@@ -112,7 +113,7 @@ func (a *app) embeddedPath(cmd *cobra.Command, store *storeFlags) (string, error
 		switch {
 		case embedded:
 			return path, nil
-		case sqlstore.IsPostgresURL(a.store):
+		case postgres.IsURL(a.store):
 			return "", fail(exitUsage, "the database of the server on %s, %s, %s", store.socketPath(), a.store, useTools)
 		}
 		return "", fail(exitUsage, "the server on %s keeps everything in memory (%s); nothing was written", store.socketPath(), a.store)

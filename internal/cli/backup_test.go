@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 // copyFile copies a file to a new one that only its owner may read.
@@ -113,7 +113,7 @@ func TestABackupIsMadeWithoutAServer(t *testing.T) {
 func TestABackupHasWhatIsOnlyInTheLog(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	data, crashed := t.TempDir(), t.TempDir()
-	db, err := sqlstore.Open(t.Context(), sqlstore.Options{Path: data + "/latchkey.db"})
+	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: data + "/latchkey.db"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/postgres"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 // checkSurroundings finds what is wrong with the files, the databases and the addresses
@@ -94,10 +95,10 @@ func (s *storeFlags) checkStore(ctx context.Context, from func(string) string, w
 		if s.newKey {
 			key = nil // it is to replace that of the others
 		}
-		if err := sqlstore.InspectPostgres(ctx, s.database, key); err != nil {
+		if err := postgres.Inspect(ctx, s.database, key); err != nil {
 			wrong.add("%s: %v", from("database"), err)
 		} else if s.listenAt != "" {
-			if err := sqlstore.InspectPostgres(ctx, s.listenAt, nil); err != nil {
+			if err := postgres.Inspect(ctx, s.listenAt, nil); err != nil {
 				wrong.add("%s: %v", from("database-listen"), err)
 			}
 		}
@@ -117,7 +118,7 @@ func (s *storeFlags) checkStore(ctx context.Context, from func(string) string, w
 	if err != nil {
 		return
 	}
-	used, err := sqlstore.InspectFile(ctx, path)
+	used, err := sqlite.Inspect(ctx, path)
 	if err != nil {
 		wrong.add("%v", err)
 		return

@@ -14,7 +14,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/cli"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 // screen is what a run wrote, safe to read while it writes.
@@ -188,7 +188,7 @@ func TestALineOfTheTrailCannotBeForged(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	data := t.TempDir() + "/data"
 	t.Run("with", func(t *testing.T) { serve(t, "--data", data) })
-	db, err := sqlstore.Open(t.Context(), sqlstore.Options{Path: data + "/latchkey.db"})
+	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: data + "/latchkey.db"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/postgres"
 )
 
 // everySetting is the annotation of the command that has the settings of all others.
@@ -133,8 +133,8 @@ func redacted(name, value string) (string, bool) {
 	switch {
 	case name != "database" && name != "database-listen":
 		value = parameters.ReplaceAllString(userInfo.ReplaceAllString(value, "//…@"), "$1?…")
-	case sqlstore.IsPostgresURL(value):
-		value = sqlstore.PostgresName(value)
+	case postgres.IsURL(value):
+		value = postgres.RedactURL(value)
 	case value != "" && !strings.HasPrefix(value, databaseScheme):
 		value = "" // it is not known what is in it
 	}

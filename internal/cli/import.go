@@ -14,7 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/postgres"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
 func (a *app) importCommand() *cobra.Command {
@@ -60,7 +61,7 @@ left as it is. Do not start a service on it again: it would go its own way.
 }
 
 // openSource opens the database to import, and reads the key that belongs to it.
-func (a *app) openSource(ctx context.Context, target *storeFlags, from string, log *slog.Logger) (*sqlstore.DB, []byte, error) {
+func (a *app) openSource(ctx context.Context, target *storeFlags, from string, log *slog.Logger) (*sqlite.DB, []byte, error) {
 	path := strings.TrimPrefix(from, databaseScheme)
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
@@ -87,8 +88,8 @@ func (a *app) openSource(ctx context.Context, target *storeFlags, from string, l
 	case own != nil && !bytes.Equal(own, key):
 		return nil, nil, fail(exitFailed, "%s is not the server key that belongs to the database, %s; nothing was imported; leave --key-file out, and give the replicas the latter", target.keyFile, beside.keyPath())
 	}
-	db, err := sqlstore.Open(ctx, sqlstore.Options{Path: path, Log: log})
-	if errors.Is(err, sqlstore.ErrInUse) {
+	db, err := sqlite.Open(ctx, sqlite.Options{Path: path, Log: log})
+	if errors.Is(err, sqlite.ErrInUse) {
 		return nil, nil, fail(exitFailed, "%s is in use by a service; nothing was imported; stop that first: what it did afterwards would be lost", path)
 	}
 	if err != nil {
@@ -116,15 +117,15 @@ func (a *app) importFrom(ctx context.Context, target *storeFlags, from string) (
 	defer func() { err = errors.Join(err, stores.close(closing)) }()
 	a.store = stores.name.Name
 	a.tellStore()
-	done, err := stores.postgres.Import(ctx, source, key, func(done sqlstore.Imported) authority.Event {
+	done, err := stores.postgres.Import(ctx, source.Reader(), key, func(done postgres.Imported) authority.Event {
 		return authority.Event{At: stores.now(), Kind: authority.EventImported, Address: "import", Detail: fmt.Sprintf(
 			"%d users, %d API clients, %d strikes, %d events up to #%d, chain %s", done.Users, done.Clients, done.Strikes, done.Events, done.LastEvent, done.Head)}
 	})
 	const nothing = "nothing was imported"
 	switch {
-	case errors.Is(err, sqlstore.ErrNotEmpty):
+	case errors.Is(err, postgres.ErrNotEmpty):
 		return fail(exitRefused, "%w; %s; name a database that no service has used", err, nothing)
-	case errors.Is(err, sqlstore.ErrOtherKey):
+	case errors.Is(err, postgres.ErrOtherKey):
 		return fail(exitRefused, "%w; %s; the replicas need the key of the database that is imported: stop them, and name a new, empty database", err, nothing)
 	case errors.Is(err, context.Canceled):
 		return fail(exitFailed, "interrupted: %w; whether it was imported shows: latchkey user list", err)
@@ -151,7 +152,7 @@ func proofOf(ctx context.Context, stores authority.Stores, key []byte, log *slog
 	return proof, nil
 }
 
-func (a *app) tellImported(done sqlstore.Imported, before, after authority.AuditProof) error {
+func (a *app) tellImported(done postgres.Imported, before, after authority.AuditProof) error {
 	a.note("imported: %d users, %d API clients, %d strikes and locks, %d events of the audit trail; sessions are not imported",
 		done.Users, done.Clients, done.Strikes, done.Events)
 	switch {

@@ -16,7 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/postgres"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -27,13 +28,13 @@ type openStores struct {
 	ready    func(context.Context) error
 	writes   func() error // as server.Config.WriteFailure
 	close    func(context.Context) error
-	postgres *sqlstore.Postgres // nil for the embedded database
+	postgres *postgres.DB // nil for the embedded database
 	metrics  []prometheus.Collector
 	name     wire.AdminStore
 }
 
 // shared reports whether the database is one that replicas share.
-func (s *storeFlags) shared() bool { return sqlstore.IsPostgresURL(s.database) }
+func (s *storeFlags) shared() bool { return postgres.IsURL(s.database) }
 
 // checkStores answers what is wrong with the names of the stores.
 func (s *storeFlags) checkStores(source func(string) string, wrong *faults) {
@@ -47,7 +48,7 @@ func (s *storeFlags) checkStores(source func(string) string, wrong *faults) {
 	}
 	switch {
 	case s.listenAt == "":
-	case !sqlstore.IsPostgresURL(s.listenAt):
+	case !postgres.IsURL(s.listenAt):
 		wrong.add("%s is not the URL of a PostgreSQL database; write it like postgres://latchkey@db.example:5432/latchkey", source("database-listen"))
 	case !s.shared():
 		wrong.add("%s has no use without a postgres:// database: the embedded one has one process, and no notifications", source("database-listen"))
@@ -86,7 +87,7 @@ func withoutPassword(address string) string {
 // name is the database that was named, as people are told it.
 func (s *storeFlags) name() string {
 	if s.shared() {
-		return sqlstore.PostgresName(s.database)
+		return postgres.RedactURL(s.database)
 	}
 	return databaseScheme + resolved(s.databasePath())
 }
@@ -98,10 +99,10 @@ func (s *storeFlags) isNamed(ctx context.Context, served wire.AdminStore) (bool,
 		return true, nil
 	}
 	if s.shared() {
-		if !sqlstore.IsPostgresURL(served.Name) {
+		if !postgres.IsURL(served.Name) {
 			return false, nil
 		}
-		identity, err := sqlstore.PostgresIdentity(ctx, s.database)
+		identity, err := postgres.IdentityAt(ctx, s.database)
 		return identity == served.ID, err
 	}
 	path, embedded := strings.CutPrefix(served.Name, databaseScheme)
@@ -143,7 +144,7 @@ func embeddedStore(path string) wire.AdminStore {
 
 // openEmbedded opens the embedded database.
 func (s *storeFlags) openEmbedded(ctx context.Context, now func() time.Time, log *slog.Logger) (*openStores, error) {
-	db, err := sqlstore.Open(ctx, sqlstore.Options{
+	db, err := sqlite.Open(ctx, sqlite.Options{
 		Path:       s.databasePath(),
 		SlideAhead: min(maxSlideAhead, s.policy.IdleTimeout/slidesInOneIdle),
 		Log:        log,
@@ -163,7 +164,7 @@ func (s *storeFlags) openEmbedded(ctx context.Context, now func() time.Time, log
 // openShared opens a database that replicas share. A service caches sessions; a
 // command does not.
 func (s *storeFlags) openShared(ctx context.Context, serves bool, now func() time.Time, log *slog.Logger) (*openStores, error) {
-	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{
+	db, err := postgres.Open(ctx, postgres.Options{
 		URL: s.database, ListenURL: s.listenAt, CacheSessions: serves, IdleTimeout: s.policy.IdleTimeout, Now: now, Log: log,
 	})
 	if err != nil {
@@ -175,7 +176,7 @@ func (s *storeFlags) openShared(ctx context.Context, serves bool, now func() tim
 	}
 	return &openStores{
 		Stores: db.Stores(), now: db.Now, ready: db.Ready, close: db.Close, postgres: db, metrics: []prometheus.Collector{db},
-		name: wire.AdminStore{Name: sqlstore.PostgresName(s.database), ID: identity},
+		name: wire.AdminStore{Name: postgres.RedactURL(s.database), ID: identity},
 	}, nil
 }
 
@@ -187,7 +188,7 @@ func (s *openStores) agreeOnKey(ctx context.Context, key []byte, replace bool) e
 		agree = s.postgres.ReplaceKey
 	}
 	err := agree(ctx, key)
-	if errors.Is(err, sqlstore.ErrOtherKey) {
+	if errors.Is(err, postgres.ErrOtherKey) {
 		return fail(exitFailed, "%w, so tokens of one would be refused by the other; nothing was started; give every replica the same file with --key-file, or, if it is lost, stop them all and start one with --new-key, which ends all access tokens", err)
 	}
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/keeper"
 	"github.com/latchkey/latchkey/keeper/pgstate"
 )
@@ -40,12 +40,12 @@ func (d *sharedDatabase) check(source func(string) string, wrong *faults) {
 }
 
 // isShared reports whether the state is in the database rather than in a file.
-func (u *upstream) isShared() bool { return sqlstore.IsPostgresURL(u.shared.url) && u.stateFile == "" }
+func (u *upstream) isShared() bool { return postgres.IsURL(u.shared.url) && u.stateFile == "" }
 
 // stateIn names the place of the state to people.
 func (u *upstream) stateIn() string {
 	if u.isShared() {
-		return sqlstore.PostgresName(u.shared.url)
+		return postgres.RedactURL(u.shared.url)
 	}
 	return u.statePath()
 }
@@ -69,7 +69,7 @@ func (u *upstream) state(ctx context.Context, a *app) (state keeper.State, done 
 	if err != nil {
 		return nil, nil, err
 	}
-	db, err := sqlstore.OpenPostgres(ctx, sqlstore.PostgresOptions{URL: u.shared.url})
+	db, err := postgres.Open(ctx, postgres.Options{URL: u.shared.url})
 	if err != nil {
 		return nil, nil, fail(exitFailed, "%w; nothing was done", err)
 	}

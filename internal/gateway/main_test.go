@@ -23,7 +23,7 @@ import (
 	"github.com/latchkey/latchkey/internal/gateway"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
 	"github.com/latchkey/latchkey/latchtest"
@@ -180,7 +180,7 @@ func furtherHosts(change func(*gateway.Config)) map[string]string {
 func (r *rig) serve(g *gateway.Gateway, log *slog.Logger) {
 	r.Helper()
 	ctx := context.Background()
-	db, err := sqlstore.Open(ctx, sqlstore.Options{Log: log})
+	db, err := sqlite.Open(ctx, sqlite.Options{Log: log})
 	r.must(err)
 	rules, err := authority.New(authority.Config{
 		Stores: db.Stores(), Key: bytes.Repeat([]byte("k"), 32), Log: log, Now: time.Now,

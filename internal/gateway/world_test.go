@@ -21,7 +21,7 @@ import (
 	"github.com/latchkey/latchkey/internal/pipenet"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
 )
@@ -155,7 +155,7 @@ func (w *world) build(set setting) {
 func (w *world) serve(g *gateway.Gateway, log *slog.Logger, http2 bool) {
 	w.Helper()
 	ctx := context.Background()
-	db, err := sqlstore.Open(ctx, sqlstore.Options{Log: log})
+	db, err := sqlite.Open(ctx, sqlite.Options{Log: log})
 	w.must(err)
 	w.authority, err = authority.New(authority.Config{
 		Stores: db.Stores(), Key: bytes.Repeat([]byte("k"), 32), Log: log, Now: time.Now,

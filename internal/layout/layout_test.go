@@ -43,8 +43,11 @@ var may = map[string][]string{
 	"internal/secret":              {},
 	"internal/server":              {"api", "internal/authority", "internal/secret", "internal/wire"},
 	"internal/simulate":            simulation,
-	"internal/sqlstore":            {"internal/atomicfile", "internal/authority", "internal/secret"},
-	"internal/storetest":           {"internal/authority", "internal/secret"},
+	"internal/store":               {"internal/authority", "internal/secret"},
+	"internal/store/sessionindex":  {"internal/authority", "internal/secret", "internal/store"},
+	"internal/store/sqlite":        {"internal/atomicfile", "internal/authority", "internal/secret", "internal/store", "internal/store/sessionindex"},
+	"internal/store/postgres":      {"internal/authority", "internal/secret", "internal/store", "internal/store/sessionindex"},
+	"internal/store/storetest":     {"internal/authority", "internal/secret"},
 	"internal/wire":                {},
 	"keeper":                       {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret", "internal/wire"},
 	"keeper/internal/replicatest":  {"*"},
@@ -57,7 +60,8 @@ var may = map[string][]string{
 }
 
 // simulation is what the service in a test is made of: the real parts.
-var simulation = []string{"api", "internal/atomicfile", "internal/authority", "internal/secret", "internal/server", "internal/sqlstore", "internal/wire"}
+var simulation = []string{"api", "internal/atomicfile", "internal/authority", "internal/secret", "internal/server", "internal/store",
+	"internal/store/sessionindex", "internal/store/sqlite", "internal/wire"}
 
 // Only these of other people's packages may be in what a user of a public
 // package compiles.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/enginetest"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/postgres"
 )
 
 // place is an open set of stores.
@@ -38,7 +38,7 @@ func shared(t testing.TB, alone bool, idle time.Duration, log *slog.Logger) (pla
 	}
 	url := enginetest.Postgres(t)
 	for range count {
-		db, err := sqlstore.OpenPostgres(context.Background(), sqlstore.PostgresOptions{URL: url, CacheSessions: true, IdleTimeout: idle, Log: log})
+		db, err := postgres.Open(context.Background(), postgres.Options{URL: url, CacheSessions: true, IdleTimeout: idle, Log: log})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,15 +53,15 @@ func shared(t testing.TB, alone bool, idle time.Duration, log *slog.Logger) (pla
 
 // knownEverywhere returns from what ends sessions when every replica refuses them, which is
 // a Lease after the end is committed. The tests ask another replica at once.
-type knownEverywhere struct{ *sqlstore.Postgres }
+type knownEverywhere struct{ *postgres.DB }
 
 func (s knownEverywhere) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
 	defer waitLease()
-	return s.Postgres.EndSession(ctx, key, end)
+	return s.DB.EndSession(ctx, key, end)
 }
 
 func (s knownEverywhere) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
-	n, err := s.Postgres.EndUserSessions(ctx, user, version, keep, end)
+	n, err := s.DB.EndUserSessions(ctx, user, version, keep, end)
 	if n > 0 || err != nil {
 		waitLease()
 	}

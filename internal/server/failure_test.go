@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -28,7 +28,7 @@ type away struct {
 
 var errAway = errors.New("the connection was refused by db.internal.example")
 
-func (a *away) of(db *sqlstore.DB) authority.Stores {
+func (a *away) of(db *sqlite.DB) authority.Stores {
 	a.UserStore, a.StrikeStore, a.ClientStore, a.SessionStore, a.SessionLog, a.AuditStore = db, db, db, db, db, db
 	return authority.Stores{Users: a, Strikes: a, Clients: a, Sessions: a, SessionLog: a, Audit: a}
 }
@@ -87,7 +87,7 @@ func TestAStoreThatIsAwayIsNeverAllowedAndNeverExpired(t *testing.T) {
 	for name, spare := range map[string]bool{"with the clients away": false, "with the sessions away": true} {
 		t.Run(name, func(t *testing.T) {
 			stores := &away{}
-			s := start(t, setup{stores: func(db *sqlstore.DB) authority.Stores {
+			s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
 				of := stores.of(db)
 				if spare {
 					of.Clients = onlyTheClients{stores}
@@ -133,7 +133,7 @@ func TestAStoreThatIsAwayIsNeverAllowedAndNeverExpired(t *testing.T) {
 
 func TestAnAuditTrailThatIsAwayIsCountedAndLogged(t *testing.T) {
 	stores := &away{}
-	s := start(t, setup{stores: func(db *sqlstore.DB) authority.Stores {
+	s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
 		of := db.Stores()
 		stores.of(db)
 		of.Audit = stores
@@ -158,7 +158,7 @@ func (broken) UseSession(context.Context, authority.SessionKey, time.Time, time.
 }
 
 func TestAPanicIsAnsweredLoggedAndSurvived(t *testing.T) {
-	s := start(t, setup{stores: func(db *sqlstore.DB) authority.Stores {
+	s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
 		stores.Sessions = broken{stores.Sessions}
 		return stores

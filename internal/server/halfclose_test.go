@@ -20,7 +20,7 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -36,7 +36,7 @@ func newWaiting() *waiting {
 	return &waiting{arrived: make(chan struct{}, 100), release: make(chan struct{}), unwanted: make(chan error, 100)}
 }
 
-func (w *waiting) of(db *sqlstore.DB) authority.Stores {
+func (w *waiting) of(db *sqlite.DB) authority.Stores {
 	stores := db.Stores()
 	w.StrikeStore, stores.Strikes = stores.Strikes, w
 	return stores

@@ -17,7 +17,7 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -89,11 +89,11 @@ func (p *pipes) dial() net.Conn {
 
 // inBubble runs a service in a bubble of synctest, where deadlines pass as soon
 // as everybody waits.
-func inBubble(t *testing.T, stores func(*sqlstore.DB) authority.Stores, config server.Config, test func(p *pipes, bearer string)) {
+func inBubble(t *testing.T, stores func(*sqlite.DB) authority.Stores, config server.Config, test func(p *pipes, bearer string)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
-		db, err := sqlstore.Open(ctx, sqlstore.Options{})
+		db, err := sqlite.Open(ctx, sqlite.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func inBubble(t *testing.T, stores func(*sqlstore.DB) authority.Stores, config s
 	})
 }
 
-func plain(db *sqlstore.DB) authority.Stores { return db.Stores() }
+func plain(db *sqlite.DB) authority.Stores { return db.Stores() }
 
 func loginRequest(bearer, body string) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s", wire.PathLogIn, bearer, len(body), body)
@@ -298,7 +298,7 @@ func (h held) CreateSession(ctx context.Context, session authority.Session) erro
 // that has to wait its turn.
 func TestAnOperationMayTakeLongerThanARequest(t *testing.T) {
 	release := make(chan struct{})
-	holding := func(db *sqlstore.DB) authority.Stores {
+	holding := func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
 		release = make(chan struct{}) // of this bubble
 		stores.Sessions = held{stores.Sessions, release}

@@ -26,7 +26,7 @@ import (
 	"github.com/latchkey/latchkey/internal/enginetest"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -85,7 +85,7 @@ type setup struct {
 	hash      authority.HashParams
 	slots     int
 	queue     int
-	stores    func(*sqlstore.DB) authority.Stores
+	stores    func(*sqlite.DB) authority.Stores
 	server    server.Config
 	listener  net.Listener
 	further   []net.Listener
@@ -97,7 +97,7 @@ type service struct {
 	t         testing.TB
 	clock     *clock
 	log       *logBuffer
-	db        *sqlstore.DB // nil on other engines
+	db        *sqlite.DB // nil on other engines
 	authority *authority.Authority
 	server    *server.Server
 	address   string
@@ -123,7 +123,7 @@ func start(t testing.TB, with setup) *service {
 		places = shared(t, with.alone, with.policy.IdleTimeout, log)
 	}
 	if places == nil {
-		if s.db, err = sqlstore.Open(ctx, sqlstore.Options{Path: with.path, Log: log}); err != nil {
+		if s.db, err = sqlite.Open(ctx, sqlite.Options{Path: with.path, Log: log}); err != nil {
 			t.Fatal(err)
 		}
 		places = []place{{s.db.Stores(), s.db.Ready, func() error { return s.db.Close(ctx) }}}

@@ -18,7 +18,7 @@ import (
 	"github.com/latchkey/latchkey/api"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -63,7 +63,7 @@ func (p pending) CreateSession(ctx context.Context, session authority.Session) e
 
 func TestShutdownDrainsWhatIsUnderWay(t *testing.T) {
 	hold := pending{called: make(chan struct{}), release: make(chan struct{})}
-	s := start(t, setup{stores: func(db *sqlstore.DB) authority.Stores {
+	s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
 		hold.SessionStore = stores.Sessions
 		stores.Sessions = hold
@@ -108,7 +108,7 @@ func TestShutdownDrainsWhatIsUnderWay(t *testing.T) {
 
 func TestShutdownCutsOffWhatTakesTooLong(t *testing.T) {
 	hold := pending{called: make(chan struct{}), release: make(chan struct{})}
-	s := start(t, setup{server: server.Config{DrainTimeout: time.Millisecond}, stores: func(db *sqlstore.DB) authority.Stores {
+	s := start(t, setup{server: server.Config{DrainTimeout: time.Millisecond}, stores: func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
 		hold.SessionStore = stores.Sessions
 		stores.Sessions = hold
@@ -172,7 +172,7 @@ func (l sweeping) SweepSessions(ctx context.Context, now time.Time, idle time.Du
 
 func TestExpiredSessionsAreSweptEveryFewSeconds(t *testing.T) {
 	var swept chan struct{}
-	inBubble(t, func(db *sqlstore.DB) authority.Stores {
+	inBubble(t, func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
 		swept = make(chan struct{})
 		stores.SessionLog = sweeping{stores.SessionLog, swept}
@@ -231,7 +231,7 @@ func (p *pipes) get(t *testing.T, path string) string {
 
 func TestAServiceThatIsReadyTellsWhatFails(t *testing.T) {
 	stores, unwritable := &away{}, &away{}
-	inBubble(t, func(db *sqlstore.DB) authority.Stores {
+	inBubble(t, func(db *sqlite.DB) authority.Stores {
 		of := db.Stores()
 		of.SessionLog = unswept{of.SessionLog, stores}
 		return of

@@ -20,7 +20,7 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/sqlstore"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -66,7 +66,7 @@ type Service struct {
 
 // world is what a reset replaces: all that the service knows.
 type world struct {
-	db   *sqlstore.DB
+	db   *sqlite.DB
 	key  []byte
 	busy sync.WaitGroup // the requests that use it
 }
@@ -101,7 +101,7 @@ func (s *Service) seed(ctx context.Context) (*stage, error) {
 	w := &world{key: make([]byte, 32)}
 	_, _ = rand.Read(w.key) // it cannot fail; it ends the program instead
 	var err error
-	if w.db, err = sqlstore.Open(ctx, sqlstore.Options{Log: s.config.Log}); err != nil {
+	if w.db, err = sqlite.Open(ctx, sqlite.Options{Log: s.config.Log}); err != nil {
 		return nil, err
 	}
 	begun, err := s.build(w, s.config.Switches)

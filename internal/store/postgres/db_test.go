@@ -1,0 +1,300 @@
+package postgres_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/enginetest"
+	"github.com/latchkey/latchkey/internal/store"
+	"github.com/latchkey/latchkey/internal/store/postgres"
+	"github.com/latchkey/latchkey/internal/store/storetest"
+)
+
+// openPostgres connects a replica, which ends with the test.
+func openPostgres(t *testing.T, options postgres.Options) *postgres.DB {
+	t.Helper()
+	options.IdleTimeout, options.Log = storetest.Idle, slog.New(slog.DiscardHandler)
+	db, err := postgres.Open(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+func TestStoreInPostgres(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) authority.Stores {
+		return openPostgres(t, postgres.Options{URL: enginetest.Postgres(t)}).Stores()
+	})
+}
+
+func TestStoreInPostgresWithCachedSessions(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) authority.Stores {
+		return openCached(t, postgres.Options{URL: enginetest.Postgres(t)}).Stores()
+	})
+}
+
+func TestStoreBehindPgBouncer(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) authority.Stores {
+		return openPostgres(t, postgres.Options{URL: enginetest.StartPgBouncer(t, enginetest.Postgres(t))}).Stores()
+	})
+}
+
+// TestStoreOverThreeReplicas gives each kind of store to another replica, and
+// sessions to all of them in turn.
+func TestStoreOverThreeReplicas(t *testing.T) {
+	for name, open := range map[string]func(*testing.T, postgres.Options) *postgres.DB{"database": openPostgres, "cached": openCached} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) authority.Stores {
+				options := postgres.Options{URL: enginetest.Postgres(t)}
+				first, second, third := open(t, options), open(t, options), open(t, options)
+				s := first.Stores()
+				s.Sessions = &inTurn{replicas: []*postgres.DB{first, second, third}}
+				s.Users, s.Audit = second, third
+				return s
+			})
+		})
+	}
+}
+
+// inTurn asks one replica after the other. What one has said is over, the others have
+// been notified of when it returns.
+type inTurn struct {
+	replicas []*postgres.DB
+	n        atomic.Int64
+}
+
+func (i *inTurn) next() *postgres.DB {
+	return i.replicas[int(i.n.Add(1))%len(i.replicas)]
+}
+
+func (i *inTurn) catchUp(ctx context.Context) {
+	for _, replica := range i.replicas {
+		postgres.CaughtUp(ctx, replica)
+	}
+}
+
+func (i *inTurn) CreateSession(ctx context.Context, session authority.Session) error {
+	return i.next().CreateSession(ctx, session)
+}
+
+func (i *inTurn) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
+	session, err := i.next().UseSession(ctx, key, now, idle)
+	if errors.Is(err, authority.ErrNotFound) {
+		i.catchUp(ctx)
+	}
+	return session, err
+}
+
+func (i *inTurn) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
+	defer i.catchUp(ctx)
+	return i.next().EndSession(ctx, key, end)
+}
+
+func (i *inTurn) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+	defer i.catchUp(ctx)
+	return i.next().EndUserSessions(ctx, user, version, keep, end)
+}
+
+// TestReplicasThatStartTogetherMigrateOnce has many replicas find an empty
+// database at the same time.
+func TestReplicasThatStartTogetherMigrateOnce(t *testing.T) {
+	url := enginetest.Postgres(t)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			db, err := postgres.Open(t.Context(), postgres.Options{URL: url})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := db.CreateUser(t.Context(), authority.User{Name: rand.Text()}); err != nil {
+				t.Error(err)
+			}
+			_ = db.Close(context.Background())
+		})
+	}
+	group.Wait()
+}
+
+// TestANewerSchema holds what a rollout needs: replicas that are running go on
+// while a newer version has migrated, and no older one starts after that.
+func TestANewerSchema(t *testing.T) {
+	url := enginetest.Postgres(t)
+	running := openPostgres(t, postgres.Options{URL: url})
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, statement := range []string{
+		`ALTER TABLE users ADD COLUMN later TEXT NOT NULL DEFAULT ''`,
+		`ALTER TABLE sessions ADD COLUMN later BIGINT NOT NULL DEFAULT 0`,
+		`CREATE TABLE later (id BIGINT PRIMARY KEY)`,
+		`INSERT INTO schema_version (version_id, is_applied) VALUES (1000, true)`,
+	} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := running.CreateUser(t.Context(), authority.User{Name: "u"}); err != nil {
+		t.Error(err)
+	}
+	if err := running.CreateSession(t.Context(), storetest.NewSession(1, "u", start)); err != nil {
+		t.Error(err)
+	}
+	if _, err := running.UseSession(t.Context(), storetest.Key(1), start, storetest.Idle); err != nil {
+		t.Error(err)
+	}
+	_, err = postgres.Open(t.Context(), postgres.Options{URL: url})
+	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "schema 1000") {
+		t.Errorf("an older version opened it: %v", err)
+	}
+}
+
+// TestClocksOfReplicasMayDiffer has replicas whose own clocks are minutes apart, and
+// one whose clock is set while it runs.
+func TestClocksOfReplicasMayDiffer(t *testing.T) {
+	url := enginetest.Postgres(t)
+	var set atomic.Int64
+	clocks := []func() time.Time{
+		time.Now,
+		func() time.Time { return time.Now().Add(5 * time.Minute) },
+		func() time.Time { return time.Now().Add(-7 * time.Second) },
+		func() time.Time { return time.Now().Round(0).Add(time.Duration(set.Load())) },
+	}
+	var replicas []*postgres.DB
+	for _, clock := range clocks {
+		replicas = append(replicas, openPostgres(t, postgres.Options{URL: url, Now: clock}))
+	}
+	for i, db := range replicas {
+		if apart := db.Now().Sub(replicas[0].Now()).Abs(); apart > 50*time.Millisecond {
+			t.Errorf("replica %d is %v off", i, apart)
+		}
+	}
+	set.Store(int64(time.Hour))
+	if err := postgres.SyncClock(t.Context(), replicas[3]); err != nil {
+		t.Fatal(err)
+	}
+	if apart := replicas[3].Now().Sub(replicas[0].Now()).Abs(); apart > 50*time.Millisecond {
+		t.Errorf("a replica whose clock was set is %v off", apart)
+	}
+}
+
+// TestClientsAreTheSameEverywhere changes a client on one replica: what the change
+// ends is ended on the others when it returns.
+func TestClientsAreTheSameEverywhere(t *testing.T) {
+	url := enginetest.Postgres(t)
+	one, other := openPostgres(t, postgres.Options{URL: url}), openPostgres(t, postgres.Options{URL: url})
+	client := authority.Client{ID: authority.ClientID{1}, Key: "k", CreatedAt: start}
+	if err := one.CreateClient(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		if got, err := other.Client(t.Context(), client.ID); err != nil || got.TokenSerial != int64(i) {
+			t.Fatalf("after %d changes elsewhere the client is %+v, error %v", i, got, err)
+		}
+		if _, err := one.UpdateClient(t.Context(), client.ID, func(c *authority.Client) error { c.TokenSerial++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTurns has one replica at a time do what needs to be done once.
+func TestTurns(t *testing.T) {
+	url := enginetest.Postgres(t)
+	one, other := openPostgres(t, postgres.Options{URL: url}), openPostgres(t, postgres.Options{URL: url})
+	turn := func(db *postgres.DB, hold time.Duration, want bool) {
+		t.Helper()
+		if mine, err := db.TakeTurn(t.Context(), "sweep", hold); err != nil || mine != want {
+			t.Errorf("whether it is its turn: %v (%v), want %v", mine, err, want)
+		}
+	}
+	turn(one, time.Hour, true)
+	turn(other, time.Hour, false)
+	turn(one, 0, true) // given back
+	turn(other, time.Hour, true)
+	turn(one, time.Hour, false)
+}
+
+// TestAnotherServerKeyIsRefused holds that replicas have one key.
+func TestAnotherServerKeyIsRefused(t *testing.T) {
+	url := enginetest.Postgres(t)
+	one, other := openPostgres(t, postgres.Options{URL: url}), openPostgres(t, postgres.Options{URL: url})
+	if err := errors.Join(one.AgreeOnKey(t.Context(), []byte("k1")), other.AgreeOnKey(t.Context(), []byte("k1"))); err != nil {
+		t.Error(err)
+	}
+	if err := other.AgreeOnKey(t.Context(), []byte("k2")); !errors.Is(err, postgres.ErrOtherKey) {
+		t.Errorf("another key: %v", err)
+	}
+}
+
+// TestTheDatabaseDiesAndComesBack kills the server while sessions are used. What
+// was acknowledged is there afterwards, and nothing is called expired meanwhile.
+func TestTheDatabaseDiesAndComesBack(t *testing.T) {
+	server := enginetest.StartPostgres(t)
+	db := openPostgres(t, postgres.Options{URL: server.URL()})
+	ctx := t.Context()
+	for i := range 40 {
+		if err := db.CreateSession(ctx, storetest.NewSession(i, "u", start)); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			if _, err := db.EndSession(ctx, storetest.Key(i), authority.End{At: start, Reason: authority.ReasonLogout}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 2 {
+		server.Kill()
+		for i := range 40 {
+			if _, err := db.UseSession(ctx, storetest.Key(i), start, storetest.Idle); err == nil || errors.Is(err, authority.ErrNotFound) {
+				t.Fatalf("without its database a session answers %v", err)
+			}
+		}
+		if err := db.Ready(ctx); err == nil {
+			t.Error("it is ready without its database")
+		}
+		server.Start()
+		for i := range 40 {
+			_, err := db.UseSession(ctx, storetest.Key(i), start, storetest.Idle)
+			if i%2 == 1 && err != nil || i%2 == 0 && !errors.Is(err, authority.ErrNotFound) {
+				t.Errorf("when the database is back, session %d answers %v", i, err)
+			}
+		}
+	}
+}
+
+// TestPostgresThatCannotBeUsed tells what is wrong on one line, without a password.
+func TestPostgresThatCannotBeUsed(t *testing.T) {
+	good := enginetest.Postgres(t)
+	for _, url := range []string{
+		"postgres://u:hunter2@127.0.0.1:1/latchkey",
+		"postgres://u:hunter2@127.0.0.1:notaport/latchkey",
+		strings.Replace(good, "/test", "/no_such_database_hunter2", 1) + "&sslmode=nonsense",
+	} {
+		db, err := postgres.Open(t.Context(), postgres.Options{URL: url})
+		if err == nil {
+			_ = db.Close(t.Context())
+			t.Errorf("%s was opened", url)
+			continue
+		}
+		if strings.Contains(err.Error(), "hunter2@") || strings.Contains(err.Error(), ":hunter2") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("it was refused with: %v", err)
+		}
+	}
+}

@@ -1,0 +1,15 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"github.com/latchkey/latchkey/internal/enginetest"
+	"github.com/latchkey/latchkey/internal/store/postgres"
+	"github.com/latchkey/latchkey/internal/store/storetest"
+)
+
+func TestLocksOfMadeUpNamesAreKept(t *testing.T) {
+	db := openPostgres(t, postgres.Options{URL: enginetest.Postgres(t)})
+	db.FoldAbove = 100
+	storetest.GuessAtManyNames(t, db.Stores())
+}

@@ -1,0 +1,305 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"go.uber.org/goleak"
+
+	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/store/sqlite"
+	"github.com/latchkey/latchkey/internal/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// open opens a database, and closes it when the test ends unless that was done.
+func open(t *testing.T, path string) (*sqlite.DB, func()) {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeOnce := sync.OnceFunc(func() {
+		if err := db.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(closeOnce)
+	return db, closeOnce
+}
+
+func TestStoreInAFile(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) authority.Stores {
+		db, _ := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
+		return db.Stores()
+	})
+}
+
+func TestStoreInMemory(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) authority.Stores {
+		db, _ := open(t, "")
+		return db.Stores()
+	})
+}
+
+func TestReopenKeepsEverything(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	db, closeDB := open(t, path)
+	ctx := t.Context()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 20 {
+		check(db.CreateSession(ctx, storetest.NewSession(i, "u", start)))
+	}
+	for i := range 10 {
+		_, err := db.EndSession(ctx, storetest.Key(i), authority.End{At: start, Reason: authority.ReasonLogout})
+		check(err)
+	}
+	used := start.Add(time.Minute)
+	_, err := db.UseSession(ctx, storetest.Key(15), used, storetest.Idle)
+	check(err)
+	client := authority.Client{ID: authority.ClientID{9}, Key: "k", CreatedAt: start}
+	check(db.CreateClient(ctx, client))
+	closeDB()
+
+	db, _ = open(t, path)
+	for i := range 20 { // at once, while the index may still be filling
+		_, err := db.UseSession(ctx, storetest.Key(i), used, storetest.Idle)
+		if alive := err == nil; alive != (i >= 10) {
+			t.Errorf("after reopening, session %d alive: %v (%v)", i, alive, err)
+		}
+	}
+	if got, err := db.Client(ctx, client.ID); err != nil || got != client {
+		t.Errorf("after reopening, the client is %+v (%v)", got, err)
+	}
+	// A clean end stores the exact last use.
+	if _, err := db.UseSession(ctx, storetest.Key(14), used.Add(storetest.Idle), storetest.Idle); !errors.Is(err, authority.ErrNotFound) {
+		t.Errorf("an idle session answers %v", err)
+	}
+}
+
+// TestAnOlderDatabaseIsBroughtUpToDate opens one of the first schema.
+func TestAnOlderDatabaseIsBroughtUpToDate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	old, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, old, os.DirFS("migrations"), goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.UpTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.ExecContext(t.Context(), `INSERT INTO users (name, strike_key, password_hash, password_version, password_changed_at,
+		disabled, created_at, ending, ending_keep, ending_reason) VALUES ('u', x'00', 'hash', 3, 5, 0, 4, 0, zeroblob(32), '')`); err != nil {
+		t.Fatal(err)
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	db, _ := open(t, path)
+	want := authority.User{Name: "u", PasswordHash: "hash", PasswordVersion: 3,
+		PasswordChangedAt: time.UnixMicro(5).UTC(), CreatedAt: time.UnixMicro(4).UTC()}
+	if got, err := db.User(t.Context(), "u"); err != nil || got != want {
+		t.Fatalf("the user of an older database is %+v, error %v", got, err)
+	}
+	want.Repeat = authority.Repeat{Key: storetest.Key(1), Sealed: "sealed", Until: start}
+	if _, err := db.UpdateUser(t.Context(), "u", func(u *authority.User) error { u.Repeat = want.Repeat; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := db.User(t.Context(), "u"); err != nil || got != want {
+		t.Errorf("after a change the user is %+v, error %v", got, err)
+	}
+}
+
+func TestOpenRefusesWhatItCannotUse(t *testing.T) {
+	directory := t.TempDir()
+	refused := func(path string, want error, words string) {
+		t.Helper()
+		db, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
+		if err == nil {
+			_ = db.Close(t.Context())
+			t.Fatalf("%s was opened", path)
+		}
+		if want != nil && !errors.Is(err, want) || !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s was refused with: %v", path, err)
+		}
+	}
+
+	used := filepath.Join(directory, "used.db")
+	_, closeUsed := open(t, used)
+	refused(used, sqlite.ErrInUse, "stop that server")
+	closeUsed()
+	_, closeUsed = open(t, used)
+	closeUsed()
+
+	text := filepath.Join(directory, "text.db")
+	if err := os.WriteFile(text, []byte(strings.Repeat("this is no database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(text, nil, "not a database")
+
+	folder := filepath.Join(directory, "folder.db")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	refused(folder, nil, "directory")
+	refused(filepath.Join(text, "below.db"), nil, "not a directory")
+}
+
+func TestFilesAreTheOwnersAlone(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "data")
+	db, _ := open(t, filepath.Join(directory, "latchkey.db"))
+	if err := db.CreateUser(t.Context(), authority.User{Name: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("others may read %s: %v", entry.Name(), info.Mode())
+		}
+	}
+	if len(entries) < 3 {
+		t.Errorf("saw only %d files", len(entries))
+	}
+}
+
+// TestStressLoading ends and uses sessions while the index is still filling.
+func TestStressLoading(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "latchkey.db")
+	const n = 6000
+	db, closeDB := open(t, path)
+	var group sync.WaitGroup
+	for worker := range 50 {
+		group.Go(func() {
+			for i := worker; i < n; i += 50 {
+				if err := db.CreateSession(context.Background(), storetest.NewSession(i, fmt.Sprint("u", i%7), start)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	closeDB()
+
+	db, _ = open(t, path)
+	for worker := range 20 {
+		group.Go(func() {
+			for i := worker; i < n; i += 20 {
+				key := storetest.Key(i)
+				if i%3 == 0 {
+					if _, err := db.EndSession(context.Background(), key, authority.End{At: start, Reason: authority.ReasonLogout}); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := db.UseSession(context.Background(), key, start, storetest.Idle); (err == nil) != (i%3 != 0) {
+					t.Errorf("session %d: %v", i, err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	for i := range n {
+		if _, err := db.UseSession(context.Background(), storetest.Key(i), start, storetest.Idle); (err == nil) != (i%3 != 0) {
+			t.Fatalf("session %d at the end: %v", i, err)
+		}
+	}
+}
+
+// A caller may leave while its change is being made. It must not look at what the
+// change is still setting: the race detector tells.
+func TestCallersThatLeave(t *testing.T) {
+	db, _ := open(t, "")
+	for i := range 400 {
+		ctx, cancel := context.WithCancel(t.Context())
+		key := storetest.Key(i)
+		if err := db.CreateSession(t.Context(), storetest.NewSession(i, "u", start)); err != nil {
+			t.Fatal(err)
+		}
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			cancel()
+		}()
+		var n int
+		var err error
+		switch i % 3 {
+		case 0:
+			_, err = db.EndSession(ctx, key, authority.End{At: start, Reason: authority.ReasonLogout})
+		case 1:
+			n, err = db.EndUserSessions(ctx, "u", 9, authority.SessionKey{}, authority.End{At: start, Reason: authority.ReasonLogout})
+		case 2:
+			n, err = db.PurgeSessions(ctx, start.Add(time.Hour), 100)
+		}
+		<-left
+		if err != nil && (n != 0 || !errors.Is(err, context.Canceled) && !errors.Is(err, authority.ErrNotFound)) {
+			t.Errorf("operation %d answered %d and %v", i%3, n, err)
+		}
+	}
+}
+
+// TestASessionMadeWhileOthersAreReadExpiresOnTime makes sessions while the index
+// fills from the table, in which last uses are ahead.
+func TestASessionMadeWhileOthersAreReadExpiresOnTime(t *testing.T) {
+	db, _ := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
+	ctx, stop := context.WithCancel(t.Context())
+	var reading, making sync.WaitGroup
+	for range 2 {
+		reading.Go(func() {
+			for last := int64(0); ctx.Err() == nil; {
+				var err error
+				if last, err = sqlite.LoadSome(ctx, db, last); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	const n = 3000
+	for worker := range 8 {
+		making.Go(func() {
+			for i := worker; i < n; i += 8 {
+				if err := db.CreateSession(t.Context(), storetest.NewSession(i, "u", start)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	making.Wait()
+	stop()
+	reading.Wait()
+	late := 0
+	for i := range n {
+		if _, err := db.UseSession(t.Context(), storetest.Key(i), start.Add(storetest.Idle), storetest.Idle); err == nil {
+			late++
+		}
+	}
+	if late > 0 {
+		t.Errorf("%d of %d sessions live longer than their idle time", late, n)
+	}
+}
