@@ -1,5 +1,5 @@
-// Package layout holds the tree to its own rules: which package may import
-// which. README.md says the same in prose.
+// Package layout tests the rules of the source tree: which package may import which, and
+// the language of comments, messages and documents.
 package layout
 
 import (
@@ -13,58 +13,65 @@ import (
 
 const module = "github.com/latchkey/latchkey"
 
-// may lists, for each package, every package of ours that it may depend on,
-// directly or not. A package that is not listed fails the test, so that adding
-// one is a decision.
+// may lists, for each package, the packages of this module that it may import. What those
+// import in turn is in their own lines. A package that is not listed fails the test, so
+// that adding one is a decision.
 var may = map[string][]string{
 	"":                             {"internal/outbound", "internal/secret", "internal/wire"},
 	"api":                          {},
-	"cmd/latchkey":                 {"*"},
-	"credential":                   {"", "credential/internal/document", "internal/atomicfile", "internal/outbound", "internal/secret", "internal/wire"},
-	"credential/awssecrets":        {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/outbound", "internal/secret", "internal/wire"},
-	"credential/keyring":           {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret", "internal/wire"},
-	"credential/vault":             {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/outbound", "internal/secret", "internal/wire"},
-	"internal/oskeyring":           {},
-	"credential/credentialtest":    {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/outbound", "internal/secret", "internal/wire"},
-	"credential/internal/document": {"", "internal/atomicfile", "internal/outbound", "internal/secret", "internal/wire"},
-	"deploy":                       {},
-	"docs":                         {},
-	"internal/apitest":             {"*"},
-	"internal/atomicfile":          {},
-	"internal/authority":           {"internal/secret"},
-	"internal/bench":               {"*"},
-	"internal/cli":                 {"*"},
-	"internal/enginetest":          {},
-	"internal/gateway":             {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/authority", "internal/oskeyring", "internal/outbound", "internal/secret", "internal/wire", "keeper"},
-	"internal/layout":              {},
-	"internal/outbound":            {},
-	"internal/pipenet":             {},
-	"internal/replicas":            {"*"},
-	"internal/secret":              {},
-	"internal/server":              {"api", "internal/authority", "internal/secret", "internal/wire"},
-	"internal/simulate":            simulation,
-	"internal/store":               {"internal/authority", "internal/secret"},
-	"internal/store/sessionindex":  {"internal/authority", "internal/secret", "internal/store"},
-	"internal/store/sqlite":        {"internal/atomicfile", "internal/authority", "internal/secret", "internal/store", "internal/store/sessionindex"},
-	"internal/store/postgres":      {"internal/authority", "internal/secret", "internal/store", "internal/store/sessionindex"},
-	"internal/store/storetest":     {"internal/authority", "internal/secret"},
-	"internal/wire":                {},
-	"keeper":                       {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret", "internal/wire"},
-	"keeper/internal/replicatest":  {"*"},
-	"keeper/internal/sharedstate":  {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret", "internal/wire", "keeper"},
-	"keeper/pgstate":               {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret", "internal/wire", "keeper", "keeper/internal/sharedstate"},
-	"keeper/redisstate":            {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret", "internal/wire", "keeper", "keeper/internal/sharedstate"},
-	"keeper/statetest":             {"", "credential", "credential/internal/document", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret", "internal/wire", "keeper"},
-	"verify":                       {"internal/outbound", "internal/wire"},
-	"latchtest":                    append([]string{"", "internal/outbound", "internal/simulate"}, simulation...),
+	"cmd/latchkey":                 {"internal/cli"},
+	"credential":                   {"", "credential/internal/document", "internal/atomicfile"},
+	"credential/awssecrets":        {"credential", "credential/internal/document"},
+	"credential/credentialtest":    {"", "credential"},
+	"credential/internal/document": {""},
+	"credential/keyring":           {"credential", "credential/internal/document", "internal/oskeyring"},
+	"credential/vault": {
+		"", "credential", "credential/internal/document", "internal/outbound", "internal/wire",
+	},
+	"deploy":              {},
+	"docs":                {},
+	"internal/apitest":    {"*"},
+	"internal/atomicfile": {},
+	"internal/authority":  {"internal/secret"},
+	"internal/bench":      {"*"},
+	"internal/cli":        {"*"},
+	"internal/enginetest": {},
+	"internal/gateway": {
+		"", "internal/authority", "internal/outbound", "internal/secret", "internal/wire", "keeper",
+	},
+	"internal/layout":    {},
+	"internal/oskeyring": {},
+	"internal/outbound":  {},
+	"internal/pipenet":   {},
+	"internal/replicas":  {"*"},
+	"internal/secret":    {},
+	"internal/server":    {"api", "internal/authority", "internal/secret", "internal/wire"},
+	"internal/simulate": {
+		"internal/authority", "internal/secret", "internal/server", "internal/store/sqlite", "internal/wire",
+	},
+	"internal/store":              {"internal/authority"},
+	"internal/store/postgres":     {"internal/authority", "internal/store", "internal/store/sessionindex"},
+	"internal/store/sessionindex": {"internal/authority", "internal/store"},
+	"internal/store/sqlite": {
+		"internal/atomicfile", "internal/authority", "internal/store", "internal/store/sessionindex",
+	},
+	"internal/store/storetest": {"internal/authority", "internal/secret"},
+	"internal/wire":            {},
+	"keeper": {
+		"", "credential", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret",
+		"internal/wire",
+	},
+	"keeper/internal/replicatest": {"*"},
+	"keeper/internal/sharedstate": {"", "keeper"},
+	"keeper/pgstate":              {"keeper", "keeper/internal/sharedstate"},
+	"keeper/redisstate":           {"keeper", "keeper/internal/sharedstate"},
+	"keeper/statetest":            {"", "keeper"},
+	"latchtest":                   {"", "internal/authority", "internal/simulate"},
+	"verify":                      {"internal/outbound", "internal/wire"},
 }
 
-// simulation is what the service in a test is made of: the real parts.
-var simulation = []string{"api", "internal/atomicfile", "internal/authority", "internal/secret", "internal/server", "internal/store",
-	"internal/store/sessionindex", "internal/store/sqlite", "internal/wire"}
-
-// Only these of other people's packages may be in what a user of a public
-// package compiles.
+// publicNeeds lists, for each public package, the prefixes of the packages of other
+// modules that may be compiled into a program which imports it.
 var publicNeeds = map[string][]string{
 	"":                  {},
 	"verify":            {},
@@ -81,13 +88,14 @@ var keeperNeeds = []string{
 type goPackage struct {
 	ImportPath string
 	Standard   bool
-	Deps       []string
+	Imports    []string
 }
 
+// list returns what "go list" prints about packages.
 func list(t *testing.T, arguments ...string) []goPackage {
 	t.Helper()
-	command := exec.Command("go", append([]string{"list", "-json=ImportPath,Standard,Deps", "-e=false"}, arguments...)...)
-	output, err := command.Output()
+	arguments = append([]string{"list", "-json=ImportPath,Standard,Imports", "-e=false"}, arguments...)
+	output, err := exec.Command("go", arguments...).Output() //nolint:gosec // arguments of this test
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -103,6 +111,7 @@ func list(t *testing.T, arguments ...string) []goPackage {
 	}
 }
 
+// short returns an import path without that of this module, and whether it is of this module.
 func short(importPath string) (string, bool) {
 	if importPath == module {
 		return "", true
@@ -116,18 +125,18 @@ func TestImportsPointInward(t *testing.T) {
 		name, _ := short(p.ImportPath)
 		allowed, known := may[name]
 		if !known {
-			t.Errorf("package %q is not in the layout: say here and in the README what it may import", name)
+			t.Errorf("package %q is not in the layout: list here what it may import", name)
 			continue
 		}
 		seen++
-		for _, dependency := range p.Deps {
+		for _, dependency := range p.Imports {
 			if ours, ok := short(dependency); ok && !slices.Contains(allowed, ours) && !slices.Contains(allowed, "*") {
-				t.Errorf("package %q depends on %q, which the layout does not allow", name, ours)
+				t.Errorf("package %q imports %q, which the layout does not allow", name, ours)
 			}
 		}
 	}
 	if seen < 5 {
-		t.Fatalf("saw only %d packages; the test does not look at the tree", seen)
+		t.Fatalf("only %d packages were found", seen)
 	}
 }
 
@@ -139,8 +148,9 @@ func TestPublicPackagesNeedLittle(t *testing.T) {
 		}
 		for dependency, isStandard := range standard {
 			_, ours := short(dependency)
-			if !isStandard && !ours && !slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(dependency, a) }) {
-				t.Errorf("importing package %q compiles %s into its user", name, dependency)
+			isAllowed := func(prefix string) bool { return strings.HasPrefix(dependency, prefix) }
+			if !isStandard && !ours && !slices.ContainsFunc(allowed, isAllowed) {
+				t.Errorf("importing package %q compiles %s into the program", name, dependency)
 			}
 		}
 	}
