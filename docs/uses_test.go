@@ -94,7 +94,7 @@ latchkey rotate --credential-file gateway.json --url http://127.0.0.1:8080 --now
 	"proxies.md: HAProxy": {proxyTests, proxyTests},
 	"proxies.md: Traefik": {{kind: document}},
 	"proxies.md: Envoy":   {{kind: document}, {kind: document}},
-	"proxies.md: A proxy before a gateway with `--trust-local`": {{kind: elsewhere, reason: "../internal/server/local_test.go"}},
+	"proxies.md: A proxy before a gateway with `--trust-local`": {{kind: elsewhere, reason: "../internal/server/trustlocal_test.go"}},
 
 	"scaling.md: The picture": {{kind: unrun, reason: "it is a picture"}},
 	"scaling.md: By hand, on one machine": {

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// maxHops bounds the addresses that are read of one X-Forwarded-For.
+// maxHops bounds the addresses that are read from X-Forwarded-For.
 const maxHops = 64
 
-// address is where a request came from, without the port. What X-Forwarded-For says
-// is believed of trusted proxies only: read from its end, the first address that is
-// none of theirs is the caller's; what stands before it the caller may have made up.
-// An element that cannot be read ends the reading, and is logged. Forwarded is not
-// read: a proxy that does not know it passes on what the caller made up.
+// address returns the caller's address, without the port. X-Forwarded-For is trusted
+// only from trusted proxies. It is read from its end: the first address that is not a
+// trusted proxy is the caller's, and a caller may have invented what precedes it. An
+// element that cannot be parsed ends the reading and is logged. Forwarded is ignored,
+// because a proxy that does not know it passes on what the caller sent.
 func (s *Server) address(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -40,7 +40,7 @@ func (s *Server) address(r *http.Request) string {
 			}
 			next, ok := parseHop(hop)
 			if read++; !ok || read > maxHops {
-				s.complain(r.RemoteAddr, line)
+				s.warnForwardedFor(r.RemoteAddr, line)
 				return address.String()
 			}
 			if address = next; !s.isProxy(address) {
@@ -51,8 +51,8 @@ func (s *Server) address(r *http.Request) string {
 	return address.String()
 }
 
-// parseHop reads one element of X-Forwarded-For: an address, and what proxies put
-// around it: a port behind it, brackets, quotes, a zone.
+// parseHop parses one element of X-Forwarded-For: an address, which proxies may write
+// with a port, brackets, quotes or a zone.
 func parseHop(hop string) (netip.Addr, bool) {
 	if inner, ok := strings.CutPrefix(hop, `"`); ok {
 		if hop, ok = strings.CutSuffix(inner, `"`); !ok {
@@ -72,26 +72,26 @@ func parseHop(hop string) (netip.Addr, bool) {
 }
 
 const (
-	// complaintPause is how often an X-Forwarded-For that cannot be read is logged,
-	// and complaintBytes how much of it.
-	complaintPause = time.Hour
-	complaintBytes = 100
+	// forwardedForInterval is how often an X-Forwarded-For that cannot be parsed is
+	// logged, and forwardedForBytes how much of it.
+	forwardedForInterval = time.Hour
+	forwardedForBytes    = 100
 )
 
-// complain logs that the X-Forwarded-For of a trusted proxy cannot be read.
-func (s *Server) complain(proxy, value string) {
-	now, last := time.Now().UnixNano(), s.complained.Load()
-	if last != 0 && now-last < int64(complaintPause) || !s.complained.CompareAndSwap(last, now) {
+// warnForwardedFor logs that the X-Forwarded-For of a trusted proxy cannot be parsed.
+func (s *Server) warnForwardedFor(proxy, value string) {
+	now, last := time.Now().UnixNano(), s.forwardedForLogged.Load()
+	if last != 0 && now-last < int64(forwardedForInterval) || !s.forwardedForLogged.CompareAndSwap(last, now) {
 		return
 	}
-	if len(value) > complaintBytes {
-		value = "…" + value[len(value)-complaintBytes:] // it is read from the end
+	if len(value) > forwardedForBytes {
+		value = "…" + value[len(value)-forwardedForBytes:] // it is read from the end
 	}
-	s.log.Warn("the X-Forwarded-For of a trusted proxy cannot be read; the proxy's address is recorded for its callers",
+	s.log.Warn("the X-Forwarded-For of a trusted proxy cannot be parsed; the proxy's address is recorded for its callers",
 		"proxy", proxy, "value", strings.ToValidUTF8(value, "\ufffd"))
 }
 
-// unmapped returns prefixes with IPv4 networks that are written as IPv6 as IPv4.
+// unmapped returns prefixes, with IPv4-mapped IPv6 networks converted to IPv4.
 func unmapped(prefixes []netip.Prefix) []netip.Prefix {
 	plain := slices.Clone(prefixes)
 	for i, p := range plain {

@@ -96,7 +96,7 @@ func TestAnXForwardedForThatCannotBeReadIsLoggedOnce(t *testing.T) {
 	s := start(t, setup{alone: true, server: server.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
 	tokens := s.session(user, password)
 	ask := func(headers ...string) { s.do(sound, "GET", wire.PathSession, "", append(headers, tokens...)...) }
-	const complaint = "X-Forwarded-For of a trusted proxy cannot be read"
+	const complaint = "X-Forwarded-For of a trusted proxy cannot be parsed"
 	ask()
 	ask("X-Forwarded-For", "203.0.113.7:80")
 	if strings.Contains(s.log.String(), complaint) {

@@ -109,7 +109,7 @@ func (h *admin) serve(w http.ResponseWriter, r *http.Request, do func(context.Co
 			Code: wire.AdminOtherStore, Message: "the server has another database now: " + h.store.Name}})
 		return
 	}
-	ctx, cancel := untilLeft(r)
+	ctx, cancel := untilDisconnect(r)
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, adminTimeout)
 	defer cancel()

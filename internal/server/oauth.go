@@ -1,12 +1,8 @@
 package server
 
 import (
-	"errors"
-	"io"
 	"mime"
-	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -14,11 +10,11 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// token hands out the client's access token: RFC 6749, section 4.4, with HTTP
-// Basic as the one way to authenticate.
-func (s *Server) token(x *exchange) (any, error) {
-	defer x.bound()()
-	key, password, form, err := x.clientForm()
+// token returns the client's access token (RFC 6749, section 4.4). HTTP Basic is the only
+// way to authenticate.
+func (s *Server) token(c *call) (any, error) {
+	defer c.bound()()
+	key, password, form, err := c.clientForm()
 	if err != nil {
 		return nil, err
 	}
@@ -36,11 +32,11 @@ func (s *Server) token(x *exchange) (any, error) {
 	case !wellFormedScope(scope):
 		return nil, badScope
 	}
-	token, err := s.authority.IssueAccessToken(x.ctx, key, password)
+	token, err := s.authority.IssueAccessToken(c.ctx, key, password)
 	if err != nil {
 		return nil, err
 	}
-	x.client = key
+	c.client = key
 	left := token.ExpiresAt.Sub(s.authority.Now()) / time.Second
 	return wire.AccessToken{
 		AccessToken: token.Token.Reveal(),
@@ -50,11 +46,11 @@ func (s *Server) token(x *exchange) (any, error) {
 	}, nil
 }
 
-// revoke ends the client's access token (RFC 7009). The header that tells of it
-// is the vendor's.
-func (s *Server) revoke(x *exchange) (any, error) {
-	defer x.bound()()
-	key, password, form, err := x.clientForm()
+// revoke ends the client's access token (RFC 7009). The header that confirms it is the
+// vendor's.
+func (s *Server) revoke(c *call) (any, error) {
+	defer c.bound()()
+	key, password, form, err := c.clientForm()
 	if err != nil {
 		return nil, err
 	}
@@ -62,30 +58,30 @@ func (s *Server) revoke(x *exchange) (any, error) {
 	if token == "" {
 		return nil, noTokenToEnd
 	}
-	origin := x.origin()
-	revoked, err := s.authority.RevokeAccessToken(x.ctx, key, password, secret.Text(token), origin)
+	origin := c.origin()
+	revoked, err := s.authority.RevokeAccessToken(c.ctx, key, password, secret.Text(token), origin)
 	if err != nil {
 		return nil, err
 	}
-	x.client = key
-	if revoked { // so it is one of ours, and nothing but letters, digits, - and _
-		x.w.Header()[wire.HeaderRevokedToken] = []string{token}
+	c.client = key
+	if revoked { // so it holds only letters, digits, - and _
+		c.w.Header()[wire.HeaderRevokedToken] = []string{token}
 	}
 	return nil, nil
 }
 
-// clientForm reads what both endpoints take: an API key with its secret, and a
-// form. RFC 6749, section 3.2: no parameter may be repeated.
-func (x *exchange) clientForm() (key string, password secret.Text, form url.Values, err error) {
-	key, plain, ok := x.r.BasicAuth()
-	if !ok || len(x.r.Header["Authorization"]) != 1 {
+// clientForm reads the input of both endpoints: an API key with its secret, and a form.
+// No parameter may be repeated (RFC 6749, section 3.2).
+func (c *call) clientForm() (key string, password secret.Text, form url.Values, err error) {
+	key, plain, ok := c.r.BasicAuth()
+	if !ok || len(c.r.Header["Authorization"]) != 1 {
 		return "", "", nil, badClient
 	}
-	mediaType, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	mediaType, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	if err != nil || mediaType != wire.MediaTypeForm {
 		return "", "", nil, badForm
 	}
-	body, err := x.body(badForm)
+	body, err := c.body(badForm)
 	if err != nil {
 		return "", "", nil, err
 	}
@@ -96,9 +92,9 @@ func (x *exchange) clientForm() (key string, password secret.Text, form url.Valu
 	return key, secret.Text(plain), form, nil
 }
 
-// parseForm answers false for what is no form, and for one that repeats a
-// parameter. A byte order mark before it and line breaks after it are no part of
-// it: some programs add them.
+// parseForm returns false for a body that is not a form, and for a form that repeats a
+// parameter. It ignores a byte order mark before the form and line breaks after it, which
+// some programs add.
 func parseForm(body []byte) (url.Values, bool) {
 	text := strings.TrimRight(strings.TrimPrefix(string(body), wire.ByteOrderMark), "\r\n")
 	form, err := url.ParseQuery(text)
@@ -113,7 +109,7 @@ func parseForm(body []byte) (url.Values, bool) {
 	return form, true
 }
 
-// wellFormedScope follows the grammar of RFC 6749, section 3.3.
+// wellFormedScope reports whether scope follows the grammar of RFC 6749, section 3.3.
 func wellFormedScope(scope string) bool {
 	for token := range strings.SplitSeq(scope, " ") {
 		illegal := func(r rune) bool { return r < '!' || r > '~' || r == '"' || r == '\\' }
@@ -122,29 +118,4 @@ func wellFormedScope(scope string) bool {
 		}
 	}
 	return true
-}
-
-// body reads the body whole, so that a slow caller holds nothing but a
-// connection. It returns encodingRefused for a body that is compressed, bodyLate
-// for one that does not come in time, and unreadable for one that is over its
-// bound or cut off.
-func (x *exchange) body(unreadable *refusal) ([]byte, error) {
-	for _, values := range x.r.Header["Content-Encoding"] {
-		for coding := range strings.SplitSeq(values, ",") {
-			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
-				return nil, encodingRefused
-			}
-		}
-	}
-	if x.r.ContentLength > wire.MaxRequestBodyBytes {
-		return nil, unreadable
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, wire.MaxRequestBodyBytes))
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, bodyLate
-	case err != nil:
-		return nil, unreadable
-	}
-	return body, nil
 }

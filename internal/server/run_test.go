@@ -272,7 +272,7 @@ func TestProbesAndPages(t *testing.T) {
 		}
 	}
 	stores.down.Store(true)
-	if r := s.do(sound, "GET", wire.PathReady, ""); r.status != 503 || !strings.Contains(r.body, "store") || strings.Contains(r.body, "example") {
+	if r := s.do(sound, "GET", wire.PathReady, ""); r.status != 503 || !strings.Contains(r.body, "database") || strings.Contains(r.body, "example") {
 		t.Errorf("with the store away readyz answered %d %q", r.status, r.body)
 	}
 	if r := s.do(sound, "GET", wire.PathHealth, ""); r.status != 200 {

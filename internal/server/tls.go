@@ -19,11 +19,10 @@ import (
 	"time"
 )
 
-// CertificateFiles returns a TLS configuration with the certificate chain and
-// the key of two PEM files. It looks at each handshake whether the files have
-// changed; while a change cannot be read, or only half of it is there, the
-// certificate from before goes on being used, and the log (nil: slog.Default())
-// says so.
+// CertificateFiles returns a TLS configuration with the certificate chain and the key of
+// two PEM files. Each handshake checks whether the files have changed. If the changed
+// files cannot be read, or only one of them has been replaced yet, the previous
+// certificate stays in use, and the error is logged to log (nil: slog.Default()).
 func CertificateFiles(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
 	if log == nil {
 		log = slog.Default()
@@ -40,7 +39,7 @@ type certificateFiles struct {
 	log   *slog.Logger
 
 	mu          sync.Mutex
-	changed     [2]time.Time // what the files said when they were last looked at
+	changed     [2]time.Time // of the files when they were last read
 	certificate *tls.Certificate
 }
 
@@ -49,16 +48,16 @@ func (f *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	defer f.mu.Unlock()
 	if f.times() != f.changed {
 		if err := f.load(); err != nil {
-			f.log.Error("the new TLS certificate cannot be used; the one from before stays", "error", err)
+			f.log.Error("the new TLS certificate cannot be read; the previous one stays in use", "error", err)
 		} else {
-			f.log.Info("the TLS certificate was read again", "file", f.paths[0])
+			f.log.Info("the TLS certificate was reloaded", "file", f.paths[0])
 		}
 	}
 	return f.certificate, nil
 }
 
-// load reads the files. What they say of their change is noted either way, so
-// that a bad file is complained of once.
+// load reads the files. It stores their modification times even if it fails, so that a
+// bad file is logged once.
 func (f *certificateFiles) load() error {
 	f.changed = f.times()
 	certificate, err := tls.LoadX509KeyPair(f.paths[0], f.paths[1])
@@ -78,13 +77,12 @@ func (f *certificateFiles) times() (changed [2]time.Time) {
 	return changed
 }
 
-// selfSignedLifetime is short: the certificate lives in memory only.
+// selfSignedLifetime is short, because the certificate is only in memory.
 const selfSignedLifetime = 30 * 24 * time.Hour
 
-// SelfSigned makes a certificate for development, for the given host names and
-// addresses, with a key that is nowhere but in memory. It also returns the
-// SHA-256 fingerprint, in the form that OpenSSL and browsers show, for a person
-// to compare.
+// SelfSigned returns a certificate for development, for the given host names and
+// addresses, and its SHA-256 fingerprint in the form that OpenSSL and browsers show. The
+// key is only in memory.
 func SelfSigned(hosts ...string) (certificate tls.Certificate, fingerprint string, err error) {
 	if len(hosts) == 0 {
 		return tls.Certificate{}, "", errors.New("a certificate needs at least one host")
@@ -99,14 +97,15 @@ func SelfSigned(hosts ...string) (certificate tls.Certificate, fingerprint strin
 	}
 	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: fmt.Sprintf("latchkey development %x", serial)}, // certificates are found by it
-		NotBefore:             now.Add(-time.Hour),                                                   // clocks differ
+		SerialNumber: serial,
+		// Trust stores find certificates by their subject.
+		Subject:               pkix.Name{CommonName: fmt.Sprintf("latchkey development %x", serial)},
+		NotBefore:             now.Add(-time.Hour), // clocks differ
 		NotAfter:              now.Add(selfSignedLifetime),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
-		IsCA:                  true, // so that it can be handed to a client as the authority to trust
+		IsCA:                  true, // so that a client can trust it as an authority
 	}
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {
@@ -120,5 +119,6 @@ func SelfSigned(hosts ...string) (certificate tls.Certificate, fingerprint strin
 		return tls.Certificate{}, "", fmt.Errorf("sign the certificate: %w", err)
 	}
 	sum := sha256.Sum256(der)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":"), nil
+	fingerprint = strings.ReplaceAll(fmt.Sprintf("% X", sum), " ", ":")
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, fingerprint, nil
 }

@@ -1,37 +1,36 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// verify checks both tokens for a proxy that asks before it forwards. It answers
-// 200 with who the caller is in headers, or refuses as the API does, but always
-// with 401 where the API says 400, because nginx, Traefik and Envoy understand
-// no other refusal.
+const verifyPrefix = wire.PathVerify + "/"
+
+// verify checks both tokens for a proxy that asks before it forwards a request. If
+// they are valid it responds with 200 and the caller's identity in headers. Otherwise
+// it responds as the API does, except that every 400 becomes a 401, the only refusal
+// that nginx, Traefik and Envoy all understand.
 //
-// It is asked for every request to somebody's service, so it allocates next to
-// nothing, reads no clock but the authority's, and sets headers by their
-// canonical key.
+// Proxies call it for every request to a service, so it allocates as little as
+// possible, reads only the authority's clock, and sets headers by their canonical key.
 func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 	session, client, err := s.check(r)
 	if err != nil {
-		f := refusalOf(err)
-		status := f.status
+		e := apiErrorOf(err)
+		status := e.status
 		if status == http.StatusBadRequest {
 			status = http.StatusUnauthorized
 			w.Header()["Www-Authenticate"] = []string{bearerChallenge}
 		}
 		w.Header()[wire.HeaderRequestID] = []string{requestID(r)}
-		f.write(w, status)
-		s.metrics.count("verify", f.code)
+		e.write(w, status)
+		s.metrics.count("verify", e.code)
 		return
 	}
 	header := w.Header()
@@ -39,45 +38,21 @@ func (s *Server) verify(w http.ResponseWriter, r *http.Request) {
 		header[wire.HeaderRequestID] = []string{requestID(r)}
 	}
 	age := max(0, int(s.authority.Now().Sub(session.CreatedAt)/time.Second))
-	who := &[...]string{headerValue(session.User), session.Key.ID(), headerValue(client.Key), strconv.Itoa(age)}
-	header[wire.HeaderUser] = who[0:1:1]
-	header[wire.HeaderSessionID] = who[1:2:2]
-	header[wire.HeaderClient] = who[2:3:3]
-	header[wire.HeaderSessionAge] = who[3:4:4]
+	identity := &[...]string{
+		headerValue(session.User), session.Key.ID(), headerValue(client.Key), strconv.Itoa(age),
+	}
+	header[wire.HeaderUser] = identity[0:1:1]
+	header[wire.HeaderSessionID] = identity[1:2:2]
+	header[wire.HeaderClient] = identity[2:3:3]
+	header[wire.HeaderSessionAge] = identity[3:4:4]
 	header["Cache-Control"] = noStore
 	s.metrics.verified.Inc()
 	w.WriteHeader(http.StatusOK)
 }
 
-// check finds whose tokens the request carries.
-func (s *Server) check(r *http.Request) (authority.Session, authority.Client, error) {
-	session, client, err := s.checkIn(r.Context(), r)
-	if err != nil && r.Context().Err() != nil {
-		// The context is only looked at now, because that costs nothing elsewhere.
-		ctx, cancel := untilLeft(r)
-		defer cancel()
-		session, client, err = s.checkIn(ctx, r)
-	}
-	return session, client, err
-}
-
-func (s *Server) checkIn(ctx context.Context, r *http.Request) (authority.Session, authority.Client, error) {
-	client, err := s.bearer(ctx, r.Header)
-	if err != nil {
-		return authority.Session{}, client, err
-	}
-	token, err := sessionToken(r.Header)
-	if err != nil {
-		return authority.Session{}, client, err
-	}
-	session, err := s.authority.Check(ctx, token)
-	return session, client, err
-}
-
-// headerValue spells a name as a header value that reads back as exactly that
-// name: bytes that are not visible ASCII, and the percent sign, are
-// percent-encoded. Otherwise "zoe " would arrive as "zoe", who may be somebody
-// else.
+// headerValue encodes a name so that a reader of the header gets exactly that name
+// back: the percent sign and every byte that is not visible ASCII are percent-encoded.
+// Unencoded, "zoe " would arrive as "zoe", which may be another user.
 func headerValue(name string) string {
 	plain := func(c byte) bool { return c > ' ' && c <= '~' && c != '%' }
 	at := 0

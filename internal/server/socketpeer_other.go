@@ -4,5 +4,5 @@ package server
 
 import "net"
 
-// peerOf does not know who connected.
+// peerOf returns false: this system does not report the user.
 func peerOf(*net.UnixConn) (uid string, ok bool) { return "", false }

@@ -12,16 +12,17 @@ import (
 // isTrusted reports whether a request without credentials runs as the user of
 // Config.TrustLocal.
 //
-// Over a Unix socket it does: the mode of the socket's file decides who can connect.
-// Over TCP a loopback peer and a loopback Host prove nothing, because a proxy on this
-// machine sends both for everyone behind it. So the request must carry the header
-// Latchkey-Local with the user's name, which no proxy adds, and no web page can
-// without a preflight that fails. It must bear no sign of a proxy or a browser;
-// HTTP/1.0 is one, because nginx speaks it to the services behind it. Where proxies
-// are expected at all (Config.TrustedProxies), TCP is not trusted.
+// A request over a Unix socket does, because the mode of the socket's file decides who
+// can connect. Over TCP, a loopback peer and a loopback Host prove nothing, because a
+// proxy on this machine sends both for all of its clients. So the request must carry
+// the header Latchkey-Local with the user's name, which no proxy adds, and which a web
+// page cannot add without a preflight request that fails. The request must have no sign
+// of a proxy or a browser. HTTP/1.0 is such a sign, because nginx uses it for the
+// services behind it. If proxies are expected at all (Config.TrustedProxies), TCP is
+// not trusted.
 //
-// The header is not a secret: a proxy that passes on unknown headers passes on this
-// one, so an operator who has such a proxy must clear it there, or use the socket.
+// The header is not a secret, and a proxy that passes on unknown headers passes it on.
+// An operator of such a proxy must remove the header there, or use the socket.
 func (s *Server) isTrusted(r *http.Request) bool {
 	if s.local == "" || isForAnother(r.Header) {
 		return false
@@ -39,7 +40,7 @@ func (s *Server) isTrusted(r *http.Request) bool {
 }
 
 // isForAnother reports whether a request carries credentials, or headers that show
-// that it was made by a proxy for someone else or by a browser for a web page.
+// that a proxy made it for another caller, or a browser for a web page.
 func isForAnother(header http.Header) bool {
 	for name := range header {
 		switch wire.FamilyOf(name) {
@@ -47,7 +48,7 @@ func isForAnother(header http.Header) bool {
 			return true
 		case wire.Own:
 			if name != wire.HeaderLocal {
-				return true // proxies hand these on
+				return true // proxies pass these on
 			}
 		}
 		if name == "Origin" || name == "Referer" || strings.HasPrefix(name, "Sec-") {

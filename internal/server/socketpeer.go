@@ -8,9 +8,9 @@ import (
 
 type peerKey struct{}
 
-// WithPeer notes in the context of a connection's requests which user of this machine is
-// at its other end, if the system says so. It is for http.Server.ConnContext of a server
-// on a Unix socket.
+// WithPeer stores in the context of a connection's requests which user of this machine
+// connected, if the system reports it. It is for http.Server.ConnContext of a server on
+// a Unix socket.
 func WithPeer(ctx context.Context, c net.Conn) context.Context {
 	if wrapped, ok := c.(*conn); ok {
 		c = wrapped.Conn
@@ -23,8 +23,8 @@ func WithPeer(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// operator is what the audit trail has as the address of an operator: over the admin
-// socket only the user ID tells who it was.
+// operator returns the address of an operator for the audit trail. Over the admin
+// socket only the user ID identifies the operator.
 func operator(r *http.Request) string {
 	if uid, ok := r.Context().Value(peerKey{}).(string); ok {
 		return "admin socket, uid " + uid

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerOf asks the kernel for the user ID of the process that connected.
+// peerOf returns the user ID of the process that connected, as the kernel reports it.
 func peerOf(socket *net.UnixConn) (uid string, ok bool) {
 	raw, err := socket.SyscallConn()
 	if err != nil {

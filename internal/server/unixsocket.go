@@ -1,0 +1,48 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// ListenUnix listens on a Unix socket at path, such as that of the admin API, that only
+// its owner can use. It replaces a socket that a dead server left behind. A socket on
+// which a server responds is an error.
+//
+// The socket is open to others for the moment before its mode is set, so its directory
+// must belong to the owner alone, too.
+func ListenUnix(path string) (net.Listener, error) {
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&fs.ModeSocket == 0 {
+			return nil, fmt.Errorf("%s is not a socket; move it elsewhere", path)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
+			_ = conn.Close() // the connection itself was the test
+			return nil, fmt.Errorf("another server uses %s; stop it, or use another path "+
+				"(the admin socket is in the data directory)", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove the socket of a dead server: %w", err)
+		}
+	}
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
+	switch {
+	case errors.Is(err, syscall.EINVAL):
+		return nil, fmt.Errorf("the socket's path is too long (%d characters); use a data directory with a shorter path",
+			len(path))
+	case err != nil:
+		return nil, fmt.Errorf("make the socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("restrict the socket to its owner: %w", err), listener.Close())
+	}
+	return listener, nil
+}
