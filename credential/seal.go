@@ -21,21 +21,21 @@ func newSeal(config FileConfig) (*seal, error) {
 	switch {
 	case config.Identity == "" && config.Passphrase == "":
 		if len(config.Recipients) > 0 {
-			return nil, errors.New("Recipients is set without Identity, so that the file could not be read again")
+			return nil, errors.New("field Recipients is set without Identity, so that the file could not be read again")
 		}
 		return nil, nil
 	case config.Identity == "":
 		if len(config.Recipients) > 0 {
-			return nil, errors.New("Passphrase and Recipients exclude each other")
+			return nil, errors.New("fields Passphrase and Recipients exclude each other")
 		}
 		return passphraseSeal(config.Passphrase.Reveal())
 	case config.Passphrase != "":
-		return nil, errors.New("Identity and Passphrase exclude each other")
+		return nil, errors.New("fields Identity and Passphrase exclude each other")
 	}
 	s := &seal{}
 	identities, err := age.ParseIdentities(strings.NewReader(config.Identity.Reveal()))
 	if err != nil {
-		return nil, errors.New("Identity is not an age secret key (age-keygen makes one)")
+		return nil, errors.New("field Identity is not an age secret key (age-keygen makes one)")
 	}
 	s.identities = identities
 	for _, identity := range identities {
@@ -45,13 +45,13 @@ func newSeal(config FileConfig) (*seal, error) {
 		case *age.HybridIdentity:
 			s.recipients = append(s.recipients, identity.Recipient())
 		default:
-			return nil, errors.New("Identity contains a key of an unsupported kind")
+			return nil, errors.New("field Identity contains a key of an unsupported kind")
 		}
 	}
 	for i, key := range config.Recipients {
 		recipients, err := age.ParseRecipients(strings.NewReader(key))
 		if err != nil || len(recipients) != 1 {
-			return nil, fmt.Errorf("Recipients[%d] is not an age public key", i)
+			return nil, fmt.Errorf("field Recipients[%d] is not an age public key", i)
 		}
 		s.recipients = append(s.recipients, recipients...)
 	}

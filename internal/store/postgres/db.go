@@ -51,7 +51,7 @@ type Options struct {
 	bootClock func() time.Duration // of tests; nil: bootTime
 }
 
-// Postgres is an open database that any number of processes share, each of which
+// DB is an open database that any number of processes share, each of which
 // may end at any moment. What decides is in the database: API clients
 // (postgresclients.go) and sessions (sessioncache.go) are kept in memory for as long
 // as they are proven to be the same there. It works behind a connection pooler that
