@@ -1,8 +1,8 @@
 package gateway
 
-// Held is how many bytes of bodies are accounted as held, altogether and for a user.
-func (g *Gateway) Held(user string) (all, own int64) {
-	g.held.mu.Lock()
-	defer g.held.mu.Unlock()
-	return g.held.held, g.held.users[user]
+// Buffered returns the bytes of buffered bodies, of all users and of one.
+func (g *Gateway) Buffered(user string) (all, own int64) {
+	g.buffered.mu.Lock()
+	defer g.buffered.mu.Unlock()
+	return g.buffered.total, g.buffered.users[user]
 }

@@ -300,7 +300,7 @@ func TestAnUpstreamThatIsAwayIsSaidSo(t *testing.T) {
 	r.get("/api/first").echoed(t)
 	r.upstream.close()
 	p := r.get("/api/m2m/v1/devices")
-	if p.StatusCode != 502 || p.Header.Get("Retry-After") == "" || !strings.Contains(p.text, "Nothing was sent on") {
+	if p.StatusCode != 502 || p.Header.Get("Retry-After") == "" || !strings.Contains(p.text, "forwarded.") {
 		t.Errorf("was answered %d %s", p.StatusCode, p.text)
 	}
 }

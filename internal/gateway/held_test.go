@@ -46,7 +46,7 @@ func TestBodiesOfOneUserDoNotTakeTheBudgetOfAnother(t *testing.T) {
 						})
 					}
 					pipenet.Pass(5 * time.Second)
-					if all, own := g.Held("one"); own == 0 || own > ownMost || all > most {
+					if all, own := g.Buffered("one"); own == 0 || own > ownMost || all > most {
 						w.Errorf("%d bytes are held, %d for one user", all, own)
 					}
 					for range 3 {
@@ -62,7 +62,7 @@ func TestBodiesOfOneUserDoNotTakeTheBudgetOfAnother(t *testing.T) {
 					sending.Wait()
 					pipenet.Pass(time.Second)
 					synctest.Wait()
-					if all, own := g.Held("one"); all != 0 || own != 0 {
+					if all, own := g.Buffered("one"); all != 0 || own != 0 {
 						w.Errorf("%d bytes are still held, %d for one user", all, own)
 					}
 				})
@@ -98,7 +98,7 @@ func TestABodyThatTricklesInIsBoundedInTime(t *testing.T) {
 			w.Errorf("it took %v", took)
 		}
 		pipenet.Pass(time.Second)
-		if all, _ := g.Held("one"); all != 0 {
+		if all, _ := g.Buffered("one"); all != 0 {
 			w.Errorf("%d bytes are still held", all)
 		}
 		// One that is slow but long enough.

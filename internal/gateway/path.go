@@ -11,15 +11,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// notCarried are methods that are not carried, in any case: TRACE and TRACK return the
+// refusedMethods are never forwarded, in any letter case. TRACE and TRACK return the
 // request, and with it the gateway's tokens.
-var notCarried = []string{http.MethodConnect, http.MethodTrace, "TRACK"}
+var refusedMethods = []string{http.MethodConnect, http.MethodTrace, "TRACK"}
 
-// refused answers why a request is not carried, or nil. What is carried has one
-// meaning only, to us and to every server behind us, however it reads paths.
-func refused(r *http.Request) *failure {
+// checkRequest returns why a request is not forwarded, or nil. A forwarded path has the same
+// meaning for the gateway and for every server behind it.
+func checkRequest(r *http.Request) *httpError {
 	switch {
-	case slices.ContainsFunc(notCarried, func(method string) bool { return strings.EqualFold(r.Method, method) }):
+	case slices.ContainsFunc(refusedMethods, func(method string) bool { return strings.EqualFold(r.Method, method) }):
 		return methodRefused
 	case r.URL.Scheme != "" || r.URL.Host != "" || r.URL.Opaque != "" || r.URL.User != nil:
 		return pathRefused
@@ -35,10 +35,10 @@ func refused(r *http.Request) *failure {
 	return nil
 }
 
-// isPlain reports whether no server could read another path than this one: there
-// are no empty segments, none of dots and blanks, none of the characters that
-// servers treat as separators or do not see, and no character that is or becomes
-// one of these when it is decoded, normalized, or put into another case.
+// isPlain reports whether a path is unambiguous. It has no empty segments, no segments of
+// dots and spaces, no characters that some servers treat as separators or ignore, and no
+// characters that become one of these when they are decoded, normalized or converted to
+// another letter case.
 func isPlain(decoded, encoded string) bool {
 	whole := strings.TrimSuffix(decoded, "/")
 	if !strings.HasPrefix(decoded, "/") || path.Clean(decoded) != whole && decoded != "/" {
@@ -60,9 +60,9 @@ func isASCII(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
-// isAmbiguous reports whether servers differ in what they make of r in a path.
-// NFKC normalization, which isPlain checks as well, finds most of the other
-// characters that become ASCII, such as full-width ones.
+// isAmbiguous reports whether servers treat r in a path differently. isPlain also checks
+// NFKC normalization, which finds most of the other characters that become ASCII, such as
+// full-width ones.
 func isAmbiguous(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r < ' ' || r == 0x7f || r == '\\' || r == ';' || r == '%' || r == '?' || r == '#'
@@ -73,20 +73,21 @@ func isAmbiguous(r rune) bool {
 }
 
 const (
-	// foldedToASCII becomes ASCII letters in another case: long s, the Kelvin sign,
-	// i with and without a dot, sharp s. And what stands for an invalid byte.
+	// foldedToASCII are characters that become ASCII letters in another letter case (long
+	// s, the Kelvin sign, i with and without a dot, sharp s), and the replacement character
+	// of an invalid byte.
 	foldedToASCII = "\u017f\u212a\u0130\u0131\u00df\u1e9e\ufffd"
-	// drawnLikeASCII looks like a slash, a backslash, a dot, a semicolon, a question
-	// mark or a percent sign. Conversions to smaller character sets make these of it,
-	// and a backslash of the signs of the yen and the won.
+	// drawnLikeASCII are characters that look like a slash, a backslash, a dot, a
+	// semicolon, a question mark or a percent sign. Conversions to smaller character sets
+	// replace them by these, and the signs of the yen and the won by a backslash.
 	drawnLikeASCII = "\u2044\u2215\u29f8\u2571\u27cb\u2041\u1735\u31d3" + "\u2216\u29f5\u29f9\u2572\u27cd\u31d4" +
 		"\u3002\u0701\u0702\u06d4" + "\u061b" + "\u061f" + "\u066a\u2052" + "\u00a5\u20a9"
 )
 
-// isLocal reports whether the path belongs to the session API or to the access
-// tokens, however it is spelled, of whatever version. These are ours alone: a local
-// user could end the upstream's session there, or change its password. Accents do not
-// count, because conversions to smaller character sets drop them.
+// isLocal reports whether a path belongs to the session API or to the access tokens, in any
+// spelling and any version. These are never forwarded, because a local user could end the
+// upstream's session there, or change its password. Accents are ignored, because
+// conversions to smaller character sets drop them.
 func isLocal(decoded string) bool {
 	if !isASCII(decoded) {
 		decoded = strings.Map(func(r rune) rune {
@@ -97,7 +98,7 @@ func isLocal(decoded string) bool {
 		}, norm.NFKD.String(decoded))
 	}
 	rest := strings.ToLower(strings.TrimPrefix(decoded, "/"))
-	next := func() (name string) { // of the next segment, which may go on: session.json
+	next := func() (name string) { // of the next segment, without what follows it, as in session.json
 		segment, more, _ := strings.Cut(rest, "/")
 		rest = more
 		end := 0
@@ -106,7 +107,9 @@ func isLocal(decoded string) bool {
 		}
 		return segment[:end]
 	}
-	named := func() string { // the next that is no version, and not "auth", which is another address of the same
+	// named returns the next name that is neither a version nor "auth", an alias of the
+	// same address.
+	named := func() string {
 		name := next()
 		for rest != "" && (isVersion(name) || name == "auth") {
 			name = next()
@@ -120,12 +123,12 @@ func isLocal(decoded string) bool {
 	case "m2m":
 		return name == "session"
 	case "ts":
-		return name == "oauth2" || name == "" || isVersion(name) // POST /api/ts/v1/ is the token, too
+		return name == "oauth2" || name == "" || isVersion(name) // POST /api/ts/v1/ returns an access token, too
 	}
 	return false
 }
 
-// isVersion reports whether a segment is one like v1 or v2-beta.
+// isVersion reports whether a segment is a version such as v1 or v2-beta.
 func isVersion(name string) bool {
 	return len(name) > 1 && name[0] == 'v' && name[1] >= '0' && name[1] <= '9'
 }

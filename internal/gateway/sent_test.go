@@ -76,7 +76,7 @@ func TestWhatWasNotSentIsToldSo(t *testing.T) {
 			inWorld(t, set, func(w *world) {
 				for _, method := range []string{http.MethodGet, http.MethodPost} {
 					p, err := w.send(w.Context(), "one", method, "/api/x", strings.NewReader("{}"))
-					w.is(p, err, 502, wire.FaultBadGateway, "Nothing was sent on")
+					w.is(p, err, 502, wire.FaultBadGateway, "was not forwarded")
 					if err == nil && p.Header.Get("Retry-After") == "" {
 						w.Error("without Retry-After")
 					}

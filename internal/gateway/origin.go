@@ -2,23 +2,20 @@ package gateway
 
 import (
 	"net/http"
-	"net/netip"
 	"net/url"
 	"path"
 	"strings"
 
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// origin is the upstream as the references in its responses name it. A client that
-// followed one as it is would carry its local tokens past the gateway.
+// origin is the upstream in the references of its responses. A client that followed an
+// unchanged reference would send its local tokens past the gateway.
 type origin struct {
 	host   string // as plainHost returns it
 	port   string // as plainPort returns it
 	prefix string // of the paths of the upstream, without the slash at the end
-	mount  string // where the paths of a further host are at the gateway; "" for the upstream
+	mount  string // the prefix of a further host's paths at the gateway; "" for the upstream
 	away   bool   // no path of the gateway leads there
 	all    []*origin
 }
@@ -31,10 +28,10 @@ func originOf(base *url.URL) origin {
 	}
 }
 
-// clean removes from the header or the trailers of a response what stop removes,
-// and makes the references to the upstream in it references to the gateway: paths
-// without a host. A reference to a page that the gateway does not carry, and has
-// another one in its place, is removed. References to other hosts stay as they are.
+// clean removes from the header or the trailer of a response what filter removes, and turns
+// references to the upstream into references to the gateway: paths without a host. It
+// removes references to paths that the gateway does not forward, or serves itself, and
+// keeps references to other hosts.
 func (o *origin) clean(header http.Header) {
 	for name, values := range header {
 		if wire.FamilyOf(name) != wire.Ordinary {
@@ -57,8 +54,8 @@ func (o *origin) clean(header http.Header) {
 	}
 }
 
-// rewriter returns what rewrites the values of a header; nil if it may hold the
-// upstream's origin without leading a client there.
+// rewriter returns the function that rewrites the values of a header; nil if no client
+// follows a reference in it.
 func rewriter(name string) func(*origin, string) string {
 	switch name {
 	case "Cache-Control", "Content-Length", "Content-Type", "Date", "Etag", "Server", wire.HeaderRequestID:
@@ -83,7 +80,7 @@ func endsIn(name, suffix string) bool {
 	return at >= 0 && strings.EqualFold(name[at:], suffix)
 }
 
-// absolute returns value as reference does, if it has a host.
+// absolute rewrites value as reference does, if it has a host.
 func (o *origin) absolute(value string) string {
 	if value == "" || !strings.ContainsRune(`hHwW/\`, rune(value[0])) {
 		return value
@@ -94,8 +91,7 @@ func (o *origin) absolute(value string) string {
 	return o.reference(value)
 }
 
-// reference returns what a URI reference is at the gateway; "" if it is a page that
-// the gateway does not have.
+// reference returns the equivalent of a URI reference at the gateway; "" if there is none.
 func (o *origin) reference(value string) string {
 	scheme, rest, hasHost := splitReference(value)
 	if !hasHost {
@@ -126,8 +122,8 @@ func (o *origin) reference(value string) string {
 	return value
 }
 
-// local returns what a path of the upstream, with its query and fragment, is at the
-// gateway. It returns unclear for a path that the gateway would refuse.
+// local returns the equivalent at the gateway of a path of the upstream with its query and
+// fragment. It returns unclear for a path that the gateway refuses.
 func (o *origin) local(target, unclear string) string {
 	end := strings.IndexAny(target, "?#")
 	if end < 0 {
@@ -140,7 +136,7 @@ func (o *origin) local(target, unclear string) string {
 	encoded, ok := strings.CutPrefix(encoded, o.prefix)
 	switch {
 	case !ok || encoded != "" && encoded[0] != '/':
-		return "" // it is not below the upstream's base
+		return "" // the path is not below the upstream's base
 	case encoded == "":
 		encoded = "/"
 	}
@@ -157,15 +153,15 @@ func (o *origin) local(target, unclear string) string {
 	return o.mount + encoded + tail
 }
 
-// isOurs reports whether the gateway has a page of its own at path.
+// isOurs reports whether the gateway serves path itself.
 func isOurs(path string) bool {
 	lower := strings.ToLower(path)
 	return isLocal(path) || lower == "/latchkey" || strings.HasPrefix(lower, "/latchkey/") ||
 		lower == wire.PathHealth || lower == wire.PathReady || lower == wire.PathMetrics
 }
 
-// links returns what a Link header is at the gateway: RFC 8288, "<reference>; rel=next"
-// with commas between.
+// links returns the equivalent of a Link header (RFC 8288): "<reference>; rel=next", with
+// commas between.
 func (o *origin) links(value string) string {
 	if !strings.Contains(value, "<") {
 		return o.reference(value)
@@ -187,29 +183,9 @@ func (o *origin) links(value string) string {
 	return strings.Join(kept, ", ")
 }
 
-// splitLinks splits at the commas that are in no reference and no quoted text.
-func splitLinks(value string) (links []string) {
-	start, within := 0, byte(0)
-	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case within == '"' && c == '\\':
-			i++
-		case within == 0 && c == '<':
-			within = '>'
-		case within == 0 && c == '"':
-			within = '"'
-		case within == c:
-			within = 0
-		case within == 0 && c == ',':
-			links, start = append(links, strings.TrimSpace(value[start:i])), i+1
-		}
-	}
-	return append(links, strings.TrimSpace(value[start:]))
-}
-
-// refresh returns what a Refresh header is at the gateway: "5; url=reference". It is as
-// tolerant as clients are: a comma or a blank does for the semicolon, "url=" may be
-// missing, and the reference may be in quotes.
+// refresh returns the equivalent of a Refresh header: "5; url=reference". It is as tolerant
+// as clients are: a comma or a space may replace the semicolon, "url=" may be missing, and
+// the reference may be in quotes.
 func (o *origin) refresh(value string) string {
 	const blanks = " \t\n\f\r"
 	at := strings.IndexAny(value, ";,"+blanks)
@@ -237,53 +213,4 @@ func (o *origin) refresh(value string) string {
 	default:
 		return value[:at] + "; url=" + rewritten
 	}
-}
-
-// splitReference splits a URI reference as tolerantly as clients do: a backslash is
-// a slash, there may be any number of them, and blanks do not count. If there is a
-// host, rest begins with it, or with the user information before it.
-func splitReference(value string) (scheme, rest string, hasHost bool) {
-	rest = strings.ReplaceAll(strings.TrimFunc(value, func(r rune) bool { return r <= ' ' }), "\t", "")
-	for i := range len(rest) {
-		c := rest[i] | 0x20
-		if c == ':' && i > 0 {
-			scheme, rest = strings.ToLower(rest[:i]), rest[i+1:]
-			break
-		}
-		if (c < 'a' || c > 'z') && (i == 0 || !strings.ContainsRune("0123456789+-.", rune(rest[i]))) {
-			break
-		}
-	}
-	behind := strings.TrimLeft(rest, `/\`)
-	switch scheme {
-	case "http", "https", "ws", "wss":
-		return scheme, behind, true
-	}
-	if len(rest)-len(behind) > 1 {
-		return scheme, behind, true
-	}
-	return scheme, rest, false
-}
-
-// plainHost returns one spelling of those that name the same host.
-func plainHost(host string) string {
-	if decoded, err := url.PathUnescape(host); err == nil {
-		host = decoded
-	}
-	host = strings.ReplaceAll(norm.NFKC.String(host), "\u3002", ".") // as clients do
-	host = strings.TrimRight(strings.ToLower(host), ".")
-	if address, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
-		return address.Unmap().String()
-	}
-	return host
-}
-
-// plainPort returns "" for the ports that http and https have by default: a service
-// that speaks one of them usually redirects from the other.
-func plainPort(port string) string {
-	port = strings.TrimLeft(port, "0")
-	if port == "80" || port == "443" {
-		return ""
-	}
-	return port
 }
