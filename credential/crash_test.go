@@ -17,8 +17,9 @@ import (
 	"github.com/latchkey/latchkey/credential"
 )
 
-// The test binary is a program that saves when these are set (see TestMain): once
-// and dying at a step, or "until killed", or once with no step, beside others.
+// If pathVariable is set, the test binary is a program that saves to that path (see
+// TestMain): in a loop if stepVariable is untilKilled, or else once. If stepVariable is a
+// step of Save, the program kills itself before that step.
 const (
 	pathVariable = "CREDENTIAL_TEST_PATH"
 	stepVariable = "CREDENTIAL_TEST_DIE_AT"
@@ -42,7 +43,7 @@ func saveAndDie(path, dieAt string) int {
 	store.BeforeStep(func(step string) error {
 		if step == dieAt {
 			if self, err := os.FindProcess(os.Getpid()); err == nil && self.Kill() == nil {
-				select {} // until the signal is there
+				select {} // until the signal arrives
 			}
 		}
 		return nil
@@ -65,7 +66,7 @@ func saveAndDie(path, dieAt string) int {
 	}
 }
 
-// saver starts the program.
+// saver starts the program that saves.
 func saver(t *testing.T, path, dieAt string) *exec.Cmd {
 	t.Helper()
 	program := exec.CommandContext(t.Context(), os.Args[0])
@@ -77,9 +78,9 @@ func saver(t *testing.T, path, dieAt string) *exec.Cmd {
 	return program
 }
 
-// whole wants that the store holds a credential that somebody saved, and can be
-// saved to.
-func whole(t *testing.T, path string) latchkey.Secret {
+// checkWhole checks that the store holds a credential that was saved, and can be saved to.
+// It returns the password.
+func checkWhole(t *testing.T, path string) latchkey.Secret {
 	t.Helper()
 	store := newFile(t, credential.FileConfig{Path: path})
 	c, err := store.Load(t.Context())
@@ -100,13 +101,14 @@ const firstPassword = latchkey.Secret("password of the beginning")
 func newPlace(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "credential")
-	if _, err := newFile(t, credential.FileConfig{Path: path}).Save(t.Context(), credential.Credential{User: "zoe", Password: firstPassword}); err != nil {
+	first := credential.Credential{User: "zoe", Password: firstPassword}
+	if _, err := newFile(t, credential.FileConfig{Path: path}).Save(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-func TestACrashAtEachStepOfASaveLeavesTheOldOrTheNewCredential(t *testing.T) {
+func TestCrashAtEachStepOfASaveLeavesAWholeCredential(t *testing.T) {
 	for step, isNew := range map[string]bool{
 		"create": false, "write": false, "sync": false, "rename": false, "sync directory": true, "done": true,
 	} {
@@ -116,14 +118,14 @@ func TestACrashAtEachStepOfASaveLeavesTheOldOrTheNewCredential(t *testing.T) {
 			if err := program.Wait(); err == nil || program.ProcessState.ExitCode() != -1 {
 				t.Fatalf("the program was not killed: %v", err)
 			}
-			if got := whole(t, path); got.Equal(firstPassword) == isNew {
+			if got := checkWhole(t, path); got.Equal(firstPassword) == isNew {
 				t.Errorf("the new credential is there: %v, want %v", !isNew, isNew)
 			}
 		})
 	}
 }
 
-func TestACrashAtAnyMomentOfASaveLeavesTheOldOrTheNewCredential(t *testing.T) {
+func TestCrashAtAnyTimeDuringASaveLeavesAWholeCredential(t *testing.T) {
 	trials := 20
 	if os.Getenv("LATCHKEY_SOAK") == "1" {
 		trials = 1000
@@ -134,12 +136,12 @@ func TestACrashAtAnyMomentOfASaveLeavesTheOldOrTheNewCredential(t *testing.T) {
 		timer := time.AfterFunc(time.Duration(rand.IntN(60))*time.Millisecond, func() { _ = program.Process.Kill() })
 		_ = program.Wait()
 		timer.Stop()
-		whole(t, path)
+		checkWhole(t, path)
 	}
 }
 
-// Of programs that save the version that all of them have loaded, one succeeds.
-func TestManyProgramsSaveOneByOne(t *testing.T) {
+// Of processes that save the same version, one succeeds.
+func TestConcurrentProcessesSaveOneByOne(t *testing.T) {
 	path := newPlace(t)
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -155,13 +157,13 @@ func TestManyProgramsSaveOneByOne(t *testing.T) {
 	}
 	all.Wait()
 	if ends[0] == 0 || ends[0]+ends[3] != 8 {
-		t.Errorf("the programs ended with %v, want some that saved and some that met a conflict", ends)
+		t.Errorf("the exit codes are %v, want some successes, and conflicts otherwise", ends)
 	}
-	whole(t, path)
+	checkWhole(t, path)
 }
 
-// A file that cannot be written, whoever asks: something else is in its place.
-func TestASaveThatFailsKeepsWhatIsThere(t *testing.T) {
+func TestAFailedSaveKeepsTheCredential(t *testing.T) {
+	const unchanged = "nothing was saved, and the old credential is kept"
 	for _, step := range []string{"create", "write", "sync", "rename"} {
 		t.Run(step, func(t *testing.T) {
 			path := newPlace(t)
@@ -176,17 +178,17 @@ func TestASaveThatFailsKeepsWhatIsThere(t *testing.T) {
 				}
 				return nil
 			})
-			c.Password = "password of nobody"
-			if _, err := store.Save(t.Context(), c); err == nil || !strings.Contains(err.Error(), "nothing was saved, and what was there is kept") {
+			c.Password = "password that is not saved"
+			if _, err := store.Save(t.Context(), c); err == nil || !strings.Contains(err.Error(), unchanged) {
 				t.Errorf("error %v", err)
 			}
-			if got := whole(t, path); !got.Equal(firstPassword) {
+			if got := checkWhole(t, path); !got.Equal(firstPassword) {
 				t.Error("the credential was changed")
 			}
 		})
 	}
-	path := newPlace(t)
-	if err := os.MkdirAll(filepath.Join(path+".tmp", "in the way"), 0o700); err != nil {
+	path := newPlace(t) // a directory blocks the name of the temporary file
+	if err := os.MkdirAll(filepath.Join(path+".tmp", "blocked"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	store := newFile(t, credential.FileConfig{Path: path})
@@ -194,7 +196,7 @@ func TestASaveThatFailsKeepsWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Save(t.Context(), c); err == nil || !strings.Contains(err.Error(), "what was there is kept") {
+	if _, err := store.Save(t.Context(), c); err == nil || !strings.Contains(err.Error(), unchanged) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -179,7 +179,7 @@ func (f *File) replace(content []byte) error {
 	case errors.Is(err, atomicfile.ErrNotDurable):
 		return f.failed("it was saved, but the old one may be back after a power failure: ", bare(err))
 	case err != nil:
-		return f.failed("nothing was saved, and what was there is kept: ", bare(err))
+		return f.failed("nothing was saved, and the old credential is kept: ", bare(err))
 	}
 	return f.step("done")
 }

@@ -24,7 +24,7 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-func TestEnvironmentKeepsThePromises(t *testing.T) {
+func TestEnvironmentConforms(t *testing.T) {
 	credentialtest.RunSource(t, func(t *testing.T) credentialtest.Place[credential.Source] {
 		return credentialtest.Place[credential.Source]{
 			Open: func() credential.Source {
@@ -38,7 +38,7 @@ func TestEnvironmentKeepsThePromises(t *testing.T) {
 	})
 }
 
-func TestFlatFileKeepsThePromises(t *testing.T) {
+func TestFlatFileConforms(t *testing.T) {
 	credentialtest.RunSource(t, func(t *testing.T) credentialtest.Place[credential.Source] {
 		config := credential.FlatFileConfig{
 			UserPath: filepath.Join(t.TempDir(), "username"), PasswordPath: filepath.Join(t.TempDir(), "password"),
@@ -74,7 +74,7 @@ func byHand(user string, password latchkey.Secret) string {
 	return string(content)
 }
 
-func TestFileKeepsThePromises(t *testing.T) {
+func TestFileConforms(t *testing.T) {
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,8 @@ func TestFileKeepsThePromises(t *testing.T) {
 	}{
 		"plain": {},
 		"identity": {credential.FileConfig{
-			Identity: latchkey.Secret("# a comment\n" + identity.String() + "\n"), Recipients: []string{another.Recipient().String()},
+			Identity:   latchkey.Secret("# a comment\n" + identity.String() + "\n"),
+			Recipients: []string{another.Recipient().String()},
 		}, identity.Recipient()},
 		"post-quantum identity": {credential.FileConfig{Identity: latchkey.Secret(quantum.String())}, quantum.Recipient()},
 		"passphrase":            {credential.FileConfig{Passphrase: "correct horse"}, passphrase},
@@ -136,7 +137,7 @@ func encrypt(t *testing.T, content string, recipient age.Recipient) string {
 	return out.String()
 }
 
-func TestFlatFileThatOthersMayReadIsUsedWithOneWarning(t *testing.T) {
+func TestFlatFileThatOthersMayReadIsAcceptedWithOneWarning(t *testing.T) {
 	var log strings.Builder
 	path := filepath.Join(t.TempDir(), "password")
 	store, err := credential.NewFlatFile(credential.FlatFileConfig{
@@ -159,14 +160,15 @@ func TestFlatFileThatOthersMayReadIsUsedWithOneWarning(t *testing.T) {
 	}
 }
 
-func TestAFlatFileIsTakenAsItIsOrRefusedWithItsReason(t *testing.T) {
+func TestFlatFileRejectsOtherEncodings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "password")
 	store, err := credential.NewFlatFile(credential.FlatFileConfig{User: "zoe", PasswordPath: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for content, reason := range map[string]string{
-		"\ufeffcorrect horse\n": "byte order mark", "\xff\xfec\x00": "byte order mark", "\xfe\xff\x00c": "byte order mark", "caf\xe9\n": "UTF-8",
+		"\ufeffcorrect horse\n": "byte order mark", "\xff\xfec\x00": "byte order mark",
+		"\xfe\xff\x00c": "byte order mark", "caf\xe9\n": "UTF-8",
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -177,7 +179,7 @@ func TestAFlatFileIsTakenAsItIsOrRefusedWithItsReason(t *testing.T) {
 	}
 }
 
-func TestFlatFileConfigurationIsJudged(t *testing.T) {
+func TestNewFlatFileRejectsInvalidConfigurations(t *testing.T) {
 	for _, config := range []credential.FlatFileConfig{
 		{}, {User: "zoe"}, {PasswordPath: "p"}, {User: "zoe", UserPath: "u", PasswordPath: "p"},
 	} {
@@ -187,7 +189,7 @@ func TestFlatFileConfigurationIsJudged(t *testing.T) {
 	}
 }
 
-func TestFileConfigurationIsJudged(t *testing.T) {
+func TestNewFileRejectsInvalidConfigurations(t *testing.T) {
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
@@ -204,13 +206,13 @@ func TestFileConfigurationIsJudged(t *testing.T) {
 		if _, err := credential.NewFile(config); err == nil {
 			t.Errorf("%s was accepted", name)
 		} else if strings.Contains(err.Error(), "AGE-SECRET-KEY") {
-			t.Errorf("%s: the error quotes a key", name)
+			t.Errorf("%s: the error shows the key", name)
 		}
 	}
 }
 
-// refusedFile wants that the file is neither loaded nor overwritten.
-func refusedFile(t *testing.T, store *credential.File, path, word string) {
+// checkRefused checks that the file is neither loaded nor overwritten.
+func checkRefused(t *testing.T, store *credential.File, path, word string) {
 	t.Helper()
 	before, err := os.ReadFile(path)
 	if err != nil {
@@ -229,18 +231,18 @@ func refusedFile(t *testing.T, store *credential.File, path, word string) {
 	}
 }
 
-func TestFileThatOthersMayReachIsRefused(t *testing.T) {
+func TestFileThatOthersMayAccessIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "credential")
 	write(t, path, byHand("zoe", "opensesame"))
 	for _, mode := range []os.FileMode{0o644, 0o640, 0o604, 0o620, 0o602, 0o610} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		refusedFile(t, newFile(t, credential.FileConfig{Path: path}), path, "chmod 600")
+		checkRefused(t, newFile(t, credential.FileConfig{Path: path}), path, "chmod 600")
 	}
 }
 
-func TestFileThatCannotBeUnderstoodIsRefusedAndKept(t *testing.T) {
+func TestDamagedFileIsRefusedAndKept(t *testing.T) {
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +265,7 @@ func TestFileThatCannotBeUnderstoodIsRefusedAndKept(t *testing.T) {
 		"no user":                 {`{"password":"opensesame"}`, "", "username"},
 		"a number":                {`{"username":"zoe","password":1}`, "", "password"},
 		"empty password":          {`{"username":"zoe","password":""}`, "", "empty"},
-		"endless":                 {strings.Repeat(good, 5000), "", "longer"},
+		"too long":                {strings.Repeat(good, 5000), "", "longer"},
 		"encrypted, no key":       {whole, "", "encrypted with age"},
 		"not encrypted":           {good, key, "not encrypted"},
 		"another's":               {encrypt(t, good, another.Recipient()), key, "another identity"},
@@ -272,7 +274,7 @@ func TestFileThatCannotBeUnderstoodIsRefusedAndKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "credential")
 			write(t, path, c.content)
-			refusedFile(t, newFile(t, credential.FileConfig{Path: path, Identity: c.identity}), path, c.word)
+			checkRefused(t, newFile(t, credential.FileConfig{Path: path, Identity: c.identity}), path, c.word)
 		})
 	}
 }

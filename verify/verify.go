@@ -1,18 +1,19 @@
-// Package verify is a middleware for Go services behind a latchkey service: a
-// request comes through if both of its tokens are good, and carries who sent it in
-// its context.
+// Package verify is middleware for Go services that latchkey authenticates callers for.
+// It passes on a request if both of its tokens are valid, and puts the session into the
+// context of the request.
 //
 //	check, err := verify.New(verify.Config{URL: "http://127.0.0.1:8080"})
 //	if err != nil { … }
 //	http.ListenAndServe(":3000", check.Handler(myHandler))
 //
 //	func (h *myService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-//		session, _ := verify.From(r.Context())
+//		session, _ := verify.FromContext(r.Context())
 //		…
 //	}
 //
-// It asks the service for each request, over connections that are kept, and caches
-// nothing: a session that has ended is refused at once. It fails closed.
+// The middleware queries the latchkey service for each request, over connections that it
+// keeps open. It caches nothing, so that a session that has ended is refused at once. If
+// the service cannot be queried, requests are refused.
 package verify
 
 import (
@@ -33,37 +34,37 @@ import (
 
 const (
 	defaultTimeout = 5 * time.Second
-	// maxRefusal bounds the body of a refusal that is passed on.
+	// maxRefusal is the maximum size of a response body that is passed on.
 	maxRefusal = 64 << 10
 )
 
-// Config says which service is asked. URL is required.
+// Config is the configuration of a Verifier. URL is required.
 type Config struct {
 	// URL is the service's base URL.
 	URL string
-	// HTTPClient carries the questions. Default: one of the Verifier's own.
-	// Redirects are not followed.
+	// HTTPClient sends the queries. Default: a client of the Verifier's own. Redirects
+	// are not followed.
 	HTTPClient *http.Client
-	// Timeout bounds a question. Default: five seconds.
+	// Timeout is the maximum time that a query may take. Default: five seconds.
 	Timeout time.Duration
 }
 
-// Verifier asks a latchkey service. It is safe for concurrent use.
+// Verifier verifies requests with a latchkey service. It is safe for concurrent use.
 type Verifier struct {
 	url     string
 	client  *http.Client
 	timeout time.Duration
 }
 
-// Session is who sent a request.
+// Session is the session that a request was sent in.
 type Session struct {
 	User   string
-	ID     string // public: it opens nothing
+	ID     string // not a secret: it is not the session token
 	Client string // the API key
 	Age    time.Duration
 }
 
-// New answers a Verifier. It sends nothing.
+// New returns a Verifier. It sends nothing.
 func New(config Config) (*Verifier, error) {
 	base, err := url.Parse(config.URL)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
@@ -81,7 +82,7 @@ func New(config Config) (*Verifier, error) {
 	if err := outbound.CheckProxies(client.Transport); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
-	// It would take the tokens to wherever the answer points.
+	// A redirect would send the tokens to another host.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if config.Timeout <= 0 {
 		config.Timeout = defaultTimeout
@@ -91,19 +92,21 @@ func New(config Config) (*Verifier, error) {
 
 type sessionKey struct{}
 
-// From answers who sent the request of a context that Handler has handed on.
-func From(ctx context.Context) (Session, bool) {
+// FromContext returns the session of a request that Handler has passed on, from the context
+// of that request.
+func FromContext(ctx context.Context) (Session, bool) {
 	session, ok := ctx.Value(sessionKey{}).(Session)
 	return session, ok
 }
 
-// Handler hands on to next what comes with two good tokens. Other requests are
-// answered as the service answers them, with 401; where it cannot be asked or
-// cannot tell, with 503 and Retry-After. The headers in which a proxy says who sent a
-// request (Latchkey-User and its like) are removed: here they are the caller's.
+// Handler returns a handler that passes requests with two valid tokens on to next. The
+// response to any other request is that of the latchkey service, with status 401 or 403.
+// If the service is unavailable, the response is 503 with Retry-After. Handler removes the
+// headers that name the user behind a proxy (Latchkey-User and the like), because here the
+// caller set them.
 func (v *Verifier) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		resp, err := v.ask(r)
+		resp, err := v.query(r)
 		if err != nil {
 			unavailable(w)
 			return
@@ -115,7 +118,7 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 		}
 		session, ok := sessionOf(resp.Header)
 		if !ok {
-			unavailable(w) // it is not a latchkey service that answers there
+			unavailable(w) // this is not a response of latchkey
 			return
 		}
 		r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, session))
@@ -129,16 +132,17 @@ func (v *Verifier) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// ask sends both tokens to the service. The answer has no body that matters where
-// it is good, so it is read here and its context may end.
-func (v *Verifier) ask(r *http.Request) (*http.Response, error) {
+// query sends both tokens to the service. The body of the response has been read, so that
+// the response can be used after its context has ended.
+func (v *Verifier) query(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), v.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.url, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"Authorization", http.CanonicalHeaderKey(wire.HeaderSessionToken), wire.HeaderRequestID} {
+	session := http.CanonicalHeaderKey(wire.HeaderSessionToken)
+	for _, name := range []string{"Authorization", session, wire.HeaderRequestID} {
 		if values := r.Header[name]; values != nil {
 			req.Header[name] = values
 		}
@@ -164,7 +168,7 @@ func sessionOf(header http.Header) (Session, bool) {
 	return s, errors.Join(err, clientErr, ageErr) == nil && s.User != "" && s.ID != ""
 }
 
-// refuse passes a refusal on. What is neither yes nor no is neither here.
+// refuse passes on a response of status 401 or 403. Any other status is an error.
 func refuse(w http.ResponseWriter, resp *http.Response) {
 	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
 		unavailable(w)
@@ -176,11 +180,12 @@ func refuse(w http.ResponseWriter, resp *http.Response) {
 		}
 	}
 	w.WriteHeader(resp.StatusCode)
-	_, _ = io.Copy(w, resp.Body) // a caller who left needs no answer
+	_, _ = io.Copy(w, resp.Body) // the caller may be gone
 }
 
 const unavailableBody = `{"fault":{"code":"` + wire.FaultUnavailable +
-	`","message":"Service Unavailable","description":"It cannot be told right now who sends this. The tokens may well be good; try again after the time in Retry-After."}}`
+	`","message":"Service Unavailable","description":"The tokens cannot be verified at the moment. ` +
+	`They may be valid. Try again after the time in Retry-After."}}`
 
 func unavailable(w http.ResponseWriter) {
 	header := w.Header()
@@ -188,5 +193,5 @@ func unavailable(w http.ResponseWriter) {
 	header.Set("Cache-Control", "no-store")
 	header.Set(wire.HeaderRetryAfter, "1")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = io.WriteString(w, unavailableBody) // a caller who left needs no answer
+	_, _ = io.WriteString(w, unavailableBody) // the caller may be gone
 }

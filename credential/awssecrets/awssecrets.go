@@ -1,15 +1,14 @@
-// Package awssecrets keeps an upstream's credential in AWS Secrets Manager.
+// Package awssecrets keeps the credential of an upstream in AWS Secrets Manager.
 //
 //	config, err := config.LoadDefaultConfig(ctx)
 //	if err != nil { … }
 //	store, err := awssecrets.New(secretsmanager.NewFromConfig(config), "thingspace/zbeeblebrox")
 //
-// A new credential is put beside the current one with the label AWSPENDING, and
-// then AWSCURRENT is moved to it from the version that was loaded and from no
-// other, which is what makes saving a compare-and-swap. The program needs the
-// permissions secretsmanager:GetSecretValue, PutSecretValue and
-// UpdateSecretVersionStage, and CreateSecret to make the secret. Do not have AWS
-// rotate the same secret: two would work with the same labels.
+// Save adds the new credential with the label AWSPENDING, and then moves the label
+// AWSCURRENT to it from the version that was loaded and from no other. This makes Save a
+// compare-and-swap. The program needs the permissions secretsmanager:GetSecretValue,
+// PutSecretValue and UpdateSecretVersionStage, and CreateSecret to create the secret. Do
+// not enable AWS's own rotation of the same secret, because it uses the same labels.
 package awssecrets
 
 import (
@@ -32,12 +31,12 @@ import (
 const (
 	labelCurrent = "AWSCURRENT"
 	labelPending = "AWSPENDING"
-	// limit bounds a Load or a Save, the library's own repeats included.
+	// limit is the maximum time of a Load or a Save, including the retries of the SDK.
 	limit = 25 * time.Second
 )
 
-// Store is a credential.Store in one secret, as JSON like credential.File's. Its
-// versions are the secret's version IDs. Fields beside username and password are
+// Store is a credential.Store in one secret, with the same JSON as a credential.File. Its
+// versions are the version IDs of the secret. Fields other than username and password are
 // kept.
 type Store struct {
 	client *secretsmanager.Client
@@ -46,10 +45,10 @@ type Store struct {
 
 var _ credential.Store = (*Store)(nil)
 
-// New answers the Store in the secret of that name or ARN. It sends nothing.
+// New returns the Store in the secret with this name or ARN. It sends nothing.
 func New(client *secretsmanager.Client, secretID string) (*Store, error) {
 	if client == nil || secretID == "" {
-		return nil, errors.New("credential: AWS: a client and the name of a secret are needed")
+		return nil, errors.New("credential: AWS: the client or the name of the secret is missing")
 	}
 	return &Store{client, secretID}, nil
 }
@@ -115,19 +114,19 @@ func (s *Store) Save(ctx context.Context, next credential.Credential) (string, e
 		VersionStages: []string{labelPending},
 	})
 	if err != nil {
-		return "", s.failed("what is current was not changed: ", err)
+		return "", s.failed("nothing was saved: ", err)
 	}
 	return version, s.promote(ctx, now, version)
 }
 
-// promote makes version the current one, if before is.
+// promote makes version the current one, if the current one is before.
 func (s *Store) promote(ctx context.Context, before, version string) error {
 	_, err := s.client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
 		SecretId: &s.id, VersionStage: aws.String(labelCurrent), MoveToVersionId: &version, RemoveFromVersionId: &before,
 	})
 	if err != nil {
-		// The library repeats what was not answered, and is then told that the label
-		// is not where it was. Where it is, tells.
+		// The SDK retries after a lost response, and then fails because the label has
+		// moved already. The current version shows whether it has.
 		var elsewhere *types.InvalidParameterException
 		if _, now, readErr := s.read(ctx); readErr == nil && now == version {
 			err = nil
@@ -135,7 +134,7 @@ func (s *Store) promote(ctx context.Context, before, version string) error {
 			err = credential.ErrConflict
 		}
 	}
-	// A version that stays pending would stand in the way of the next one's.
+	// A version that stays pending would make the next PutSecretValue ambiguous.
 	_, _ = s.client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
 		SecretId: &s.id, VersionStage: aws.String(labelPending), RemoveFromVersionId: &version,
 	})
@@ -143,12 +142,12 @@ func (s *Store) promote(ctx context.Context, before, version string) error {
 	case errors.Is(err, credential.ErrConflict):
 		return fmt.Errorf("credential: AWS secret %s: %w", s.id, err)
 	case err != nil:
-		return s.failed("it may have been saved or not: ", err)
+		return s.failed("it may or may not have been saved: ", err)
 	}
 	return nil
 }
 
-// create makes the secret, for one that has no current version cannot be swapped.
+// create creates the secret.
 func (s *Store) create(ctx context.Context, kept document.Document) (string, error) {
 	version := newVersion()
 	_, err := s.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
@@ -157,21 +156,21 @@ func (s *Store) create(ctx context.Context, kept document.Document) (string, err
 	})
 	var exists *types.ResourceExistsException
 	if errors.As(err, &exists) {
-		if _, now, readErr := s.read(ctx); readErr != nil || now != version { // it was not a repeat of this one
+		if _, now, readErr := s.read(ctx); readErr != nil || now != version { // not a retry of this call
 			return "", fmt.Errorf("credential: AWS secret %s: %w", s.id, credential.ErrConflict)
 		}
 		err = nil
 	}
 	if err != nil {
-		return "", s.failed("it may have been saved or not: ", err)
+		return "", s.failed("it may or may not have been saved: ", err)
 	}
 	return version, nil
 }
 
-// newVersion is a random UUID, which Secrets Manager takes for the ID of a version.
+// newVersion returns a random UUID for the ID of a version.
 func newVersion() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, says its documentation
+	_, _ = rand.Read(b[:]) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	text := hex.EncodeToString(b[:])
 	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
@@ -181,5 +180,5 @@ func (s *Store) failed(what string, err error) error {
 	return fmt.Errorf("credential: AWS secret %s: %s%w", s.id, what, err)
 }
 
-// Format implements fmt.Formatter, whatever the verb.
+// Format implements fmt.Formatter for every verb.
 func (s *Store) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "awssecrets.Store("+s.id+")") }

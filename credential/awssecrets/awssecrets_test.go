@@ -21,15 +21,15 @@ import (
 	"github.com/latchkey/latchkey/credential/credentialtest"
 )
 
-// fake is the JSON API of Secrets Manager for one secret, as AWS documents it.
+// fake implements the JSON API of Secrets Manager for one secret as AWS documents it.
 type fake struct {
 	*httptest.Server
 
 	mu     sync.Mutex
 	values map[string]string   // by version
-	labels map[string]string   // which version has it
-	lose   map[string]int      // operation: how many answers are lost
-	fail   map[string]string   // operation: the error that it answers
+	labels map[string]string   // the version of each label
+	lose   map[string]int      // the number of responses to lose, by operation
+	fail   map[string]string   // the error to respond with, by operation
 	seen   []string            // operations
 	before func(action string) // called before an operation, unlocked
 }
@@ -70,7 +70,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, kind)
 		return
 	}
-	kind, answer := f.perform(action, given)
+	kind, result := f.perform(action, given)
 	if f.lose[action] > 0 {
 		f.lose[action]--
 		panic(http.ErrAbortHandler)
@@ -80,7 +80,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	_ = json.NewEncoder(w).Encode(answer)
+	_ = json.NewEncoder(w).Encode(result)
 }
 
 func refuse(w http.ResponseWriter, kind string) {
@@ -89,7 +89,7 @@ func refuse(w http.ResponseWriter, kind string) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"__type": kind, "message": "no"})
 }
 
-func (f *fake) perform(action string, given request) (kind string, answer map[string]string) {
+func (f *fake) perform(action string, given request) (kind string, result map[string]string) {
 	current := f.labels["AWSCURRENT"]
 	switch action {
 	case "GetSecretValue":
@@ -141,7 +141,7 @@ func newStore(t *testing.T, f *fake) *awssecrets.Store {
 	return store
 }
 
-func TestSecretsManagerKeepsThePromises(t *testing.T) {
+func TestSecretsManagerConforms(t *testing.T) {
 	credentialtest.RunStore(t, func(t *testing.T) credentialtest.Place[credential.Store] {
 		f, versions := newFake(t), 0
 		return credentialtest.Place[credential.Store]{
@@ -166,8 +166,8 @@ func save(t *testing.T, store credential.Store, password latchkey.Secret) (crede
 	return c, err
 }
 
-// The library repeats what was not answered. A success must not become a conflict.
-func TestALostAnswerIsFoundOut(t *testing.T) {
+// The SDK retries after a lost response. A success must not become a conflict.
+func TestALostResponseIsNoConflict(t *testing.T) {
 	for _, action := range []string{"CreateSecret", "PutSecretValue", "UpdateSecretVersionStage"} {
 		t.Run(action, func(t *testing.T) {
 			f := newFake(t)
@@ -182,7 +182,8 @@ func TestALostAnswerIsFoundOut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if found, err := store.Load(t.Context()); err != nil || !found.Password.Equal("second") || found.Version != c.Version {
+			found, err := store.Load(t.Context())
+			if err != nil || !found.Password.Equal("second") || found.Version != c.Version {
 				t.Errorf("Load: version %q, error %v", found.Version, err)
 			}
 			if f.labels["AWSPENDING"] != "" {
@@ -192,8 +193,8 @@ func TestALostAnswerIsFoundOut(t *testing.T) {
 	}
 }
 
-// Somebody moves the label between the put and the promotion.
-func TestAConflictAtThePromotionLeavesTheOthers(t *testing.T) {
+// Another program moves the label between PutSecretValue and UpdateSecretVersionStage.
+func TestAConflictAtThePromotionKeepsTheOtherVersion(t *testing.T) {
 	f := newFake(t)
 	store := newStore(t, f)
 	if _, err := save(t, store, "first"); err != nil {
@@ -208,12 +209,13 @@ func TestAConflictAtThePromotionLeavesTheOthers(t *testing.T) {
 	if _, err := save(t, store, "ours"); !errors.Is(err, credential.ErrConflict) {
 		t.Errorf("error %v, want a conflict", err)
 	}
-	if found, err := store.Load(t.Context()); err != nil || !found.Password.Equal("theirs") || f.labels["AWSPENDING"] != "" {
+	found, err := store.Load(t.Context())
+	if err != nil || !found.Password.Equal("theirs") || f.labels["AWSPENDING"] != "" {
 		t.Errorf("error %v, pending %q", err, f.labels["AWSPENDING"])
 	}
 }
 
-func TestARefusalChangesNothingAndIsNoConflict(t *testing.T) {
+func TestAnErrorChangesNothingAndIsNoConflict(t *testing.T) {
 	for _, action := range []string{"GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"} {
 		f := newFake(t)
 		store := newStore(t, f)
@@ -223,7 +225,8 @@ func TestARefusalChangesNothingAndIsNoConflict(t *testing.T) {
 		}
 		f.fail[action] = "AccessDeniedException"
 		_, err = store.Save(t.Context(), credential.Credential{User: "zoe", Password: "second", Version: first.Version})
-		if err == nil || errors.Is(err, credential.ErrConflict) || errors.Is(err, credential.ErrNotFound) || strings.Contains(err.Error(), "second") {
+		if err == nil || errors.Is(err, credential.ErrConflict) || errors.Is(err, credential.ErrNotFound) ||
+			strings.Contains(err.Error(), "second") {
 			t.Errorf("%s: error %v", action, err)
 		}
 		delete(f.fail, action)
@@ -241,11 +244,11 @@ func TestOtherFieldsAreKept(t *testing.T) {
 		t.Errorf("error %v, value %s", err, f.values[c.Version])
 	}
 	if !slices.Contains(f.seen, "PutSecretValue") {
-		t.Error("nothing was put")
+		t.Error("there was no PutSecretValue")
 	}
 }
 
-func TestConfigurationIsJudged(t *testing.T) {
+func TestNewRejectsInvalidArguments(t *testing.T) {
 	if _, err := awssecrets.New(nil, "x"); err == nil {
 		t.Error("no client was accepted")
 	}

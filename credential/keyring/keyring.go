@@ -4,8 +4,8 @@
 //
 //	store, err := keyring.New(keyring.Config{Name: "thingspace"})
 //
-// A keyring is for a person's own machine. Servers have none: there each use says
-// so at once, and within three seconds where a keyring waits to be unlocked.
+// A keyring is for a personal computer. On a server, which has none, each use fails at
+// once, or after three seconds if a keyring waits to be unlocked.
 package keyring
 
 import (
@@ -26,36 +26,36 @@ import (
 	"github.com/latchkey/latchkey/internal/oskeyring"
 )
 
-// service is the name under which a person sees the entries.
+// service is the name that the keyring shows for the entries.
 const service = "latchkey"
 
 const (
-	// lockPoll is how often a Save looks whether the lock is free, and lockLimit
-	// how long it waits: others hold it for as long as the keyring takes.
+	// Save tries to take the lock every lockPoll, for at most lockLimit. Others hold it
+	// for as long as the keyring takes.
 	lockPoll  = 10 * time.Millisecond
 	lockLimit = 10 * time.Second
 )
 
-// Config says which entry of the keyring it is.
+// Config is the configuration of a Store. Name is required.
 type Config struct {
-	// Name tells it from others; required.
+	// Name is the name of the entry.
 	Name string
-	// LockDirectory is where those who save exclude each other. Default: a
-	// directory of the user's own, among the caches.
+	// LockDirectory is the directory of the lock that excludes concurrent saves. Default:
+	// a directory in the user's cache directory.
 	LockDirectory string
 }
 
-// Store is a credential.Store in the keyring. It holds the same JSON as a
-// credential.File. A keyring cannot replace one version and no other by itself,
-// so those who save through this package exclude each other by a lock; a change
-// by other hands within the milliseconds between looking and saving is lost.
+// Store is a credential.Store in the keyring. It holds the same JSON as a credential.File.
+// A keyring has no compare-and-swap, so saves through this package exclude each other with
+// a lock. A change by another program in the milliseconds between the comparison and the
+// save is lost.
 type Store struct {
 	name, lock string
 }
 
 var _ credential.Store = (*Store)(nil)
 
-// New answers the Store, or what is wrong with the configuration. It does not ask
+// New returns the Store, or an error if the configuration is not valid. It does not access
 // the keyring.
 func New(config Config) (*Store, error) {
 	if config.Name == "" {
@@ -64,14 +64,14 @@ func New(config Config) (*Store, error) {
 	if config.LockDirectory == "" {
 		caches, err := os.UserCacheDir()
 		if err != nil {
-			return nil, fmt.Errorf("credential: keyring: %w: name a LockDirectory", err)
+			return nil, fmt.Errorf("credential: keyring: no default for LockDirectory: %w", err)
 		}
 		config.LockDirectory = filepath.Join(caches, "latchkey")
 	}
 	if err := os.MkdirAll(config.LockDirectory, 0o700); err != nil {
 		return nil, fmt.Errorf("credential: keyring: %w", err)
 	}
-	sum := sha256.Sum256([]byte(config.Name)) // a name may hold what a file name may not
+	sum := sha256.Sum256([]byte(config.Name)) // a name may contain characters that a file name may not
 	return &Store{config.Name, filepath.Join(config.LockDirectory, "keyring-"+hex.EncodeToString(sum[:8])+".lock")}, nil
 }
 
@@ -91,7 +91,7 @@ func (s *Store) Save(ctx context.Context, next credential.Credential) (string, e
 	defer cancel()
 	lock := flock.New(s.lock, flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
-		return "", s.failed(unchanged+"it could not be locked: ", err)
+		return "", s.failed(unchanged+"cannot lock it: ", err)
 	}
 	defer func() { _ = lock.Close() }()
 	kept, now, err := s.read(ctx)
@@ -107,7 +107,7 @@ func (s *Store) Save(ctx context.Context, next credential.Credential) (string, e
 	kept.Set(next.User, next.Password)
 	kept.Salt()
 	if err := oskeyring.Set(ctx, service, s.name, string(kept.Encode())); err != nil {
-		return "", s.failed("it may have been saved or not: ", err)
+		return "", s.failed("it may or may not have been saved: ", err)
 	}
 	return kept.Version(), nil
 }
@@ -132,8 +132,8 @@ func (s *Store) read(ctx context.Context) (document.Document, credential.Credent
 }
 
 func (s *Store) failed(what string, err error) error {
-	if errors.Is(err, oskeyring.ErrAway) {
-		what = "a credential.File is for hosts without one: " + what
+	if errors.Is(err, oskeyring.ErrNoKeyring) {
+		what = "use a credential.File on hosts without a keyring: " + what
 	}
 	return fmt.Errorf("credential: keyring %s: %s%w", s.name, what, err)
 }

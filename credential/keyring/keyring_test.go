@@ -25,8 +25,8 @@ func newStore(t *testing.T, name, locks string) credential.Store {
 	return store
 }
 
-// The library's keyring in memory stands in for the operating system's.
-func TestKeyringKeepsThePromises(t *testing.T) {
+// The library's keyring in memory replaces that of the operating system.
+func TestKeyringConforms(t *testing.T) {
 	oskeyring.MockInit()
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "a mock needs none")
 	credentialtest.RunStore(t, func(t *testing.T) credentialtest.Place[credential.Store] {
@@ -43,9 +43,9 @@ func TestKeyringKeepsThePromises(t *testing.T) {
 	})
 }
 
-func TestWithoutASessionBusThereIsAClearWordAtOnce(t *testing.T) {
+func TestWithoutASessionBusLoadFailsAtOnce(t *testing.T) {
 	if _, err := exec.LookPath("security"); err == nil {
-		t.Setenv("DBUS_SESSION_BUS_ADDRESS", "") // macOS has a keyring all the same: the mock answers
+		t.Setenv("DBUS_SESSION_BUS_ADDRESS", "") // macOS needs no session bus: the mock returns the error
 		oskeyring.MockInitWithError(errors.New("no session bus"))
 	}
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "")
@@ -55,11 +55,11 @@ func TestWithoutASessionBusThereIsAClearWordAtOnce(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if waited := time.Since(begun); waited > time.Second {
-		t.Errorf("it took %v to say so", waited)
+		t.Errorf("it took %v", waited)
 	}
 }
 
-func TestADamagedEntryIsRefusedAndKept(t *testing.T) {
+func TestADamagedEntryIsNeitherLoadedNorReplaced(t *testing.T) {
 	oskeyring.MockInit()
 	t.Setenv("DBUS_SESSION_BUS_ADDRESS", "a mock needs none")
 	if err := oskeyring.Set("latchkey", "zoe", "opensesame"); err != nil {

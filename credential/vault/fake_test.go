@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// fake is the HTTP API of KV version 2 and of two logins, as Vault documents it.
+// fake implements the HTTP API of KV version 2 and of two logins as Vault documents it.
 type fake struct {
 	*httptest.Server
 
@@ -23,13 +23,13 @@ type fake struct {
 	writes  int
 	sealed  bool
 	denied  bool // by policy
-	loseAnswer,
-	breakAnswer bool // of the next write
+	loseResponse,
+	breakResponse bool // of the next write
 	namespace string
 }
 
 type entry struct {
-	versions []json.RawMessage // nil where deleted
+	versions []json.RawMessage // nil if deleted
 }
 
 func newFake(t *testing.T) *fake {
@@ -39,7 +39,7 @@ func newFake(t *testing.T) *fake {
 	return f
 }
 
-// with lets a test look at, or change, what the handlers work on.
+// with runs do while no handler runs, so that it can read and change the fields.
 func (f *fake) with(do func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -51,7 +51,7 @@ func (f *fake) writeCount() (n int) {
 	return n
 }
 
-// put writes a version by other hands.
+// put writes a version without the Store.
 func (f *fake) put(path string, data any) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -137,11 +137,11 @@ func (f *fake) secret(w http.ResponseWriter, r *http.Request, path string, body 
 	kept.versions = append(kept.versions, given.Data)
 	f.writes++
 	switch {
-	case f.loseAnswer:
-		f.loseAnswer = false
+	case f.loseResponse:
+		f.loseResponse = false
 		panic(http.ErrAbortHandler)
-	case f.breakAnswer:
-		f.breakAnswer = false
+	case f.breakResponse:
+		f.breakResponse = false
 		_, _ = io.WriteString(w, `{"data":`)
 		return
 	}

@@ -11,15 +11,14 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// Login is how the Store gets the token that its requests carry: Token, AppRole or
-// Kubernetes.
+// Login is how the Store gets its token: Token, AppRole or Kubernetes.
 type Login interface {
-	// request answers the path and the body of the login; a path of "" means that
-	// there is none, and token is the token.
+	// request returns the path and the body of the login request. If path is "", there is
+	// none, and token is the token.
 	request() (path string, body map[string]string, token latchkey.Secret, err error)
 }
 
-// Token is a Login with a token that somebody else renews.
+// Token is a Login with a token that is renewed elsewhere.
 func Token(token latchkey.Secret) Login { return fixed{token} }
 
 type fixed struct{ token latchkey.Secret }
@@ -31,10 +30,10 @@ func (f fixed) request() (string, map[string]string, latchkey.Secret, error) {
 	return "", nil, f.token, nil
 }
 
-// Format keeps fmt from showing the unexported field.
+// Format implements fmt.Formatter. It hides the unexported field.
 func (fixed) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("vault.Token")) }
 
-// AppRole is a Login for programs: with a role ID and a secret ID, at auth/approle.
+// AppRole is a Login for programs, with a role ID and a secret ID, at auth/approle.
 func AppRole(roleID string, secretID latchkey.Secret) Login { return appRole{roleID, secretID} }
 
 type appRole struct {
@@ -46,15 +45,15 @@ func (a appRole) request() (string, map[string]string, latchkey.Secret, error) {
 	return "auth/approle/login", map[string]string{"role_id": a.roleID, "secret_id": a.secretID.Reveal()}, "", nil
 }
 
-// Format keeps fmt from showing the unexported field.
+// Format implements fmt.Formatter. It hides the unexported field.
 func (appRole) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("vault.AppRole")) }
 
-// serviceAccountToken is where Kubernetes puts the token of a pod's service account.
+// serviceAccountToken is the default path of the token of a pod's service account.
 const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path
 
-// Kubernetes is a Login for pods: as a role of auth/kubernetes, with the token of
-// the pod's service account, which is read anew for each login. tokenPath is where
-// it is; "" is where Kubernetes puts it.
+// Kubernetes is a Login for pods, with a role of auth/kubernetes and the token of the pod's
+// service account, which is read from tokenPath before each login. If tokenPath is "", the
+// default path of Kubernetes is used.
 func Kubernetes(role, tokenPath string) Login {
 	if tokenPath == "" {
 		tokenPath = serviceAccountToken
@@ -67,13 +66,13 @@ type kubernetes struct{ role, tokenPath string }
 func (k kubernetes) request() (string, map[string]string, latchkey.Secret, error) {
 	token, err := os.ReadFile(k.tokenPath)
 	if err != nil {
-		return "", nil, "", fmt.Errorf("the token of the service account: %w", err)
+		return "", nil, "", fmt.Errorf("read the token of the service account: %w", err)
 	}
 	return "auth/kubernetes/login", map[string]string{"role": k.role, "jwt": strings.TrimSpace(string(token))}, "", nil
 }
 
-// authorized answers a token: the one that there is, unless it is refused.
-func (s *Store) authorized(ctx context.Context, refused latchkey.Secret) (latchkey.Secret, error) {
+// currentToken returns the cached token, or a new one if there is none or it is refused.
+func (s *Store) currentToken(ctx context.Context, refused latchkey.Secret) (latchkey.Secret, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.token != "" && !s.token.Equal(refused) {
@@ -85,7 +84,7 @@ func (s *Store) authorized(ctx context.Context, refused latchkey.Secret) (latchk
 	}
 	if path != "" {
 		if token, err = s.logIn(ctx, path, body); err != nil {
-			return "", fmt.Errorf("the login at %s failed: %w", path, err)
+			return "", fmt.Errorf("log in at %s: %w", path, err)
 		}
 	}
 	s.token = token
@@ -93,12 +92,12 @@ func (s *Store) authorized(ctx context.Context, refused latchkey.Secret) (latchk
 }
 
 func (s *Store) logIn(ctx context.Context, path string, body map[string]string) (latchkey.Secret, error) {
-	answer, status, err := s.send(ctx, http.MethodPost, path, "", body)
+	found, status, err := s.send(ctx, http.MethodPost, path, "", body)
 	if err != nil {
 		return "", err
 	}
-	if answer.Auth.ClientToken == "" {
-		return "", &refusal{status: status, errors: append(answer.Errors, "the answer holds no token")}
+	if found.Auth.ClientToken == "" {
+		return "", &statusError{status: status, errors: append(found.Errors, "the response has no token")}
 	}
-	return latchkey.Secret(answer.Auth.ClientToken), nil
+	return latchkey.Secret(found.Auth.ClientToken), nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// answer is what all answers look like.
-type answer struct {
+// response is the body of every response.
+type response struct {
 	Data json.RawMessage `json:"data"`
 	Auth struct {
 		ClientToken string `json:"client_token"`
@@ -23,37 +23,38 @@ type answer struct {
 	Errors []string `json:"errors"`
 }
 
-// refusal is an answer that says no. Nothing was changed.
-type refusal struct {
+// statusError is a response with an error status. Nothing was changed.
+type statusError struct {
 	status int
 	errors []string
 }
 
-func (r *refusal) Error() string {
-	text := fmt.Sprintf("it answered %d", r.status)
+func (r *statusError) Error() string {
+	text := fmt.Sprintf("status %d", r.status)
 	if len(r.errors) > 0 {
 		text += ": " + strings.Join(r.errors, "; ")
 	}
 	switch r.status {
 	case http.StatusForbidden:
-		return text + " (does the token's policy allow read, create and update there?)"
+		return text + " (the policy of the token must allow read, create and update of the path)"
 	case http.StatusServiceUnavailable:
-		return text + " (it is sealed, or a standby without a leader)"
+		return text + " (Vault is sealed, or is a standby without a leader)"
 	}
 	return text
 }
 
-// isConflict reports whether the version was another one than expected.
-func (r *refusal) isConflict() bool {
+// isConflict reports whether the version was not the expected one.
+func (r *statusError) isConflict() bool {
 	return r.status == http.StatusBadRequest && strings.Contains(strings.Join(r.errors, " "), "check-and-set")
 }
 
-// request sends a request with the token, and reads the data of its answer into
-// data, that of a 404 as well. A token that is refused is got anew, once.
+// request sends a request with the token and unmarshals the data of the response, also of a
+// 404, into data. If the token is refused, request logs in again and repeats the request
+// once.
 func (s *Store) request(ctx context.Context, method, path string, body, data any) (status int, err error) {
 	var refused latchkey.Secret
 	for {
-		token, err := s.authorized(ctx, refused)
+		token, err := s.currentToken(ctx, refused)
 		if err != nil {
 			return 0, err
 		}
@@ -68,23 +69,25 @@ func (s *Store) request(ctx context.Context, method, path string, body, data any
 			return status, err
 		}
 		if len(found.Data) > 0 && json.Unmarshal(found.Data, data) != nil {
-			return status, errors.New("what it answered cannot be read")
+			return status, errors.New("the response has an unexpected form")
 		}
 		return status, nil
 	}
 }
 
-// send sends a request, once. An answer that says no is an error, too.
-func (s *Store) send(ctx context.Context, method, path string, token latchkey.Secret, body any) (found answer, status int, err error) {
+// send sends a request once. The error is a *statusError if the status is not 2xx.
+func (s *Store) send(
+	ctx context.Context, method, path string, token latchkey.Secret, body any,
+) (found response, status int, err error) {
 	var content []byte
 	if body != nil {
-		content, _ = json.Marshal(body) // maps of texts and numbers
+		content, _ = json.Marshal(body) // maps of strings and numbers cannot fail
 	}
 	req, err := http.NewRequestWithContext(ctx, method, s.base.JoinPath("v1", path).String(), bytes.NewReader(content))
 	if err != nil {
-		return found, 0, errors.New("the request cannot be made")
+		return found, 0, errors.New("cannot make the request")
 	}
-	req.GetBody = nil // so that nothing sends it again
+	req.GetBody = nil // so that the transport cannot send it again
 	req.Header.Set("X-Vault-Request", "true")
 	req.Header.Set("Content-Type", "application/json")
 	if token != "" {
@@ -95,23 +98,22 @@ func (s *Store) send(ctx context.Context, method, path string, token latchkey.Se
 	}
 	resp, err := s.http.Do(req)
 	if err != nil {
-		var wrapped *url.Error
-		if errors.As(err, &wrapped) {
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err
 		}
 		return found, 0, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
-		return found, 0, fmt.Errorf("the answer broke off: %w", err)
+		return found, 0, fmt.Errorf("read the response: %w", err)
 	}
 	readable := len(text) == 0 || json.Unmarshal(text, &found) == nil
 	switch {
-	case resp.StatusCode >= 400 || resp.StatusCode < 200 || resp.StatusCode >= 300:
-		return found, resp.StatusCode, &refusal{resp.StatusCode, found.Errors}
+	case resp.StatusCode < 200 || resp.StatusCode >= 300:
+		return found, resp.StatusCode, &statusError{resp.StatusCode, found.Errors}
 	case !readable:
-		return found, 0, errors.New("what it answered is not JSON")
+		return found, 0, errors.New("the response is not JSON")
 	}
 	return found, resp.StatusCode, nil
 }

@@ -1,5 +1,5 @@
-// Package vault keeps an upstream's credential in HashiCorp Vault or OpenBao, in a
-// KV store of version 2.
+// Package vault keeps the credential of an upstream in HashiCorp Vault or OpenBao, in a KV
+// store of version 2.
 //
 //	store, err := vault.New(vault.Config{
 //		Address: "https://vault.example:8200",
@@ -7,8 +7,8 @@
 //		Login:   vault.AppRole("…role id…", secretID),
 //	})
 //
-// It speaks the three requests that it needs by itself: the vendor's library would
-// repeat a write whose answer was lost, which makes a conflict of a success.
+// The package sends the three requests that it needs itself. HashiCorp's library would
+// repeat a write whose response was lost, and so turn a success into a conflict.
 package vault
 
 import (
@@ -32,34 +32,35 @@ import (
 )
 
 const (
-	// requestLimit bounds each request, whatever the caller's context says.
+	// requestLimit is the maximum time of each request, in addition to the context's.
 	requestLimit = 15 * time.Second
-	// maxAnswer bounds what is read of an answer.
-	maxAnswer = 1 << 20
-	// standardMount is where KV version 2 is, unless somebody has moved it.
-	standardMount = "secret"
+	// maxResponse is the maximum size of a response that is read.
+	maxResponse = 1 << 20
+	// defaultMount is the default mount of KV version 2.
+	defaultMount = "secret"
 )
 
-// Config says where the secret is. Address, Path and Login are required.
+// Config is the configuration of a Store. Address, Path and Login are required.
 type Config struct {
-	// Address is like https://vault.example:8200; http:// is for this machine only.
+	// Address is like https://vault.example:8200. http:// is allowed for this machine
+	// only.
 	Address string
-	// Mount is that of the KV store. Default: secret.
+	// Mount is the mount of the KV store. Default: secret.
 	Mount string
-	// Path is that of the secret within the mount. It has to be all the store's own:
-	// fields beside username and password are kept.
+	// Path is the path of the secret in the mount. Fields of the secret other than
+	// username and password are kept.
 	Path string
-	// Namespace, for Vault Enterprise and OpenBao.
+	// Namespace is the namespace, in Vault Enterprise and OpenBao.
 	Namespace string
 	Login     Login
-	// HTTPClient carries the requests. Default: one of the Store's own. Redirects
-	// are not followed.
+	// HTTPClient sends the requests. Default: a client of the Store's own. Redirects are
+	// not followed.
 	HTTPClient *http.Client
 }
 
-// Store is a credential.Store in a secret of KV version 2. Its versions are the
-// secret's, and saving is a check-and-set. The token that a Login got is kept until
-// it is refused, and then got anew, once.
+// Store is a credential.Store in a secret of KV version 2. Its versions are those of the
+// secret, and Save is a check-and-set. The Store keeps the token of a login until it is
+// refused, and then logs in again once.
 type Store struct {
 	base      *url.URL
 	mount     string
@@ -74,14 +75,15 @@ type Store struct {
 
 var _ credential.Store = (*Store)(nil)
 
-// New answers the Store, or what is wrong with the configuration. It sends nothing.
+// New returns the Store, or an error if the configuration is not valid. It sends nothing.
 func New(config Config) (*Store, error) {
 	base, err := url.Parse(config.Address)
 	if err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http" || base.User != nil {
 		return nil, errors.New("credential: vault: Address must look like https://vault.example:8200")
 	}
 	if base.Scheme == "http" && !wire.IsLoopback(base.Hostname()) {
-		return nil, errors.New("credential: vault: Address is http:// to another machine, so that the password would travel in the clear")
+		return nil, errors.New("credential: vault: Address is http:// to another machine, " +
+			"so that the password would be sent in the clear")
 	}
 	path := strings.Trim(config.Path, "/")
 	if path == "" || strings.Contains("/"+path+"/", "/../") {
@@ -92,7 +94,7 @@ func New(config Config) (*Store, error) {
 	}
 	mount := strings.Trim(config.Mount, "/")
 	if mount == "" {
-		mount = standardMount
+		mount = defaultMount
 	}
 	client := http.Client{Timeout: requestLimit}
 	if config.HTTPClient != nil {
@@ -105,12 +107,14 @@ func New(config Config) (*Store, error) {
 	if err := outbound.CheckProxies(client.Transport); err != nil {
 		return nil, fmt.Errorf("credential: vault: %w", err)
 	}
-	// It would take the token to wherever the answer points.
+	// A redirect would send the token to another host.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Store{base: base, mount: mount, path: path, namespace: config.Namespace, login: config.Login, http: &client}, nil
+	return &Store{
+		base: base, mount: mount, path: path, namespace: config.Namespace, login: config.Login, http: &client,
+	}, nil
 }
 
-// secret is the data of an answer about a secret.
+// secret is the data of a response about a secret.
 type secret struct {
 	Data     json.RawMessage `json:"data"`
 	Metadata struct {
@@ -131,7 +135,7 @@ func (s *Store) Load(ctx context.Context) (credential.Credential, error) {
 	return credential.Credential{User: user, Password: password, Version: strconv.Itoa(version)}, nil
 }
 
-// read answers the secret and its version. That of one that was deleted comes with
+// read returns the secret and its version. If the secret was deleted, the version comes with
 // ErrNotFound.
 func (s *Store) read(ctx context.Context) (document.Document, int, error) {
 	var found secret
@@ -172,14 +176,14 @@ func (s *Store) Save(ctx context.Context, next credential.Credential) (string, e
 		Version int `json:"version"`
 	}
 	_, err = s.request(ctx, http.MethodPost, s.dataPath(), body, &saved)
-	var refused *refusal
+	var refused *statusError
 	switch {
 	case errors.As(err, &refused) && refused.isConflict():
 		return "", fmt.Errorf("credential: vault %s: %w", s.name(), credential.ErrConflict)
 	case errors.As(err, &refused):
 		return "", s.failed(unchanged, err)
 	case err != nil:
-		return "", s.failed("it may have been saved or not: ", err)
+		return "", s.failed("it may or may not have been saved: ", err)
 	}
 	return strconv.Itoa(saved.Version), nil
 }
@@ -192,7 +196,7 @@ func (s *Store) failed(what string, err error) error {
 	return fmt.Errorf("credential: vault %s: %s%w", s.name(), what, err)
 }
 
-// Format implements fmt.Formatter, whatever the verb: the token is not shown.
+// Format implements fmt.Formatter. It hides the token for every verb.
 func (s *Store) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "vault.Store("+s.name()+")")
 }

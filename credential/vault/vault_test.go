@@ -29,13 +29,14 @@ func newStore(t *testing.T, f *fake, change func(*vault.Config)) *vault.Store {
 
 const place = "secret/thingspace/zoe"
 
-func TestVaultKeepsThePromises(t *testing.T) {
+func TestVaultConforms(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("service-account\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, login := range map[string]vault.Login{
-		"token": vault.Token("root"), "AppRole": vault.AppRole("role", "secret-id"), "Kubernetes": vault.Kubernetes("role", token),
+		"token": vault.Token("root"), "AppRole": vault.AppRole("role", "secret-id"),
+		"Kubernetes": vault.Kubernetes("role", token),
 	} {
 		t.Run(name, func(t *testing.T) {
 			credentialtest.RunStore(t, func(t *testing.T) credentialtest.Place[credential.Store] {
@@ -72,7 +73,7 @@ func TestOtherFieldsOfTheSecretAreKept(t *testing.T) {
 	}
 }
 
-func TestADeletedSecretCanBeMadeAnew(t *testing.T) {
+func TestADeletedSecretCanBeSavedAgain(t *testing.T) {
 	f := newFake(t)
 	f.put(place, map[string]any{"username": "zoe", "password": "old"})
 	f.secrets[place].versions = append(f.secrets[place].versions, nil)
@@ -85,7 +86,7 @@ func TestADeletedSecretCanBeMadeAnew(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsRefusedIsGotAnewOnce(t *testing.T) {
+func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 	f := newFake(t)
 	f.put(place, map[string]any{"username": "zoe", "password": "old"})
 	store := newStore(t, f, func(c *vault.Config) { c.Login = vault.AppRole("role", "secret-id") })
@@ -102,12 +103,16 @@ func TestATokenThatIsRefusedIsGotAnewOnce(t *testing.T) {
 		t.Errorf("error %v after %d logins", err, f.logins)
 	}
 	f.denied = true
-	if _, err := store.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "policy") || f.logins != 3 {
-		t.Errorf("error %v after %d logins", err, f.logins)
+	_, err := store.Load(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "policy") {
+		t.Errorf("error %v", err)
+	}
+	if f.logins != 3 {
+		t.Errorf("%d logins after a denial", f.logins)
 	}
 }
 
-func TestFaultsChangeNothingOrSayThatTheyMayHave(t *testing.T) {
+func TestAFaultChangesNothingOrTheErrorIsAmbiguous(t *testing.T) {
 	f := newFake(t)
 	store := newStore(t, f, nil)
 	version, err := store.Save(t.Context(), credentialOf("first", ""))
@@ -115,70 +120,78 @@ func TestFaultsChangeNothingOrSayThatTheyMayHave(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.with(func() { f.sealed = true })
-	if _, err := store.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "sealed") || errors.Is(err, credential.ErrNotFound) {
+	_, err = store.Load(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "sealed") || errors.Is(err, credential.ErrNotFound) {
 		t.Errorf("sealed: error %v", err)
 	}
 	f.with(func() { f.sealed = false })
-	for name, fault := range map[string]func(){"lost": func() { f.loseAnswer = true }, "broken": func() { f.breakAnswer = true }} {
+	for name, fault := range map[string]func(){
+		"lost": func() { f.loseResponse = true }, "broken": func() { f.breakResponse = true },
+	} {
 		writes := f.writeCount()
 		f.with(fault)
 		_, err := store.Save(t.Context(), credentialOf("next after "+latchkey.Secret(name), version))
-		if err == nil || errors.Is(err, credential.ErrConflict) || !strings.Contains(err.Error(), "may have been saved") {
-			t.Errorf("%s answer: error %v", name, err)
+		if err == nil || errors.Is(err, credential.ErrConflict) ||
+			!strings.Contains(err.Error(), "may or may not have been saved") {
+			t.Errorf("%s response: error %v", name, err)
 		}
 		if n := f.writeCount() - writes; n != 1 {
-			t.Errorf("%s answer: %d writes, want one", name, n)
+			t.Errorf("%s response: %d writes, want one", name, n)
 		}
 		c, err := store.Load(t.Context())
 		if err != nil || !c.Password.Equal("next after "+latchkey.Secret(name)) {
-			t.Errorf("%s answer: Load: %v", name, err)
+			t.Errorf("%s response: Load: %v", name, err)
 		}
 		version = c.Version
 	}
 	f.Close()
 	if _, err := store.Load(t.Context()); err == nil || errors.Is(err, credential.ErrNotFound) {
-		t.Errorf("away: error %v", err)
+		t.Errorf("stopped: error %v", err)
 	}
 }
 
-func TestNamespaceMountAndBadAnswers(t *testing.T) {
+func TestNamespaceAndMount(t *testing.T) {
 	f := newFake(t)
 	f.namespace = "team/a"
 	store := newStore(t, f, func(c *vault.Config) { c.Namespace, c.Mount, c.Path = "team/a", "/kv/", "/zoe/" })
 	if _, err := store.Save(t.Context(), credentialOf("first", "")); err != nil || f.secrets["kv/zoe"] == nil {
 		t.Errorf("error %v", err)
 	}
-	f.put("kv/zoe", "a text")
+	f.put("kv/zoe", "a string")
 	if _, err := store.Load(t.Context()); err == nil || errors.Is(err, credential.ErrNotFound) {
-		t.Errorf("a secret that is no object: error %v", err)
+		t.Errorf("a secret that is not an object: error %v", err)
 	}
 }
 
-func TestErrorsAndPrintsShowNoToken(t *testing.T) {
+func TestErrorsAndFormattedValuesHideTheToken(t *testing.T) {
 	f := newFake(t)
 	for name, login := range map[string]vault.Login{
-		"token": vault.Token("hvs.telling"), "AppRole": vault.AppRole("role", "hvs.telling"),
+		"token": vault.Token("hvs.secret"), "AppRole": vault.AppRole("role", "hvs.secret"),
 	} {
 		store := newStore(t, f, func(c *vault.Config) { c.Login = login })
 		_, err := store.Load(t.Context())
-		if text := fmt.Sprintf("%v %+v %#v %v %#v %+v", store, store, store, err, login, login); err == nil || strings.Contains(text, "telling") {
-			t.Errorf("%s: error and prints are %s", name, text)
+		text := fmt.Sprintf("%v %+v %#v %v %#v %+v", store, store, store, err, login, login)
+		if err == nil || strings.Contains(text, "hvs.secret") {
+			t.Errorf("%s: the text is %s", name, text)
 		}
 	}
 }
 
-func TestConfigurationIsJudged(t *testing.T) {
+func TestNewRejectsInvalidConfigurations(t *testing.T) {
 	good := vault.Config{Address: "https://vault.example:8200", Path: "p", Login: vault.Token("t")}
 	for name, change := range map[string]func(*vault.Config){
-		"no address": func(c *vault.Config) { c.Address = "" }, "no scheme": func(c *vault.Config) { c.Address = "vault:8200" },
-		"plaintext": func(c *vault.Config) { c.Address = "http://vault.example:8200" }, "no path": func(c *vault.Config) { c.Path = "/" },
-		"path upwards": func(c *vault.Config) { c.Path = "a/../b" }, "no login": func(c *vault.Config) { c.Login = nil },
-		"credentials": func(c *vault.Config) { c.Address = "https://u:p@vault.example" },
+		"no address":   func(c *vault.Config) { c.Address = "" },
+		"no scheme":    func(c *vault.Config) { c.Address = "vault:8200" },
+		"plaintext":    func(c *vault.Config) { c.Address = "http://vault.example:8200" },
+		"no path":      func(c *vault.Config) { c.Path = "/" },
+		"path upwards": func(c *vault.Config) { c.Path = "a/../b" },
+		"no login":     func(c *vault.Config) { c.Login = nil },
+		"credentials":  func(c *vault.Config) { c.Address = "https://u:p@vault.example" },
 	} {
 		config := good
 		change(&config)
 		if _, err := vault.New(config); err == nil {
-			t.Errorf("%s: was accepted", name)
+			t.Errorf("%s was accepted", name)
 		}
 	}
 	if _, err := vault.New(good); err != nil {

@@ -44,7 +44,7 @@ func TestWriteCreatesAndReplacesAFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			check(t, path, "a long first content")
-			if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // the mode is to be replaced
+			if err := os.Chmod(path, 0o644); err != nil {
 				t.Fatal(err)
 			}
 			if err := write(path, []byte("second")); err != nil {

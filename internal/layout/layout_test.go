@@ -95,7 +95,7 @@ type goPackage struct {
 func list(t *testing.T, arguments ...string) []goPackage {
 	t.Helper()
 	arguments = append([]string{"list", "-json=ImportPath,Standard,Imports", "-e=false"}, arguments...)
-	output, err := exec.Command("go", arguments...).Output() //nolint:gosec // arguments of this test
+	output, err := exec.Command("go", arguments...).Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}

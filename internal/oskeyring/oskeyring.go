@@ -1,6 +1,5 @@
-// Package oskeyring asks the operating system's keyring, and waits no longer than
-// three seconds for it: on a host without a screen it may wait for somebody to
-// unlock it, for ever.
+// Package oskeyring accesses the keyring of the operating system, and waits for it for at
+// most three seconds: a keyring on a host without a screen may wait forever to be unlocked.
 package oskeyring
 
 import (
@@ -17,74 +16,75 @@ import (
 
 const limit = 3 * time.Second
 
-var errNoAnswer = fmt.Errorf("no answer within %v, as if it waited to be unlocked", limit)
+var errTimeout = fmt.Errorf("no result within %v: the keyring may be waiting to be unlocked", limit)
 
-// ErrAway means that there is no keyring here.
-var ErrAway = errors.New("there is no session bus here (DBUS_SESSION_BUS_ADDRESS is not set), so no keyring either")
+// ErrNoKeyring means that this host has no keyring.
+var ErrNoKeyring = errors.New("no session bus (DBUS_SESSION_BUS_ADDRESS is not set), and so no keyring")
 
-// Get answers what is kept for a user of a service, or fs.ErrNotExist, or ErrAway.
+// Get returns the secret of a user of a service. The error is fs.ErrNotExist if there is
+// none.
 func Get(ctx context.Context, service, user string) (string, error) {
-	return ask(ctx, func() (string, error) { return keyring.Get(service, user) })
+	return call(ctx, func() (string, error) { return keyring.Get(service, user) })
 }
 
-// Set keeps text for a user of a service. Where it answers that there was no
-// answer in time, the text may be kept all the same.
+// Set stores the secret of a user of a service. If it times out, the secret may have been
+// stored.
 func Set(ctx context.Context, service, user, text string) error {
-	_, err := ask(ctx, func() (string, error) { return "", keyring.Set(service, user, text) })
+	_, err := call(ctx, func() (string, error) { return "", keyring.Set(service, user, text) })
 	return err
 }
 
-// asking is held by the one question that is under way, so that a keyring that
-// hangs holds up one goroutine and not more.
-var asking = make(chan struct{}, 1)
+// inUse is held by the only call in progress, so that a keyring that hangs blocks one
+// goroutine at most.
+var inUse = make(chan struct{}, 1)
 
-// ask bounds a question to the keyring, which cannot be called back: one that
-// hangs leaves a goroutine behind.
-func ask(ctx context.Context, question func() (string, error)) (string, error) {
-	if away() {
-		return "", ErrAway
+// call calls the keyring and limits the time. Calls cannot be canceled: one that hangs
+// leaves a goroutine behind.
+func call(ctx context.Context, access func() (string, error)) (string, error) {
+	if !available() {
+		return "", ErrNoKeyring
 	}
 	if err := ctx.Err(); err != nil {
 		return "", context.Cause(ctx)
 	}
-	type reply struct {
+	type result struct {
 		text string
 		err  error
 	}
-	replies := make(chan reply, 1)
+	results := make(chan result, 1)
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case asking <- struct{}{}:
+	case inUse <- struct{}{}:
 		go func() {
-			text, err := question()
-			<-asking
-			replies <- reply{text, err}
+			text, err := access()
+			<-inUse
+			results <- result{text, err}
 		}()
 	case <-timer.C:
-		return "", errNoAnswer
+		return "", errTimeout
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}
 	select {
-	case r := <-replies:
+	case r := <-results:
 		if errors.Is(r.err, keyring.ErrNotFound) {
 			return "", fs.ErrNotExist
 		}
 		return r.text, r.err
 	case <-timer.C:
-		return "", errNoAnswer
+		return "", errTimeout
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}
 }
 
-// away reports whether asking is futile. Where there is no session bus, the
-// library would try to start one.
-func away() bool {
+// available reports whether there can be a keyring. Without a session bus the library
+// would try to start one.
+func available() bool {
 	switch runtime.GOOS {
 	case "darwin", "windows":
-		return false
+		return true
 	}
-	return os.Getenv("DBUS_SESSION_BUS_ADDRESS") == ""
+	return os.Getenv("DBUS_SESSION_BUS_ADDRESS") != ""
 }

@@ -1,6 +1,5 @@
-// Package outbound holds what the HTTP transports of latchkey have in common: HTTP/2
-// connections that have died are noticed, and proxy settings that cannot be read are
-// not ignored.
+// Package outbound is what the HTTP transports of latchkey have in common: they detect dead
+// connections, renew connections, and do not ignore invalid proxy settings.
 package outbound
 
 import (
@@ -18,25 +17,26 @@ import (
 )
 
 const (
-	// sendPingAfter is how long an HTTP/2 connection is silent before it is pinged.
+	// sendPingAfter is how long an HTTP/2 connection is silent before a ping is sent.
 	sendPingAfter = 10 * time.Second
-	// pingTimeout is how long a ping may take before the connection counts as dead.
+	// pingTimeout is how long the response to a ping may take. After it the connection is
+	// considered dead.
 	pingTimeout = 5 * time.Second
-	// writeTimeout is how long a write on an HTTP/2 connection may make no progress,
-	// because a ping that cannot be written finds nothing out.
+	// writeTimeout is how long a write on an HTTP/2 connection may make no progress. A
+	// ping cannot detect that, because it cannot be written either.
 	writeTimeout = 15 * time.Second
-	// idleTimeout is how long a connection is kept without use.
+	// idleTimeout is how long an unused connection is kept.
 	idleTimeout = 30 * time.Second
 )
 
-// LoseDeadConnections makes t give up connections that are dead: whose other end, or
-// something in between, has forgotten them without closing them, so that what is sent
-// is lost. Without it, requests are sent on such a connection until the operating system
-// gives up, which takes a quarter of an hour, or never happens if something in between
-// acknowledges. With it, HTTP/2 connections are pinged, and no request waits longer than
-// 15 seconds for a dead one. HTTP/1.1 has no pings: each dead connection costs one
-// request, and after 30 seconds without use it costs none. Settings of HTTP/2 that t has
-// already are kept.
+// LoseDeadConnections makes t close dead connections. A connection is dead if its other
+// end, or a device between the two, has forgotten it without closing it: all data that is
+// sent on it is lost. By default, a transport sends requests on such a connection until the
+// operating system gives up, which takes a quarter of an hour, or forever if a device
+// acknowledges the data. LoseDeadConnections turns on pings for HTTP/2, so that no request
+// waits longer than 15 seconds on a dead connection. HTTP/1.1 has no pings: each dead
+// connection fails one request, or none if it was unused for 30 seconds. Existing HTTP/2
+// settings of t are kept.
 func LoseDeadConnections(t *http.Transport) {
 	if t.HTTP2 == nil {
 		t.HTTP2 = &http.HTTP2Config{}
@@ -54,21 +54,24 @@ func CheckProxies(transport http.RoundTripper) error {
 		transport = http.DefaultTransport
 	}
 	t, ok := Native(transport)
-	if !ok || t.Proxy == nil || reflect.ValueOf(t.Proxy).Pointer() != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() {
+	if !ok || t.Proxy == nil {
+		return nil
+	}
+	if reflect.ValueOf(t.Proxy).Pointer() != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() {
 		return nil
 	}
 	return CheckEnvironment()
 }
 
-// CheckEnvironment returns an error for each of the variables HTTPS_PROXY, HTTP_PROXY,
-// ALL_PROXY and NO_PROXY, in upper or lower case, that cannot be read. net/http ignores
-// such a value, so that requests would go where they were not meant to. The error shows
-// nothing of the value, because a password may be in it.
+// CheckEnvironment returns an error that names each of the variables HTTPS_PROXY,
+// HTTP_PROXY, ALL_PROXY and NO_PROXY, in upper or lower case, whose value is invalid.
+// net/http ignores such a value, so that requests would bypass the proxy. The error does
+// not show the value, because it may contain a password.
 func CheckEnvironment() error {
 	var faults []error
 	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"} {
 		value := os.Getenv(name)
-		if value == "" { // the order in which net/http looks
+		if value == "" { // the order of net/http
 			name = strings.ToLower(name)
 			value = os.Getenv(name)
 		}
@@ -83,7 +86,7 @@ func CheckEnvironment() error {
 	return errors.Join(faults...)
 }
 
-// proxyProblem returns why value does not name a proxy; "" if it does, or is empty.
+// proxyProblem returns why value does not name a proxy, or "" if it does or is empty.
 func proxyProblem(value string) string {
 	if value == "" {
 		return ""
@@ -116,17 +119,25 @@ func exceptionProblem(value string) string {
 		if entry == "" || entry == "*" {
 			continue
 		}
-		problem := ""
-		if strings.Contains(entry, "/") {
-			if _, err := netip.ParsePrefix(entry); err != nil {
-				problem = "is not a network such as 10.0.0.0/8"
-			}
-		} else if host, port := splitPort(entry); !isHost(strings.TrimPrefix(strings.TrimPrefix(host, "*"), ".")) || !isPort(port) {
-			problem = "is not a host, an address, a domain or a network"
-		}
-		if problem != "" {
+		if problem := entryProblem(entry); problem != "" {
 			return fmt.Sprintf("has an entry (number %d of its list) that %s", position, problem)
 		}
+	}
+	return ""
+}
+
+// entryProblem returns why entry is not a host, a network or a domain, or "".
+func entryProblem(entry string) string {
+	if strings.Contains(entry, "/") {
+		if _, err := netip.ParsePrefix(entry); err != nil {
+			return "is not a network such as 10.0.0.0/8"
+		}
+		return ""
+	}
+	host, port := splitPort(entry)
+	host = strings.TrimPrefix(strings.TrimPrefix(host, "*"), ".")
+	if !isHost(host) || !isPort(port) {
+		return "is not a host, an address, a domain or a network"
 	}
 	return ""
 }
@@ -146,7 +157,8 @@ func isHost(host string) bool {
 		return true
 	}
 	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
-		return r < 0x80 && r != '-' && r != '.' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+		return r < 0x80 && r != '-' && r != '.' && r != '_' &&
+			(r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	})
 }
 

@@ -10,45 +10,46 @@ import (
 )
 
 const (
-	// maxAge is how long a connection takes new requests. The address of a service may
-	// change, and only a new connection finds out.
+	// maxAge is how long a connection is used for new requests. The address of a service
+	// may change, and only a new connection uses the new address.
 	maxAge = 5 * time.Minute
-	// closeBefore is how long before its server does an idle connection is closed here,
-	// so that no request is sent to a server that is just closing it.
+	// closeBefore is how much earlier than the server the client closes an idle
+	// connection, so that it does not send a request while the server closes it.
 	closeBefore = time.Second
-	// leastIdle is how long an idle connection is kept at least, whatever its server says.
+	// leastIdle is the minimum time that an idle connection is kept, whatever the server
+	// announces.
 	leastIdle = 500 * time.Millisecond
 )
 
-// Transport is an *http.Transport that renews its connections. Make it with Renew.
+// Transport is an *http.Transport that renews its connections. Renew returns one.
 type Transport struct {
 	template *http.Transport
 	current  atomic.Pointer[generation]
 	mu       sync.Mutex // held while current is replaced
 }
 
-// generation is a transport, and the connections that it has opened.
+// generation is a transport and the connections that it has opened.
 type generation struct {
 	*http.Transport
 
 	born time.Time
 }
 
-// Renew returns a RoundTripper that sends requests as t does, and renews its
-// connections: none takes a new request more than five minutes after t opened its first,
-// so that a service is found at a new address however steady the traffic is. And where a
-// server says how long it keeps an idle connection (Keep-Alive: timeout=5), it is closed
-// here a second earlier. A request that meets a server just as it closes the connection
-// is lost, and cannot be sent again unless it changes nothing. Requests under way are not
-// disturbed. t must not be used otherwise, or changed.
+// Renew returns a Transport that sends requests as t does and renews its connections. A
+// connection is not used for new requests once five minutes have passed since its
+// generation began, so that steady traffic follows a service to a new address. If a server
+// announces how long it keeps an idle connection (Keep-Alive: timeout=5), the client closes
+// it a second earlier: a request that arrives while the server closes the connection is
+// lost, and cannot be sent again unless it is idempotent. Requests in flight are not
+// interrupted. t must not be used or changed afterwards.
 func Renew(t *http.Transport) *Transport {
 	r := &Transport{template: t}
 	r.current.Store(&generation{t, time.Now()})
 	return r
 }
 
-// Native returns the *http.Transport that t is or was made of. One that is part of a
-// Transport may be read and cloned only.
+// Native returns t as an *http.Transport, or the one that was passed to Renew to make t.
+// That one may only be read and cloned.
 func Native(t http.RoundTripper) (native *http.Transport, ok bool) {
 	if renewed, ok := t.(*Transport); ok {
 		return renewed.template, true
@@ -75,8 +76,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// replace makes requests use other connections than those of g, which are closed as
-// soon as they are idle.
+// replace makes new requests use new connections instead of those of g, which are closed
+// when they become idle.
 func (t *Transport) replace(g *generation, idle time.Duration) *generation {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -90,10 +91,10 @@ func (t *Transport) replace(g *generation, idle time.Duration) *generation {
 	return next
 }
 
-// CloseIdleConnections closes the connections that no request uses.
+// CloseIdleConnections closes the connections that are not in use.
 func (t *Transport) CloseIdleConnections() { t.current.Load().CloseIdleConnections() }
 
-// idleTime returns how long a connection may be idle according to Keep-Alive headers.
+// idleTime returns the shortest time that the Keep-Alive headers announce.
 func idleTime(hints []string) (idle time.Duration, ok bool) {
 	for _, hint := range hints {
 		for parameter := range strings.SplitSeq(hint, ",") {
@@ -105,9 +106,9 @@ func idleTime(hints []string) (idle time.Duration, ok bool) {
 			if err != nil {
 				continue
 			}
-			told := max(time.Duration(seconds)*time.Second-closeBefore, leastIdle)
-			if !ok || told < idle {
-				idle, ok = told, true
+			announced := max(time.Duration(seconds)*time.Second-closeBefore, leastIdle)
+			if !ok || announced < idle {
+				idle, ok = announced, true
 			}
 		}
 	}

@@ -1,5 +1,5 @@
-// Package pipenet is a network in memory, for tests in which time is moved: a
-// goroutine that waits for a real network does not let synctest move it.
+// Package pipenet is an in-memory network for synctest, which advances the time only while
+// no goroutine waits for a real network.
 package pipenet
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Network has one listener, itself. It is safe for concurrent use.
+// Network is an in-memory network and its only listener. It is safe for concurrent use.
 type Network struct {
 	accept chan net.Conn
 	closed chan struct{}
@@ -24,7 +24,7 @@ type Network struct {
 	open []*conn
 }
 
-// New makes a Network.
+// New returns a new Network.
 func New() *Network { return &Network{accept: make(chan net.Conn), closed: make(chan struct{})} }
 
 // Accept implements net.Listener.
@@ -46,8 +46,8 @@ func (n *Network) Close() error {
 // Addr implements net.Listener.
 func (n *Network) Addr() net.Addr { return address{} }
 
-// Dial connects to the listener, whatever the address. It is a DialContext for an
-// http.Transport. An error is one of dialing.
+// Dial connects to the listener, whatever the address is. It can be the DialContext of an
+// http.Transport. Its errors are *net.OpError with Op "dial".
 func (n *Network) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	near, far := net.Pipe()
 	c := newConn(near)
@@ -66,9 +66,8 @@ func (n *Network) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return nil, &net.OpError{Op: "dial", Net: "pipe", Err: err}
 }
 
-// Forget makes the connections that were dialed so far dead, as a NAT or a load
-// balancer does that has lost its memory: what is sent on them is lost, although
-// sending succeeds, and nothing arrives.
+// Forget makes the connections that were dialed so far dead, as if a NAT or a load balancer
+// had lost its table: writing succeeds, but the data is lost, and nothing arrives.
 func (n *Network) Forget() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -77,24 +76,24 @@ func (n *Network) Forget() {
 	}
 }
 
-// Dialed is how many connections were dialed so far.
+// Dialed returns the number of connections that were dialed so far.
 func (n *Network) Dialed() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.open)
 }
 
-// queueLength bounds the writes that wait to be read on a connection.
+// queueLength is the maximum number of writes that wait to be read on a connection.
 const queueLength = 64
 
-// conn is an end of a net.Pipe with a buffer before it, as the system has one.
-// Without it, closing a TLS connection waits until the other end reads.
+// conn is one end of a net.Pipe with a send buffer, as operating systems have one. Without
+// the buffer, closing a TLS connection waits until the other end reads.
 type conn struct {
 	net.Conn
 
 	queue  chan []byte
 	closed chan struct{}
-	gone   chan struct{} // closed when nothing can be written any more
+	gone   chan struct{} // closed when nothing more can be written
 	once   sync.Once
 	dead   atomic.Bool
 
@@ -112,7 +111,7 @@ func newConn(inner net.Conn) *conn {
 	return c
 }
 
-// pump writes what is queued, also after Close.
+// pump writes the queued data, also after Close.
 func (c *conn) pump() {
 	defer func() { close(c.gone); _ = c.Conn.Close() }()
 	for {
@@ -193,7 +192,7 @@ func (c *conn) SetDeadline(at time.Time) error {
 	return errors.Join(c.SetReadDeadline(at), c.SetWriteDeadline(at))
 }
 
-// Close implements net.Conn. What is queued has a few seconds to be read.
+// Close implements net.Conn. Queued data can be read for another five seconds.
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		close(c.closed)
@@ -203,7 +202,7 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// RemoteAddr implements net.Conn: an address of the form that servers expect.
+// RemoteAddr implements net.Conn. It returns an address of the form that servers expect.
 func (c *conn) RemoteAddr() net.Addr { return address{} }
 
 type address struct{}
@@ -211,7 +210,7 @@ type address struct{}
 func (address) Network() string { return "tcp" }
 func (address) String() string  { return "192.0.2.1:1" }
 
-// Pass lets time pass in a synctest bubble, where it is moved.
+// Pass advances the time of a synctest bubble by d.
 func Pass(d time.Duration) {
-	time.Sleep(d) //nolint:forbidigo // it takes none
+	time.Sleep(d) //nolint:forbidigo // the bubble does not really sleep
 }

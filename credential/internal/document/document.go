@@ -1,6 +1,6 @@
-// Package document is the form in which stores keep a credential: a JSON object
-// with the fields "username" and "password". Other fields belong to others and
-// are kept as they are. No error shows any of the content.
+// Package document is the format in which stores keep a credential: a JSON object with the
+// fields "username" and "password". Other fields belong to other programs and are kept
+// unchanged. No error shows any of the content.
 package document
 
 import (
@@ -17,20 +17,19 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// Names of the fields.
 const (
 	fieldUser     = "username"
 	fieldPassword = "password"
 	fieldSalt     = "salt"
 )
 
-// MaxBytes bounds a document that is read.
+// MaxBytes is the maximum size of a document.
 const MaxBytes = 64 << 10
 
 // Document is the object, field by field.
 type Document map[string]json.RawMessage
 
-// Parse reads a document. It need not hold a credential.
+// Parse parses a document, which need not contain a credential.
 func Parse(data []byte) (Document, error) {
 	var d Document
 	if len(data) > MaxBytes {
@@ -42,7 +41,7 @@ func Parse(data []byte) (Document, error) {
 	return d, nil
 }
 
-// Get answers the credential in the document, if it is one that can be used.
+// Get returns the credential in the document, or an error if there is no valid one.
 func (d Document) Get() (user string, password latchkey.Secret, err error) {
 	user, userErr := d.text(fieldUser)
 	word, passwordErr := d.text(fieldPassword)
@@ -59,22 +58,22 @@ func (d Document) Set(user string, password latchkey.Secret) {
 	d.put(fieldPassword, password.Reveal())
 }
 
-// Encode answers the document as JSON.
+// Encode returns the document as JSON.
 func (d Document) Encode() []byte {
-	data, _ := json.Marshal(map[string]json.RawMessage(d)) // made of what was parsed or put: it cannot fail
+	data, _ := json.Marshal(map[string]json.RawMessage(d)) // cannot fail: every value was parsed or marshaled before
 	return data
 }
 
-// Salt gives the document a new random salt, and so a new Version.
+// Salt sets a new random salt, and so a new Version.
 func (d Document) Salt() { d.put(fieldSalt, rand.Text()) }
 
-// unsalted stands in for the salt of documents that people wrote. Their
-// versions hold for this process only.
+// unsalted is the salt of documents without one, which were written by hand. Their versions
+// are valid in this process only.
 var unsalted = rand.Text()
 
-// Version names the credential in the document, for stores that do not number
-// their versions. It changes with every Salt, and with every change by hand. The
-// salt is the key, so that the version is of no use to whoever guesses passwords.
+// Version returns a name of the credential in the document, for stores that do not number
+// their versions. It changes with every Salt, and with every change by hand. It is an HMAC
+// whose key is the salt, so that it does not help to guess the password.
 func (d Document) Version() string {
 	salt, err := d.text(fieldSalt)
 	if err != nil {
@@ -83,7 +82,7 @@ func (d Document) Version() string {
 	mac := hmac.New(sha256.New, []byte(salt))
 	for _, field := range []string{fieldUser, fieldPassword} {
 		value, _ := d.text(field)
-		sum := sha256.Sum256([]byte(value)) // of one length, so that fields cannot run into each other
+		sum := sha256.Sum256([]byte(value)) // of a fixed length, so that the fields cannot be shifted
 		_, _ = mac.Write(sum[:])
 	}
 	return hex.EncodeToString(mac.Sum(nil)[:16])
@@ -98,19 +97,18 @@ func (d Document) text(field string) (string, error) {
 	if raw, ok := d[field]; !ok {
 		return "", fmt.Errorf("its field %q is missing", field)
 	} else if err := json.Unmarshal(raw, &value); err != nil {
-		return "", fmt.Errorf("its field %q is not a text", field)
+		return "", fmt.Errorf("its field %q is not a string", field)
 	}
 	return value, nil
 }
 
-// Bounds of what is kept. They are far above what any service allows.
+// Maximum sizes of the fields, far above what services allow.
 const (
 	maxUser     = 1 << 10
 	maxPassword = 4 << 10
 )
 
-// Check answers what is wrong with a user name or a password; the error shows
-// neither.
+// Check returns an error if a user name or a password is not valid. The error shows neither.
 func Check(user string, password latchkey.Secret) error {
 	return errors.Join(check("user name", user, maxUser), check("password", password.Reveal(), maxPassword))
 }
