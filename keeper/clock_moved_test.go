@@ -117,7 +117,7 @@ func TestAMovedClockIsNoticedByTheNextRequest(t *testing.T) {
 		now := func() time.Time { return start.Add(time.Duration(moved.Load())) }
 		config := keeper.Config{Now: now, State: share, Credential: store}
 		if _, memory := share.(*keeper.MemoryState); !memory {
-			config.RotateEvery = 30 * day
+			config.Credential, config.Rotation = nil, &keeper.Rotation{Store: store, Every: 30 * day}
 		}
 		k := newKeeper(t, m, config)
 		request := func() {

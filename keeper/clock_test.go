@@ -156,7 +156,7 @@ func TestAPasswordOfTheFutureIsRotatedInItsTime(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m, store := newModel(), newStore(t, t.TempDir())
 			state := &aheadState{State: newDurable(), by: by}
-			k := newKeeper(t, m, keeper.Config{State: state, Credential: store, RotateEvery: 30 * day})
+			k := newKeeper(t, m, keeper.Config{State: state, Rotation: &keeper.Rotation{Store: store, Every: 30 * day}})
 			get(k.Transport(m)).ok(t)
 			state.right()
 			resets := func() int {
@@ -269,7 +269,7 @@ func TestStatusTellsOfARefusedSession(t *testing.T) {
 			m.endSessions()
 			get(rt)
 			status, err := newKeeper(t, m, keeper.Config{State: shared}).Status(t.Context())
-			if err != nil || status.Live || status.Waiting == nil || !strings.Contains(status.Waiting.Error(), "somebody else") {
+			if err != nil || status.Live || status.Waiting == nil || !strings.Contains(status.Waiting.Error(), "another program") {
 				t.Fatalf("the status is %+v, %v", status, err)
 			}
 			pass(status.Waiting.Wait + time.Millisecond)

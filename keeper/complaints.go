@@ -114,7 +114,7 @@ func (c *complaints) believe(r resource, t token, doubtful bool) (believed, expo
 	entry.last = now
 	proven := c.proven.Load()
 	switch {
-	case entry.condemned != 0 && t.serial > entry.condemned && t.renewed && within(now, entry.believed, settled):
+	case entry.condemned != 0 && t.serial > entry.condemned && t.renewed && within(now, entry.believed, shortLife):
 		// The token was renewed because of this resource, which refuses it again.
 		entry.expose(now)
 		exposed = true
@@ -122,7 +122,7 @@ func (c *complaints) believe(r resource, t token, doubtful bool) (believed, expo
 			c.doubted = now
 		}
 	case within(now, entry.exposed, entry.quarantine(r.of)):
-	case proven.of(r, t.serial) && within(now, proven.sent, entry.quarantine(ofSession)) && within(now, entry.exposed, settled):
+	case proven.of(r, t.serial) && within(now, proven.sent, entry.quarantine(ofSession)) && within(now, entry.exposed, shortLife):
 	case doubtful && within(now, c.doubted, maxQuarantine):
 		return false, false
 	default:

@@ -40,21 +40,21 @@ func (k *Keeper) renewed(ctx context.Context) (*session, *bearer, error) {
 // be renewed now is returned as it is, since the resource that refused it may have
 // been wrong.
 func (k *Keeper) tokens(ctx context.Context) (*session, *bearer, error) {
-	s, err := k.sessions.getOrCondemned(ctx)
+	s, err := k.sessions.getOrSuspect(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := k.bearers.getOrCondemned(ctx)
+	b, err := k.bearers.getOrSuspect(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	return s, b, nil
 }
 
-// getOrCondemned is get, except that it returns what was condemned if that cannot
+// getOrSuspect is get, except that it returns what was condemned if that cannot
 // be renewed now, and the upstream is not away.
-func (r *renewer[T]) getOrCondemned(ctx context.Context) (*T, error) {
-	if !r.condemned(r.current.Load()) {
+func (r *renewer[T]) getOrSuspect(ctx context.Context) (*T, error) {
+	if !r.suspect(r.current.Load()) {
 		return r.get(ctx)
 	}
 	waiting, cancel := context.WithTimeout(ctx, patience)
@@ -65,7 +65,7 @@ func (r *renewer[T]) getOrCondemned(ctx context.Context) (*T, error) {
 	if err == nil || ctx.Err() != nil || !errors.As(err, &latched) && errors.As(err, &lost) {
 		return value, err
 	}
-	if held := r.current.Load(); r.usable(held) || r.condemned(held) {
+	if held := r.current.Load(); r.usable(held) || r.suspect(held) {
 		return held, nil
 	}
 	return nil, err
@@ -81,7 +81,7 @@ func (k *Keeper) condemn(req *http.Request, resp *http.Response, refused finding
 			of = ofSession
 		}
 	}
-	replaced, refusedToken := k.sessions.current.Load() != s, token{s.serial, !s.adopted}
+	replaced, refusedToken := k.sessions.current.Load() != s, token{s.serial, !s.found}
 	if of == ofBearer {
 		replaced, refusedToken = k.bearers.current.Load() != b, token{b.serial, !b.cached}
 	}

@@ -9,18 +9,8 @@ import (
 	"github.com/latchkey/latchkey/credential"
 )
 
-// CredentialSource is where the credential is kept. It is asked before each
-// login, so a change there takes effect without a restart. It must be safe for
-// concurrent use, and bound its own time as well as heeding ctx.
-//
-// Each credential.Store is one; with a Store that can be written, the keeper can
-// rotate the password (Keeper.Rotate).
-type CredentialSource interface {
-	Load(ctx context.Context) (credential.Credential, error)
-}
-
-// Static is a CredentialSource that always answers the same.
-func Static(user string, password latchkey.Secret) CredentialSource {
+// Static returns a Source that always holds the same credential.
+func Static(user string, password latchkey.Secret) credential.Source {
 	return static{credential.Credential{User: user, Password: password}}
 }
 

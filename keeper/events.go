@@ -36,8 +36,8 @@ const (
 type Event struct {
 	Kind EventKind
 	Time time.Time
-	Err  error  // nil where nothing went wrong
-	Step string // of EventRotating, for people
+	Err  error // nil where nothing went wrong
+	Step Step  // of EventRotating
 }
 
 // levels gives each kind its log level.
@@ -88,10 +88,13 @@ func (k *Keeper) note(e Event) {
 	k.counters[e.Kind].Add(1)
 	attributes := []slog.Attr{slog.String("event", string(e.Kind)), slog.String("upstream", k.baseURL)}
 	if e.Step != "" {
-		attributes = append(attributes, slog.String("step", e.Step))
+		attributes = append(attributes, slog.String("step", string(e.Step)))
 	}
 	if e.Err != nil {
 		attributes = append(attributes, slog.String("error", e.Err.Error()))
+		if hint := hintOf(e.Err); hint != "" {
+			attributes = append(attributes, slog.String("hint", hint))
+		}
 	}
 	k.config.Log.LogAttrs(context.Background(), levels[e.Kind], "keeper", attributes...)
 	if k.config.OnEvent != nil {

@@ -66,7 +66,7 @@ func ExampleLatchedError() {
 }
 
 // The password is read anew before each login, from wherever it is kept.
-func ExampleCredentialSource() {
+func ExampleConfig_credential() {
 	_ = keeper.Config{Credential: passwordFile("/run/secrets/thingspace")}
 }
 

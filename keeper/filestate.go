@@ -18,6 +18,7 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/atomicfile"
+	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
 const (
@@ -88,6 +89,9 @@ type envelope struct {
 	Data    string `json:"data"`
 }
 
+// Durable returns true.
+func (f *FileState) Durable() bool { return true }
+
 // Load implements State.
 func (f *FileState) Load(ctx context.Context) (Saved, error) {
 	e, err := f.read(ctx)
@@ -108,7 +112,7 @@ func (f *FileState) Load(ctx context.Context) (Saved, error) {
 // Touch implements State. It costs one system call or two, and no writing.
 func (f *FileState) Touch(_ context.Context, at time.Time) error {
 	info, err := os.Stat(f.lockPath())
-	if err == nil && supersedes(at, info.ModTime(), time.Now()) {
+	if err == nil && ledger.Supersedes(at, info.ModTime(), time.Now()) {
 		err = os.Chtimes(f.lockPath(), time.Time{}, at)
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
 // renewer holds one thing for any number of callers and renews it: one flight at
@@ -19,8 +20,8 @@ type renewer[T any] struct {
 	current atomic.Pointer[T]
 	usable  func(*T) bool // whether it may be handed out; a nil one may not
 	due     func(*T) bool // whether a usable one should be renewed behind its users' backs
-	// condemned reports whether one that is not usable may be good all the same.
-	condemned func(*T) bool
+	// suspect reports whether one that was refused, and so is not usable, may be good.
+	suspect func(*T) bool
 	// fetch is told whether a wait is under way. Then it sends nothing, and returns
 	// errStillWaiting unless it has found a value, or that the wait was called off.
 	fetch func(ctx context.Context, waiting bool) (*T, error)
@@ -213,8 +214,6 @@ var (
 )
 
 const (
-	firstPause = time.Second
-	maxPause   = time.Minute
 	// latchedPause is how soon a latched guard is looked at again, because an
 	// operator or a changed credential may have re-armed it. Nothing is sent then.
 	// It is also how often a login that waits looks into the State, where an
@@ -224,17 +223,12 @@ const (
 	maxRetryAfter = 5 * time.Minute
 )
 
-// backoff is the pause after so many failures in a row, before jitter.
-func backoff(failures int) time.Duration {
-	return min(firstPause<<min(failures-1, 10), maxPause)
-}
-
 // pause returns how long the wait after a failure is, the last of so many in a row.
 func pause(err error, failures int) time.Duration {
 	if errors.Is(err, latchkey.ErrBlocked) {
 		return maxRetryAfter // it is not retried, but somebody may have lifted it
 	}
-	wait := backoff(failures)
+	wait := ledger.Backoff(failures)
 	// Half of it at least, so that it grows; the rest at random, so that many
 	// keepers do not come back at the same moment.
 	wait = wait/2 + rand.N(wait/2) //nolint:gosec // spreading needs no secrecy

@@ -38,7 +38,7 @@ func isLatched(t *testing.T, got answer, strikes int) {
 	if latched.Strikes != strikes || latched.Since.IsZero() || latched.Reason == "" {
 		t.Errorf("got %+v, want %d strikes, since when, and why", latched, strikes)
 	}
-	if !strings.Contains(latched.Error(), "(latchkey guard reset)") || strings.Contains(latched.Error(), "Keeper.") ||
+	if !strings.Contains(latched.Hint(), "(latchkey guard reset)") || strings.Contains(latched.Error(), "Keeper.") ||
 		!strings.Contains(latched.Error(), latched.Reason) {
 		t.Errorf("%q does not say why and what to do", latched)
 	}

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/internal/outbound"
+	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
 // Upstream is the service that the session is with. *latchkey.Client is one.
@@ -37,8 +39,11 @@ var _ Upstream = (*latchkey.Client)(nil)
 
 // Config says what a Keeper keeps. The first three fields are required.
 type Config struct {
-	Upstream   Upstream
-	Credential CredentialSource
+	Upstream Upstream
+	// Credential is where the user name and the password are loaded from before each
+	// login, so that a change there takes effect without a restart. Default:
+	// Rotation.Store, if Rotation is set.
+	Credential credential.Source
 	// State is shared with the keepers that use the same session. It has no
 	// default, since it decides what protects the account: a FileState remembers
 	// failed logins over restarts, and a MemoryState does not.
@@ -48,10 +53,8 @@ type Config struct {
 	// minutes, as documented. The keeper gives a session up half a minute (a
 	// fortieth) earlier, so that a request does not arrive too late.
 	IdleTimeout time.Duration
-	// RotateEvery is how old the password may become. Then it is rotated, up to a
-	// tenth of that time early, by one of those who share the State. Credential
-	// must be a credential.Store then. Default: 0, never by itself; at least an hour.
-	RotateEvery time.Duration
+	// Rotation lets the Keeper change the password. Default: nil, it is changed elsewhere.
+	Rotation *Rotation
 	// Now is the clock that everything is judged by. Default: that of the Upstream,
 	// if it is a *latchkey.Client whose Config.Now is set, or else time.Now. A test
 	// moves it; a Keeper with a clock of its own reads it for each request.
@@ -81,27 +84,22 @@ type Keeper struct {
 	complaints complaints
 	serials    atomic.Uint64
 
-	user      string    // of the last login; like resets it belongs to the flight of sessions
-	resets    int       // record.Resets at the last login
-	latchTold time.Time // the latch that an event was made of; guarded by the lease
+	rules      ledger.Rules
+	user       string    // of the last login; like resets it belongs to the flight of sessions
+	resets     int       // of the guard, at the last login
+	latchNoted time.Time // the latch that was noted; guarded by the lease
 
-	strikePause time.Duration
-	settled     time.Duration
-
-	// turn is held by whoever rotates the password or looks after it; pending and
-	// warned belong to it.
-	turn     chan struct{}
+	// rotation is the rotation mutex: who rotates the password, or looks whether it has
+	// to be, puts an element in. It guards pending and warned.
+	rotation chan struct{}
 	pending  int       // looks in a row that found an unfinished rotation
 	warned   time.Time // of the password's age
 	watch    *time.Timer
 	nextLook alarm // the same, by a clock that is not the system's
-	rescued  atomic.Pointer[rescue]
+	kept     atomic.Pointer[keptResponse]
 	closing  chan struct{}
 	closed   sync.Once
 }
-
-// ErrClosed is the answer to everybody who wants a token of a closed Keeper.
-var ErrClosed = errors.New("keeper: closed")
 
 // New makes a Keeper. It uses neither the network nor the State: that begins
 // with the first request, or a minute later, when the Keeper looks whether a
@@ -121,6 +119,13 @@ func New(config Config) (*Keeper, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
+	switch rotation := config.Rotation; {
+	case rotation == nil:
+	case config.Credential != nil:
+		fault("Credential and Config.Rotation exclude each other, because Rotation.Store holds the credential")
+	case rotation.Store != nil:
+		config.Credential = rotation.Store
+	}
 	if config.Credential == nil {
 		fault("Credential is missing: Static(user, password) is the simplest")
 	}
@@ -128,8 +133,7 @@ func New(config Config) (*Keeper, error) {
 		fault("State is missing: NewFileState(path) keeps the session and the count of failed logins over restarts; " +
 			"NewMemoryState() forgets them, so that restarts may lock the account")
 	}
-	k := &Keeper{config: config, counters: newCounters(), strikePause: strikePause, settled: settled,
-		turn: make(chan struct{}, 1), closing: make(chan struct{})}
+	k := &Keeper{config: config, counters: newCounters(), rotation: make(chan struct{}, 1), closing: make(chan struct{})}
 	k.now, k.foreign = clockOf(config)
 	k.complaints.now = k.now
 	if config.Upstream == nil {
@@ -141,12 +145,15 @@ func New(config Config) (*Keeper, error) {
 			fault("Upstream has no usable base URL")
 		}
 	}
-	if every := config.RotateEvery; every != 0 {
-		if every < minRotateEvery {
-			fault("RotateEvery of %v is below %v", every, minRotateEvery)
+	if rotation := config.Rotation; rotation != nil {
+		if rotation.Store == nil || rotation.Upstream == nil {
+			fault("Rotation needs a Store and an Upstream")
 		}
-		if _, _, err := k.canRotate(); err != nil {
-			faults = append(faults, err)
+		if every := rotation.Every; every != 0 && every < minRotateEvery {
+			fault("Rotation.Every of %v is below %v", every, minRotateEvery)
+		}
+		if rotation.Every != 0 && config.State != nil && !config.State.Durable() {
+			faults = append(faults, k.canRotate())
 		}
 	}
 	if err := errors.Join(faults...); err != nil {
@@ -155,13 +162,17 @@ func New(config Config) (*Keeper, error) {
 	if err := k.connect(); err != nil {
 		return nil, err
 	}
+	k.rules = ledger.Rules{
+		Upstream: k.baseURL, IdleLimit: k.idleLimit(), StrikePause: strikePause, ShortLife: shortLife,
+		CanStore: config.Rotation != nil,
+	}
 	k.sessions.usable = func(s *session) bool { return s != nil && !s.dead() && !s.refused.Load() }
-	k.sessions.condemned = func(s *session) bool { return s != nil && !s.dead() && s.refused.Load() }
+	k.sessions.suspect = func(s *session) bool { return s != nil && !s.dead() && s.refused.Load() }
 	k.sessions.due = func(*session) bool { return false }
-	k.sessions.fetch, k.sessions.limit, k.sessions.now = k.replaceSession, flightLimit, k.now
+	k.sessions.fetch, k.sessions.limit, k.sessions.now = k.renewSession, renewLimit, k.now
 	k.sessions.next, k.sessions.lookEvery = "the next login may be made", latchedPause
 	k.bearers.usable, k.bearers.due = (*bearer).usable, (*bearer).stale
-	k.bearers.condemned = (*bearer).condemned
+	k.bearers.suspect = (*bearer).suspect
 	k.bearers.fetch, k.bearers.limit, k.bearers.now = k.renewBearer, bearerLimit, k.now
 	k.bearers.next = "the next access token may be asked for"
 	k.nextLook.set(k.now(), firstLook)
@@ -264,12 +275,8 @@ func (k *Keeper) Invalidate(token latchkey.Secret) {
 // LogOut ends the session with the upstream, for everybody who shares the State.
 // Whoever asks for tokens afterwards logs in again.
 func (k *Keeper) LogOut(ctx context.Context) error {
-	var token latchkey.Secret
-	if err := k.amend(ctx, func(shared *record) {
-		if s := shared.Session; s != nil && s.Upstream == shared.fingerprint(k.baseURL) {
-			token, shared.Session = s.secret(), nil
-		}
-	}); err != nil {
+	var token string
+	if err := k.amend(ctx, func(record *ledger.Record) { token = k.rules.EndSession(record) }); err != nil {
 		return err
 	}
 	if s := k.sessions.current.Load(); s != nil {
@@ -278,7 +285,7 @@ func (k *Keeper) LogOut(ctx context.Context) error {
 	if token == "" {
 		return nil
 	}
-	err := k.config.Upstream.LogOut(ctx, token)
+	err := k.config.Upstream.LogOut(ctx, latchkey.Secret(token))
 	if err != nil && !errors.Is(err, latchkey.ErrSessionExpired) {
 		return fmt.Errorf("keeper: the session was given up, and ends by itself for lack of use: %w", err)
 	}
@@ -292,16 +299,7 @@ func (k *Keeper) LogOut(ctx context.Context) error {
 // and the credential is right: the strikes that the upstream has counted are
 // still there, and only a login that succeeds clears them.
 func (k *Keeper) ResetGuard(ctx context.Context) error {
-	if err := k.amend(ctx, func(shared *record) {
-		shared.Accounts, shared.Attempt = nil, nil
-		shared.Resets++
-		if s := shared.Session; s != nil {
-			s.Brief, s.Refused, s.Forgiven = 0, false, true
-		}
-		if shared.Rotation != nil {
-			shared.Rotation.ProbedAt = time.Time{} // so that one more login may tell
-		}
-	}); err != nil {
+	if err := k.amend(ctx, (*ledger.Record).ResetGuard); err != nil {
 		return err
 	}
 	k.sessions.forgive()
@@ -310,44 +308,12 @@ func (k *Keeper) ResetGuard(ctx context.Context) error {
 	return nil
 }
 
-// amend changes what is shared, under the lease.
-func (k *Keeper) amend(ctx context.Context, change func(*record)) error {
-	return k.underLease(ctx, func(lease Lease, shared *record) error {
-		change(shared)
-		if err := lease.Save(ctx, shared.encode()); err != nil {
-			return stateError("save", err)
-		}
-		return nil
+// amend changes the record under the lease.
+func (k *Keeper) amend(ctx context.Context, change func(*ledger.Record)) error {
+	return k.withLease(ctx, func(h *leased) error {
+		change(h.record)
+		return h.save(ctx)
 	})
-}
-
-// underLease calls do with what is shared.
-func (k *Keeper) underLease(ctx context.Context, do func(Lease, *record) error) error {
-	waiting, cancel := context.WithTimeout(ctx, flightLimit)
-	defer cancel()
-	lease, err := k.config.State.Acquire(waiting)
-	if err != nil {
-		return stateError("acquire", err)
-	}
-	defer k.release(ctx, lease)
-	shared, _, err := k.load(ctx)
-	if err != nil {
-		return err
-	}
-	if shared.corrected {
-		if err := lease.Save(ctx, shared.encode()); err != nil {
-			return stateError("save", err)
-		}
-	}
-	k.recall(ctx, lease, shared)
-	return do(lease, shared)
-}
-
-// install makes s the session of everybody, for it was just opened.
-func (k *Keeper) install(s *session) {
-	if before := k.sessions.install(s); before != nil {
-		before.stop()
-	}
 }
 
 // Close ends the Keeper: whoever asks for tokens from now on gets ErrClosed. It
@@ -378,8 +344,8 @@ func (k *Keeper) Close(ctx context.Context) error {
 		logIn.value.stop()
 	}
 	select {
-	case k.turn <- struct{}{}:
-		<-k.turn
+	case k.rotation <- struct{}{}:
+		<-k.rotation
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("keeper: closed while the password is still being rotated, which goes on: %w", context.Cause(ctx))

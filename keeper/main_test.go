@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// source is a CredentialSource that tests change.
+// source is a credential.Source that tests change.
 type source struct {
 	mu         sync.Mutex
 	credential credential.Credential
@@ -82,7 +82,7 @@ func newKeeper(t testing.TB, m http.RoundTripper, config keeper.Config) *keeper.
 	if config.Upstream == nil {
 		config.Upstream = newClient(t, m)
 	}
-	if config.Credential == nil {
+	if config.Credential == nil && config.Rotation == nil {
 		config.Credential = newSource("right")
 	}
 	if config.State == nil {
@@ -90,6 +90,12 @@ func newKeeper(t testing.TB, m http.RoundTripper, config keeper.Config) *keeper.
 	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
+	}
+	if store, ok := config.Credential.(credential.Store); ok {
+		config.Rotation, config.Credential = &keeper.Rotation{Store: store}, nil
+	}
+	if rotation := config.Rotation; rotation != nil && rotation.Upstream == nil {
+		rotation.Upstream, _ = config.Upstream.(keeper.PasswordResetter)
 	}
 	k, err := keeper.New(config)
 	if err != nil {

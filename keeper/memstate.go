@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
 // MemoryState is a State that lasts as long as the program. Keepers that are
@@ -32,6 +33,9 @@ func NewMemoryState() *MemoryState {
 	return m
 }
 
+// Durable returns false.
+func (m *MemoryState) Durable() bool { return false }
+
 // Load implements State.
 func (m *MemoryState) Load(context.Context) (Saved, error) {
 	m.mu.Lock()
@@ -43,7 +47,7 @@ func (m *MemoryState) Load(context.Context) (Saved, error) {
 func (m *MemoryState) Touch(_ context.Context, at time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if supersedes(at, m.saved.LastUse, time.Now()) {
+	if ledger.Supersedes(at, m.saved.LastUse, time.Now()) {
 		m.saved.LastUse = at
 	}
 	return nil

@@ -17,7 +17,7 @@ func (k *Keeper) TokenSource() oauth2.TokenSource { return tokenSource{k} }
 type tokenSource struct{ keeper *Keeper }
 
 func (t tokenSource) Token() (*oauth2.Token, error) {
-	b, err := t.keeper.bearers.getOrCondemned(context.Background())
+	b, err := t.keeper.bearers.getOrSuspect(context.Background())
 	if err != nil {
 		return nil, err
 	}

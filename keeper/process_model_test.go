@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/keeper"
 )
 
@@ -32,9 +33,9 @@ type process struct {
 	diskFull time.Time    // until then nothing is saved
 }
 
-func startProcess(t *testing.T, m *model, shared keeper.State, credential keeper.CredentialSource, clock *wall) *process {
+func startProcess(t *testing.T, m *model, shared keeper.State, source credential.Source, clock *wall) *process {
 	p := &process{shared: shared, dead: make(chan struct{}), clock: clock}
-	config := keeper.Config{State: p, Credential: credential}
+	config := keeper.Config{State: p, Credential: source}
 	if clock != nil {
 		config.Now = clock.now
 	}
@@ -76,6 +77,8 @@ func (p *process) alive(ctx context.Context) (context.Context, context.CancelFun
 	}()
 	return ctx, func() { close(stop); cancel(nil) }
 }
+
+func (p *process) Durable() bool { return p.shared.Durable() }
 
 func (p *process) Load(ctx context.Context) (keeper.Saved, error) {
 	if p.gone() {

@@ -9,37 +9,100 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/credential"
+	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
-const (
-	// resetLimit bounds the reset, whoever has left meanwhile; latchkey.Client is
-	// done after 30 s, unless configured otherwise.
-	resetLimit = time.Minute
-	// storeLimit bounds one use of the credential store.
-	storeLimit = 30 * time.Second
-)
+// Rotation is what a Keeper needs to change the password of the upstream account. All
+// fields but Every are required.
+type Rotation struct {
+	// Store holds the credential, and takes the new one.
+	Store credential.Store
+	// Upstream resets the password.
+	Upstream PasswordResetter
+	// Every is how old the password may become. Then it is rotated, up to a tenth of
+	// that time early, by one of the Keepers that share the State. Default: 0, never
+	// automatically. The least is an hour.
+	Every time.Duration
+}
 
-// The steps of a rotation, as EventRotating tells them.
-const (
-	stepSession  = "make sure that there is a session"
-	stepOld      = "prove the old password by a login"
-	stepWritable = "prove that the store can be written"
-	stepIntent   = "record what is about to happen"
-	stepReset    = "send the reset, once"
-	stepAnswer   = "keep the answer"
-	stepStore    = "store the new password"
-	stepNew      = "prove the new password by a login"
-	stepProbe    = "find out by one login whether the old password holds"
-)
-
-// PasswordResetter is an Upstream that can reset the password, as
-// *latchkey.Client can. It sends the reset once, whatever happens, and calls
-// received with the raw answer of one that succeeded before it looks into it.
+// PasswordResetter resets passwords. *latchkey.Client is one.
 type PasswordResetter interface {
-	ResetPassword(ctx context.Context, session, oldPassword latchkey.Secret, received func(answer latchkey.Secret)) (latchkey.Secret, error)
+	// ResetPassword sends one reset, whatever happens. It calls received with the raw
+	// body of a successful response before it parses it.
+	ResetPassword(ctx context.Context, session, oldPassword latchkey.Secret, received func(response latchkey.Secret)) (latchkey.Secret, error)
 }
 
 var _ PasswordResetter = (*latchkey.Client)(nil)
+
+// Step is a step of a rotation.
+type Step string
+
+// The steps, in their order. A rotation that was interrupted begins again with
+// StepProbe, StepStore or StepProveNew.
+const (
+	StepSession    Step = "make sure that there is a session"
+	StepProveOld   Step = "prove the old password by a login"
+	StepCheckStore Step = "prove that the store can be written"
+	StepRecord     Step = "record what is about to happen"
+	StepReset      Step = "send the reset, once"
+	StepResponse   Step = "keep the response"
+	StepStore      Step = "store the new password"
+	StepProveNew   Step = "prove the new password by a login"
+	StepProbe      Step = "determine by one login whether the old password is in effect"
+)
+
+// RotationState is how far a rotation came that was not finished. In all of them
+// nothing is lost that was ever received, and the session that is there goes on
+// being used.
+type RotationState string
+
+// The states.
+const (
+	// RotationNone: none is under way. The password in the store is the one.
+	RotationNone RotationState = ""
+	// RotationUnsaved: the new password is in force and in the State, and could
+	// not be put into the credential store yet. Logins use it from the State.
+	RotationUnsaved RotationState = "unsaved"
+	// RotationUnproven: the new password is stored, and no login has proven it yet. It
+	// may have been refused once, because not all parts of the upstream know it yet;
+	// one more login is made, ten seconds later at the earliest.
+	RotationUnproven RotationState = "unproven"
+	// RotationInDoubt: the reset may have been sent, and no answer came. One login
+	// with the old password tells whether it still holds; if that has no clear
+	// outcome, no other is made until an operator resets the guard.
+	RotationInDoubt RotationState = "in doubt"
+	// RotationLost: the reset was carried out, its answer never came or cannot be
+	// read, and the old password is refused. A person has to help.
+	RotationLost RotationState = "lost"
+	// RotationRefused: the upstream refuses the password that it made. Both
+	// passwords are in the State. A person has to look.
+	RotationRefused RotationState = "refused"
+)
+
+// stateOf returns what a phase is to users.
+func stateOf(phase ledger.Phase) RotationState {
+	switch phase {
+	case ledger.Received, ledger.Unsaved, ledger.Proven:
+		return RotationUnsaved
+	case ledger.Stored:
+		return RotationUnproven
+	case ledger.Intent, ledger.InDoubt, ledger.Probed:
+		return RotationInDoubt
+	case ledger.Lost:
+		return RotationLost
+	case ledger.Refused:
+		return RotationRefused
+	}
+	return RotationNone
+}
+
+var (
+	errEnded = errors.New("the program that began it has ended")
+	// errOldHolds ends a rotation whose reset got no response.
+	errOldHolds     = errors.New("there was no response to the reset, and a login has shown that it was not executed")
+	errNoStore      = errors.New("the credential store cannot be written: Config.Rotation is not set")
+	errOtherAccount = errors.New("keeper: a rotation of another user's password, or at another upstream, is not finished")
+)
 
 // Rotate has the upstream make a new password, and puts it into the credential
 // store, which must be a credential.Store that can be written. Of several that
@@ -60,15 +123,15 @@ var _ PasswordResetter = (*latchkey.Client)(nil)
 // Errors are *[RotationError], which says what holds and what to do, and those of
 // Tokens; then nothing was begun.
 func (k *Keeper) Rotate(ctx context.Context) error {
-	// What was there when it was asked for tells whether somebody was faster. Times
+	// The password that is recorded now shows whether another keeper was faster. Times
 	// would not: they may be those of hosts whose clocks differ.
-	before, _, err := k.load(ctx)
+	before, err := k.load(ctx)
 	if err != nil {
 		return err
 	}
-	return k.inTurn(ctx, func() error {
-		return k.rotateWhen(ctx, func(age *passwordAge) bool {
-			return age == nil || !age.Made || age.same(before.Password)
+	return k.exclusively(ctx, func() error {
+		return k.rotateIf(ctx, func(age *ledger.Password) bool {
+			return age == nil || !age.Made || age.Same(before.Password)
 		})
 	})
 }
@@ -78,19 +141,17 @@ func (k *Keeper) Rotate(ctx context.Context) error {
 // minute, and before its next login; call it to learn at once. Errors are those
 // of Rotate.
 func (k *Keeper) ResumeRotation(ctx context.Context) error {
-	return k.inTurn(ctx, func() error {
-		return k.underLease(ctx, func(lease Lease, shared *record) error {
-			return k.finish(ctx, lease, shared, errEnded)
-		})
+	return k.exclusively(ctx, func() error {
+		return k.withLease(ctx, func(h *leased) error { return h.finish(ctx, errEnded) })
 	})
 }
 
-// inTurn does one thing at a time, until the Keeper is closed. A rotation whose new
-// password is not known everywhere yet it brings to its end.
-func (k *Keeper) inTurn(ctx context.Context, do func() error) error {
+// exclusively calls do under the rotation mutex, unless the Keeper is closed. If do
+// leaves a new password unproven because it was refused once, it is proven again.
+func (k *Keeper) exclusively(ctx context.Context, do func() error) error {
 	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
+	case k.rotation <- struct{}{}:
+		defer func() { <-k.rotation }()
 	case <-k.closing:
 		return ErrClosed
 	case <-ctx.Done():
@@ -104,26 +165,19 @@ func (k *Keeper) inTurn(ctx context.Context, do func() error) error {
 	}
 }
 
-// rotateWhen rotates if due says so. A reset that is refused for its session was
-// not carried out; it is tried once more with another session.
-func (k *Keeper) rotateWhen(ctx context.Context, due func(*passwordAge) bool) error {
-	store, reset, err := k.canRotate()
-	if err != nil {
+// rotateIf rotates the password if due returns true for its age. A reset that is
+// refused for its session was not executed, and is sent again in another session.
+func (k *Keeper) rotateIf(ctx context.Context, due func(*ledger.Password) bool) error {
+	if err := k.canRotate(); err != nil {
 		return err
 	}
 	for attempt := 1; ; attempt++ {
-		k.step(stepSession)
+		k.step(StepSession)
 		s, err := k.sessions.get(ctx)
 		if err != nil {
 			return err
 		}
-		err = k.underLease(ctx, func(lease Lease, shared *record) error {
-			if shared.Rotation != nil {
-				return k.finish(ctx, lease, shared, errEnded)
-			}
-			r := &rotating{Keeper: k, store: store, reset: reset, lease: lease, shared: shared, due: due}
-			return r.run(ctx)
-		})
+		err = k.withLease(ctx, func(h *leased) error { return h.rotate(ctx, due) })
 		expired := errors.Is(err, latchkey.ErrSessionExpired) || errors.Is(err, latchkey.ErrSessionTokenInvalid)
 		if !expired || attempt == 2 {
 			return err
@@ -132,101 +186,144 @@ func (k *Keeper) rotateWhen(ctx context.Context, due func(*passwordAge) bool) er
 	}
 }
 
-// canRotate answers the parts that a rotation needs, or what is missing.
-func (k *Keeper) canRotate() (credential.Store, PasswordResetter, error) {
-	store, ok := k.config.Credential.(credential.Store)
-	if !ok {
-		return nil, nil, errors.New("keeper: the password cannot be rotated, because there is no place for the new one: " +
-			"Config.Credential must be a credential.Store")
+// canRotate returns what a rotation lacks.
+func (k *Keeper) canRotate() error {
+	switch {
+	case k.config.Rotation == nil:
+		return &hintedError{
+			text: "keeper: the password cannot be rotated: Config.Rotation is not set",
+			hint: "Set it, with a credential.Store for the new password.",
+		}
+	case !k.config.State.Durable():
+		return &hintedError{
+			text: "keeper: the password cannot be rotated: the state is lost when the program ends",
+			hint: "Use a FileState, or a state in a database, which keep the new password until it is stored.",
+		}
 	}
-	reset, ok := k.config.Upstream.(PasswordResetter)
-	if !ok {
-		return nil, nil, errors.New("keeper: the password cannot be rotated: Config.Upstream is no PasswordResetter")
-	}
-	if _, ok := k.config.State.(*MemoryState); ok {
-		return nil, nil, errors.New("keeper: the password cannot be rotated with a MemoryState, " +
-			"which would lose it if the program ended on the way: use a FileState")
-	}
-	return store, reset, nil
+	return nil
 }
 
-// rotating is a rotation under its lease.
-type rotating struct {
-	*Keeper
-	store  credential.Store
-	reset  PasswordResetter
-	lease  Lease
-	shared *record
-	due    func(*passwordAge) bool
+func (h *leased) rotate(ctx context.Context, due func(*ledger.Password) bool) error {
+	if h.record.Rotation != nil {
+		return h.finish(ctx, errEnded)
+	}
+	if err := h.readCredential(ctx); err != nil {
+		return err
+	}
+	if !due(h.rules.PasswordOf(h.record, forLedger(*h.credential))) {
+		return nil
+	}
+	begun := h.now()
+	_, err := h.reach(ctx, ledger.Rotate)
+	if err != nil && !h.resetSent {
+		return h.rotationFailed(RotationNone, begun, err)
+	}
+	return h.finished(begun, h.resetErr, err)
 }
 
-func (r *rotating) run(ctx context.Context) error {
-	c, err := r.credential(ctx)
+// finish finishes the recorded rotation. cause is why that is necessary.
+func (h *leased) finish(ctx context.Context, cause error) error {
+	if h.record.Rotation == nil {
+		return nil
+	}
+	begun := h.record.Rotation.Begun
+	_, err := h.reach(ctx, ledger.Finish)
+	return h.finished(begun, cause, err)
+}
+
+// finished returns how the rotation that was begun then stands, after err.
+func (h *leased) finished(begun time.Time, cause, err error) error {
+	pending := h.record.Rotation
+	switch {
+	case errors.Is(err, errOtherAccount):
+		return err
+	case pending != nil:
+		if err == nil && h.storeErr == nil {
+			err = errNoStore
+		}
+		return h.rotationFailed(stateOf(pending.Phase), begun, errors.Join(cause, h.storeErr, err))
+	case h.ending == ledger.OldHolds:
+		return &RotationError{State: RotationNone, Since: begun, Err: errors.Join(errOldHolds, cause)}
+	}
+	return nil
+}
+
+// proveAgain proves a new password again that was refused once, when the pause after
+// a strike is over; err is the error of the first proof. It does not hold the lease
+// during the pause, so that others can use the session. If the wait is interrupted,
+// the next login proves the password.
+func (k *Keeper) proveAgain(ctx context.Context, err error) error {
+	var rotation *RotationError
+	if !errors.As(err, &rotation) || rotation.State != RotationUnproven || !errors.Is(err, latchkey.ErrInvalidCredentials) ||
+		k.foreign { // by that clock no time may pass
+		return err
+	}
+	timer := time.NewTimer(k.rules.StrikePause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return err
+	case <-k.closing:
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	return k.withLease(ctx, func(h *leased) error { return h.finish(ctx, nil) })
+}
+
+// put saves the user name and the password in the credential store, and reads them
+// back.
+func (h *leased) put(ctx context.Context, next ledger.Credential) error {
+	ctx, cancel := context.WithTimeout(ctx, storeLimit)
+	defer cancel()
+	c := *h.credential
+	c.Password = latchkey.Secret(next.Password)
+	h.credential = nil // what the store holds now has to be loaded
+	store := h.config.Rotation.Store
+	version, err := store.Save(ctx, c)
 	if err != nil {
 		return err
 	}
-	id := r.shared.identify(r.baseURL, c)
-	if !r.due(r.shared.age(id.account)) {
-		return nil
+	found, err := store.Load(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("load what the store has saved: %w", err)
+	case found.User != c.User || !found.Password.Equal(c.Password) || found.Version != version || version == c.Version:
+		return errors.New("the store reported that it saved the credential, and returned another one: " +
+			"it is not reliable, or another program writes to it at the same time")
 	}
-	begun := r.now()
-	if c, err = r.prepare(ctx, c, id); err != nil {
-		return r.rotationFailed(RotationNone, begun, err)
-	}
-	r.step(stepIntent)
-	r.shared.Rotation = &rotation{Account: id.account, Begun: begun, Old: id.credential, OldPassword: c.Password.Reveal()}
-	if err := r.lease.Save(ctx, r.shared.encode()); err != nil {
-		return r.rotationFailed(RotationNone, begun, fmt.Errorf("it could not be recorded: %w", err))
-	}
-	// From here on nobody's leaving ends anything.
-	ctx = context.WithoutCancel(ctx)
-	r.step(stepReset)
-	err = r.send(ctx, c.Password)
-	if err != nil && changedNothing(err) {
-		if errors.Is(err, latchkey.ErrPasswordMismatch) { // which the upstream counts as a failed login
-			r.shared.settle(id, refusal, err, r.now())
-		}
-		r.shared.Rotation = nil
-		r.save(ctx, r.lease, r.shared)
-		return r.rotationFailed(RotationNone, begun, err)
-	}
-	return r.finish(ctx, r.lease, r.shared, err)
+	h.credential = &found
+	return nil
 }
 
-// prepare makes sure that the credential is accepted, and that the store can
-// take another. It answers the credential as it is in the store then.
-func (r *rotating) prepare(ctx context.Context, c credential.Credential, id identity) (credential.Credential, error) {
-	s, age, account := r.shared.Session, r.shared.age(id.account), r.shared.account(id.account)
-	proven := age != nil && age.Credential == id.credential && account.Strikes == 0 && r.shared.Attempt == nil
-	if !proven || s == nil || s.Account != id.account || s.Upstream != r.shared.fingerprint(r.baseURL) {
-		r.step(stepOld)
-		s, err := r.logIn(ctx, r.lease, r.shared, r.sessions.current.Load(), c)
-		if err != nil {
-			return c, err
-		}
-		r.install(s)
-	}
-	r.step(stepWritable)
-	return put(ctx, r.store, c)
-}
-
-// send resets the password. Its raw answer is in the State when send returns, or
-// else in memory; the error says why there is none.
-func (r *rotating) send(ctx context.Context, old latchkey.Secret) error {
+// resetPassword sends the reset, once. It returns an error if the reset had no
+// effect. Otherwise the response is in the State, or in memory, or resetErr is set.
+func (h *leased) resetPassword(ctx context.Context, action ledger.Action) (ledger.Outcome, error) {
+	h.step(StepReset)
 	ctx, cancel := context.WithTimeout(ctx, resetLimit)
 	defer cancel()
-	pending := r.shared.Rotation
-	_, err := r.reset.ResetPassword(ctx, r.shared.Session.secret(), old, func(answer latchkey.Secret) {
-		pending.Answer = answer.Reveal()
-		kept := &rescue{rotation: *pending}
-		r.rescued.Store(kept)
-		r.step(stepAnswer)
-		kept.saved.Store(r.save(ctx, r.lease, r.shared))
+	received := false
+	old := latchkey.Secret(action.Credential.Password)
+	_, err := h.config.Rotation.Upstream.ResetPassword(ctx, latchkey.Secret(action.Token), old, func(response latchkey.Secret) {
+		received = true
+		kept := &keptResponse{rotation: h.record.KeepResponse(response.Reveal())}
+		h.kept.Store(kept)
+		h.step(StepResponse)
+		kept.saved.Store(h.saveChanges(ctx))
 	})
-	if pending.Answer != "" {
-		return nil // finish finds out what it says
+	h.credential = nil // it may have been changed in the meantime
+	switch {
+	case received:
+		err = nil // the response is read next
+	case changedNothing(err):
+		out := ledger.Outcome{Verdict: ledger.Unsent, Reason: err.Error()}
+		if errors.Is(err, latchkey.ErrPasswordMismatch) {
+			out.Verdict = ledger.Rejected
+		}
+		return out, err
 	}
-	return err
+	h.resetSent, h.resetErr = true, err
+	return ledger.Outcome{Verdict: ledger.Unclear}, nil
 }
 
 // changedNothing reports whether a reset that failed certainly had no effect.
@@ -235,51 +332,64 @@ func changedNothing(err error) bool {
 	if errors.As(err, &refused) {
 		return refused.StatusCode < 500 && !errors.Is(err, latchkey.ErrUnexpected)
 	}
-	return judge(err) == unsent
+	return verdictOf(err) == ledger.Unsent
 }
 
-// rescue is a rotation with the answer to its reset, in memory, should the State not
-// take it.
-type rescue struct {
-	rotation
-
-	saved atomic.Bool // the State has taken it
+// keptResponse is a rotation with the response to its reset, in memory, in case the
+// State does not take it.
+type keptResponse struct {
+	rotation ledger.Rotation
+	saved    atomic.Bool // the State has taken it
 }
 
-// recall puts the answer that is in memory back on record, if the State has not taken
-// it, or another keeper has taken over and found that the old password was still in
-// effect. It does not if the store holds another password than the old one by now.
-func (k *Keeper) recall(ctx context.Context, lease Lease, shared *record) {
-	kept, pending := k.rescued.Load(), shared.Rotation
-	switch {
-	case kept == nil:
-		return
-	case pending == nil:
-		c, err := k.credential(ctx)
-		if err != nil {
-			return
-		}
-		if shared.identify(k.baseURL, c) != (identity{kept.Account, kept.Old}) {
-			k.rescued.Store(nil)
-			return
-		}
-		again := kept.rotation
-		shared.Rotation = &again
-	case pending.Begun.Equal(kept.Begun) && pending.Answer == "":
-		pending.Answer = kept.Answer
-	default:
+// recall puts the response that is in memory into the record, if it is not there.
+func (h *leased) recall(ctx context.Context) {
+	kept := h.kept.Load()
+	if kept == nil {
 		return
 	}
-	kept.saved.Store(k.save(ctx, lease, shared))
+	recalled, obsolete := h.rules.Recall(h.record, kept.rotation, func() (ledger.Credential, error) {
+		c, err := h.loadCredential(ctx)
+		return forLedger(c), err
+	})
+	if obsolete {
+		h.kept.Store(nil)
+	}
+	if recalled {
+		kept.saved.Store(h.saveChanges(ctx))
+	}
 }
 
-// step tells what begins.
-func (k *Keeper) step(text string) { k.note(Event{Kind: EventRotating, Step: text}) }
+// ended notes how a rotation has ended, if it has.
+func (h *leased) ended(ending ledger.Ending, begun time.Time) {
+	if ending == ledger.NotEnded {
+		return
+	}
+	h.ending = ending
+	h.kept.Store(nil)
+	switch ending {
+	case ledger.Rotated:
+		h.note(Event{Kind: EventRotated})
+	case ledger.OldHolds:
+		h.note(Event{Kind: EventRotationFailed, Err: &RotationError{State: RotationNone, Since: begun, Err: errOldHolds}})
+	}
+}
 
-// rotationFailed tells of a rotation that is not finished.
+// begun returns when the rotation on record was begun.
+func (h *leased) begun() time.Time {
+	if h.record.Rotation == nil {
+		return time.Time{}
+	}
+	return h.record.Rotation.Begun
+}
+
+// step notes the beginning of a step.
+func (k *Keeper) step(step Step) { k.note(Event{Kind: EventRotating, Step: step}) }
+
+// rotationFailed notes a rotation that is not finished.
 func (k *Keeper) rotationFailed(state RotationState, begun time.Time, cause error) error {
 	err := &RotationError{State: state, Since: begun, Err: cause}
-	if kept := k.rescued.Load(); kept != nil && kept.Begun.Equal(begun) {
+	if kept := k.kept.Load(); kept != nil && kept.rotation.Begun.Equal(begun) {
 		err.inMemory = !kept.saved.Load()
 	}
 	if state != RotationNone {

@@ -43,13 +43,13 @@ func rotateAndDie() (exit int) {
 	store, storeErr := credential.NewFile(credential.FileConfig{Path: filepath.Join(directory, "credential")})
 	state, stateErr := keeper.NewFileState(filepath.Join(directory, "state"))
 	k, err := keeper.New(keeper.Config{
-		Upstream: client, State: state, Credential: store, Log: slog.New(slog.DiscardHandler),
+		Upstream: client, State: state, Rotation: &keeper.Rotation{Store: store, Upstream: client}, Log: slog.New(slog.DiscardHandler),
 		OnEvent: func(e keeper.Event) {
 			if e.Kind != keeper.EventRotating {
 				return
 			}
 			fmt.Println(e.Step)
-			if e.Step == os.Getenv(killVariable) {
+			if string(e.Step) == os.Getenv(killVariable) {
 				if self, err := os.FindProcess(os.Getpid()); err == nil && self.Kill() == nil {
 					select {} // until the signal is there
 				}
@@ -174,14 +174,14 @@ func (r *crashRig) judge(steps []string, state keeper.RotationState) {
 	if err != nil {
 		r.Fatalf("the store cannot be read: %v", err)
 	}
-	last := steps[len(steps)-1]
+	last := keeper.Step(steps[len(steps)-1])
 	failures, locked := r.service.Strikes(latchtest.User)
 	if resets := r.service.Count(latchtest.EventReset); resets > 1 || failures > 1 || locked {
 		r.Errorf("killed at %q: %d resets, %d strikes, locked %v", last, resets, failures, locked)
 	}
 	if state == keeper.RotationLost {
 		// Before the answer was in the state, and only if there was one.
-		if last != "send the reset, once" && last != "keep the answer" || r.service.Count(latchtest.EventReset) != 1 {
+		if last != keeper.StepReset && last != keeper.StepResponse || r.service.Count(latchtest.EventReset) != 1 {
 			r.Errorf("killed at %q: the password is lost", last)
 		}
 		return
@@ -195,35 +195,35 @@ func (r *crashRig) judge(steps []string, state keeper.RotationState) {
 }
 
 func TestACrashAtEachStepOfARotationIsSettledByTheNextStart(t *testing.T) {
-	for _, step := range []string{
-		"make sure that there is a session", "prove the old password by a login", "prove that the store can be written",
-		"record what is about to happen", "send the reset, once", "keep the answer",
-		"store the new password", "prove the new password by a login",
+	for _, step := range []keeper.Step{
+		keeper.StepSession, keeper.StepProveOld, keeper.StepCheckStore,
+		keeper.StepRecord, keeper.StepReset, keeper.StepResponse,
+		keeper.StepStore, keeper.StepProveNew,
 	} {
-		t.Run(step, func(t *testing.T) {
+		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
 			r := newCrashRig(t, nil)
-			if step == "prove the old password by a login" {
+			if step == keeper.StepProveOld {
 				r.proveLess()
 			}
-			r.judge(r.run(step, nil), r.settle())
+			r.judge(r.run(string(step), nil), r.settle())
 		})
 	}
 }
 
 // The program that finds an unfinished rotation is killed, too.
 func TestACrashWhileARotationIsSettledIsSettledByTheNextStart(t *testing.T) {
-	for _, steps := range [][2]string{
-		{"send the reset, once", "find out by one login whether the old password holds"},
-		{"store the new password", "store the new password"},
-		{"store the new password", "prove the new password by a login"},
-		{"prove the new password by a login", "prove the new password by a login"},
+	for _, steps := range [][2]keeper.Step{
+		{keeper.StepReset, keeper.StepProbe},
+		{keeper.StepStore, keeper.StepStore},
+		{keeper.StepStore, keeper.StepProveNew},
+		{keeper.StepProveNew, keeper.StepProveNew},
 	} {
-		t.Run(steps[0]+", "+steps[1], func(t *testing.T) {
+		t.Run(string(steps[0]+", "+steps[1]), func(t *testing.T) {
 			t.Parallel()
 			r := newCrashRig(t, nil)
-			r.run(steps[0], nil)
-			r.judge(r.run(steps[1], nil), r.settle())
+			r.run(string(steps[0]), nil)
+			r.judge(r.run(string(steps[1]), nil), r.settle())
 		})
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
 const (
@@ -28,11 +30,11 @@ const (
 // rotateAt answers when a password of that age is rotated: up to a tenth before
 // its time, so that many accounts do not come at once. All who share the State
 // get the same answer, since it depends on the password alone.
-func (k *Keeper) rotateAt(age *passwordAge) time.Time {
-	every := k.config.RotateEvery
-	if every == 0 || age == nil {
+func (k *Keeper) rotateAt(age *ledger.Password) time.Time {
+	if k.config.Rotation == nil || k.config.Rotation.Every == 0 || age == nil {
 		return time.Time{}
 	}
+	every := k.config.Rotation.Every
 	spread, _ := strconv.ParseUint(age.Credential[:min(4, len(age.Credential))], 16, 16)
 	return age.Since.Add(every - every/10/(1<<16)*time.Duration(spread))
 }
@@ -43,7 +45,7 @@ func (k *Keeper) look() {
 	ctx, cancel := context.WithTimeout(context.Background(), lookLimit)
 	defer cancel()
 	var again time.Duration
-	err := k.inTurn(ctx, func() (err error) {
+	err := k.exclusively(ctx, func() (err error) {
 		again, err = k.lookNow(ctx)
 		return err
 	})
@@ -60,56 +62,47 @@ func (k *Keeper) look() {
 
 // lookNow answers when to look again.
 func (k *Keeper) lookNow(ctx context.Context) (again time.Duration, err error) {
-	shared, _, err := k.load(ctx)
+	record, err := k.load(ctx)
 	if err != nil {
 		return lookEvery, err
 	}
-	if shared.Rotation != nil || k.rescued.Load() != nil {
+	if record.Rotation != nil || k.kept.Load() != nil {
 		k.pending++
 		again = min(firstLook<<min(k.pending-1, 6), lookEvery)
-		if k.stuck(ctx, shared) {
+		if k.stuck(ctx, record) {
 			return again, nil // it was told
 		}
-		return again, k.underLease(ctx, func(lease Lease, shared *record) error {
-			return k.finish(ctx, lease, shared, errEnded)
-		})
+		return again, k.withLease(ctx, func(h *leased) error { return h.finish(ctx, errEnded) })
 	}
 	k.pending = 0
-	if shared.corrected { // or else the password would never grow old
-		if err := k.underLease(ctx, func(Lease, *record) error { return nil }); err != nil {
+	if record.NeedsSave() { // or else the password would never grow old
+		if err := k.withLease(ctx, func(*leased) error { return nil }); err != nil {
 			return lookEvery, err
 		}
 	}
-	age := shared.Password
+	age := record.Password
 	if age == nil {
 		return lookEvery, nil
 	}
 	now := k.now()
-	k.warned = past(k.warned, now)
-	if old := since(age.Since, now); old >= oldAfter && since(k.warned, now) >= warnEvery {
+	k.warned = ledger.NotAfter(k.warned, now)
+	if old := ledger.Since(age.Since, now); old >= oldAfter && ledger.Since(k.warned, now) >= warnEvery {
 		k.warned = now
 		k.note(Event{Kind: EventPasswordOld, Err: fmt.Errorf("keeper: the password is %d days old; "+
 			"the vendor advises to change it every 90 days", int(old/(24*time.Hour)))})
 	}
-	due := func(age *passwordAge) bool {
+	due := func(age *ledger.Password) bool {
 		at := k.rotateAt(age)
 		return !at.IsZero() && !k.now().Before(at)
 	}
 	if !due(age) {
 		return lookEvery, nil
 	}
-	return lookEvery, k.rotateWhen(ctx, due)
+	return lookEvery, k.rotateIf(ctx, due)
 }
 
-// stuck reports whether only a person can bring the unfinished rotation on.
-func (k *Keeper) stuck(ctx context.Context, shared *record) bool {
-	c, err := k.credential(ctx)
-	if err != nil || k.rescued.Load() != nil {
-		return false
-	}
-	switch shared.rotationState(k.baseURL, c) {
-	case RotationLost, RotationRefused, RotationInDoubt:
-		return shared.latched(shared.identify(k.baseURL, c)) != nil
-	}
-	return false
+// stuck reports whether only a person can make the unfinished rotation go on.
+func (k *Keeper) stuck(ctx context.Context, record *ledger.Record) bool {
+	c, err := k.loadCredential(ctx)
+	return err == nil && k.kept.Load() == nil && k.rules.View(record, forLedger(c), k.now()).Stuck
 }

@@ -29,6 +29,8 @@ func newStore(t *testing.T, dir string) *credential.File {
 // FileState would not do: the file system keeps another time than the bubble.
 type durable struct{ *keeper.MemoryState }
 
+func (durable) Durable() bool { return true }
+
 func newDurable() keeper.State { return durable{keeper.NewMemoryState()} }
 
 // Three replicas rotate every 90 days, once, a little early, and nobody asked.
@@ -38,7 +40,7 @@ func TestRotateEveryRotatesOnceForAllReplicas(t *testing.T) {
 		var replicas []*keeper.Keeper
 		for range 3 {
 			replicas = append(replicas, newKeeper(t, m, keeper.Config{
-				Credential: store, State: state, RotateEvery: 90 * day,
+				State: state, Rotation: &keeper.Rotation{Store: store, Every: 90 * day},
 			}))
 		}
 		began := time.Now()
@@ -97,7 +99,7 @@ func TestAnOldPasswordIsWarnedOfOnceADay(t *testing.T) {
 func TestAScheduledRotationThatFailsIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, store := newModel(), &faultyStore{Store: newStore(t, t.TempDir())}
-		k := newKeeper(t, m, keeper.Config{Credential: store, State: newDurable(), RotateEvery: 10 * day})
+		k := newKeeper(t, m, keeper.Config{State: newDurable(), Rotation: &keeper.Rotation{Store: store, Every: 10 * day}})
 		get(k.Transport(m)).ok(t)
 		store.fail(func(credential.Credential) (string, error) { return "", errDiskFull })
 		pass(11 * day)
@@ -114,13 +116,13 @@ func TestAScheduledRotationThatFailsIsTriedAgain(t *testing.T) {
 }
 
 func TestRotateEveryIsJudged(t *testing.T) {
-	store := newStore(t, t.TempDir())
+	store, client := newStore(t, t.TempDir()), newClient(t, newModel())
 	for name, config := range map[string]keeper.Config{
-		"too often":       {RotateEvery: time.Minute, Credential: store, State: newDurable()},
-		"nowhere to save": {RotateEvery: day, State: newDurable(), Credential: keeper.Static("u", "p")},
-		"state in memory": {RotateEvery: day, Credential: store, State: keeper.NewMemoryState()},
+		"too often":       {State: newDurable(), Rotation: &keeper.Rotation{Every: time.Minute, Store: store, Upstream: client}},
+		"nowhere to save": {State: newDurable(), Rotation: &keeper.Rotation{Every: day, Upstream: client}},
+		"state in memory": {State: keeper.NewMemoryState(), Rotation: &keeper.Rotation{Every: day, Store: store, Upstream: client}},
 	} {
-		config.Upstream = newClient(t, newModel())
+		config.Upstream = client
 		if k, err := keeper.New(config); err == nil {
 			t.Errorf("%s: was accepted", name)
 			closeKeeper(t, k)

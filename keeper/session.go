@@ -1,11 +1,13 @@
 package keeper
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
 const (
@@ -20,6 +22,12 @@ const (
 	idleMargin = 2
 	// touchEvery is how often the use of a session is told to the State.
 	touchEvery = 30 * time.Second
+	// shortLife is how long a session must have lasted for its refusal to be its normal
+	// end: see ledger.Rules.
+	shortLife = 5 * time.Minute
+	// strikePause is how long after a strike, in whichever process, the next login
+	// waits: trouble that is over by then costs one strike, and no person.
+	strikePause = 10 * time.Second
 )
 
 // session is a session token and the watch over its use. What requests read of
@@ -32,10 +40,10 @@ type session struct {
 
 	inUse   atomic.Bool // raised by requests, lowered by the beat
 	over    atomic.Bool // idle, replaced, or no longer ours: not to be used again
-	refused atomic.Bool // condemned: a resource of the upstream refused it
+	refused atomic.Bool // a resource of the upstream refused it
 
-	serial  uint64 // of all sessions and bearers, in the order in which they were obtained
-	adopted bool   // it is from the State, and may be as dead as the one before
+	serial uint64 // of all sessions and bearers, in the order in which they were obtained
+	found  bool   // it is from the State, and may be as dead as the one before
 
 	mu     sync.Mutex // guards what follows
 	used   time.Time
@@ -51,6 +59,14 @@ func (k *Keeper) newSession(token latchkey.Secret, used time.Time) *session {
 	defer s.mu.Unlock()
 	s.timer = time.AfterFunc(k.beatEvery(), s.beat)
 	return s
+}
+
+// held returns what the ledger has to know of s, which may be nil.
+func (s *session) held() ledger.Held {
+	if s == nil {
+		return ledger.Held{}
+	}
+	return ledger.Held{Token: s.token.Reveal(), Refused: s.refused.Load(), Age: time.Since(s.met)}
 }
 
 func (k *Keeper) beatEvery() time.Duration { return k.config.IdleTimeout / beatsPerLife }
@@ -90,7 +106,7 @@ func (s *session) expired() bool {
 	if s.keeper.foreign && s.keeper.nextLook.due(now) {
 		s.keeper.watch.Reset(0)
 	}
-	if since(s.lastUse(), now) >= s.keeper.idleLimit() {
+	if ledger.Since(s.lastUse(), now) >= s.keeper.idleLimit() {
 		s.over.Store(true)
 	}
 	return s.over.Load()
@@ -128,7 +144,7 @@ func (s *session) note(apart time.Duration) (used time.Time, tell bool) {
 	if s.inUse.Swap(false) {
 		s.used = now
 	}
-	s.used, s.shared = past(s.used, now), past(s.shared, now)
+	s.used, s.shared = ledger.NotAfter(s.used, now), ledger.NotAfter(s.shared, now)
 	tell = s.used.After(s.shared) && s.used.Sub(s.shared) >= apart
 	if tell {
 		s.shared = s.used
@@ -151,105 +167,15 @@ func (s *session) stop() {
 func (s *session) lastUse() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.used = past(s.used, s.keeper.now())
+	s.used = ledger.NotAfter(s.used, s.keeper.now())
 	return s.used
 }
 
-// bearerMargin is how long before its end a bearer is renewed, while it goes on
-// being used. It is that of latchkey.Client, which would answer the same one
-// before.
-const bearerMargin = time.Minute
-
-// bearerRest is how soon after it was fetched a bearer may be renewed where the
-// ones before it were refused as quickly: it bounds the requests for tokens where
-// the upstream refuses whatever it gives out. The first such bearer is spared, for
-// it may have come from the cache of the upstream's client, and be as old as the
-// one that it replaced.
-const bearerRest = time.Second
-
-// maxBearerLife bounds what is believed of the lifetime of a bearer. The documented
-// one is an hour.
-const maxBearerLife = 24 * time.Hour
-
-// bearer is an access token.
-type bearer struct {
-	latchkey.AccessToken
-	header   []string // the value of its header
-	keeper   *Keeper
-	life     time.Duration // from when it was fetched
-	refusals int           // of the bearers before it, in a row, each within a minute
-	cached   bool          // it may be as old as the one before: see bearerRest
-
-	due     atomic.Bool // refused, or close to its end
-	over    atomic.Bool // refused for certain
-	refused atomic.Bool // condemned: a resource of the upstream refused it
-	serial  uint64      // of all sessions and bearers, in the order in which they were obtained
-
-	mu      sync.Mutex // guards fetched
-	fetched time.Time
-}
-
-func (k *Keeper) newBearer(token latchkey.AccessToken, last *bearer) *bearer {
-	now := k.now()
-	b := &bearer{
-		AccessToken: token, header: []string{"Bearer " + token.Token.Reveal()}, keeper: k, fetched: now,
-		serial: k.serials.Add(1),
-		life:   max(0, min(token.ExpiresAt.Sub(now), maxBearerLife)),
+// touch tells the State that the session was used.
+func (k *Keeper) touch(at time.Time) {
+	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
+	defer cancel()
+	if err := k.config.State.Touch(ctx, at); err != nil {
+		k.note(Event{Kind: EventStateFailed, Err: stateError("touch", err)})
 	}
-	if last != nil && last.refused.Load() {
-		b.refusals = 1
-		if last.age() < freshBearer {
-			b.refusals += last.refusals
-		}
-		b.cached = b.refusals == 1 && !b.Token.Equal(last.Token)
-	}
-	time.AfterFunc(b.fresh(), b.check)
-	return b
-}
-
-// fresh is how long after it was fetched b is renewed. One that was handed out late
-// in its hour is kept for half of the rest, as latchkey.Client does.
-func (b *bearer) fresh() time.Duration {
-	return max(b.life-min(bearerMargin, b.life/2), bearerRest)
-}
-
-// age returns how long ago b was fetched.
-func (b *bearer) age() time.Duration {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := b.keeper.now()
-	b.fetched = past(b.fetched, now)
-	return since(b.fetched, now)
-}
-
-// check notes it if b is to be renewed.
-func (b *bearer) check() {
-	if b.age() >= b.fresh() {
-		b.due.Store(true)
-	}
-}
-
-// stale reports whether b is to be renewed. As with sessions, only a clock that is
-// not the system's is read for that.
-func (b *bearer) stale() bool {
-	if b.keeper.foreign {
-		b.check()
-	}
-	return b.due.Load()
-}
-
-// ended reports whether the life of b is over.
-func (b *bearer) ended() bool { return b.life > 0 && b.age() >= b.life }
-
-// resting reports whether b was fetched too recently to be renewed.
-func (b *bearer) resting() bool { return b.refusals > 1 && b.age() < bearerRest }
-
-// usable reports whether a request with b may succeed.
-func (b *bearer) usable() bool {
-	return b != nil && !b.refused.Load() && (!b.stale() || b.age() < b.life)
-}
-
-// condemned reports whether b was refused, and may be good all the same.
-func (b *bearer) condemned() bool {
-	return b != nil && b.refused.Load() && !b.over.Load() && b.age() < b.life
 }

@@ -52,13 +52,13 @@ func TestTwoHostsWhoseClocksDifferRotateAtOnceAndResetOnce(t *testing.T) {
 		underWay, asked := make(chan struct{}), make(chan struct{})
 		otherHasAsked := sync.OnceFunc(func() { close(asked) })
 		one := r.keeper(keeper.Config{State: skewed{r.state(), by}, OnEvent: func(e keeper.Event) {
-			if e.Step == "send the reset, once" {
+			if e.Step == keeper.StepReset {
 				close(underWay)
 				<-asked
 			}
 		}})
 		other := r.keeper(keeper.Config{State: r.state(), OnEvent: func(e keeper.Event) {
-			if e.Step == "make sure that there is a session" {
+			if e.Step == keeper.StepSession {
 				otherHasAsked()
 			}
 		}})

@@ -17,6 +17,9 @@ import (
 // All methods are safe for concurrent use. An error means that nothing is known
 // to have happened; a keeper then does not log in.
 type State interface {
+	// Durable reports whether what is saved outlasts the program. A password is rotated
+	// only then.
+	Durable() bool
 	// Load answers what was saved last and the latest Touch, each the zero value
 	// if there was none. It does not wait for the holder of the lease.
 	Load(ctx context.Context) (Saved, error)

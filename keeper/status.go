@@ -3,8 +3,10 @@ package keeper
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"time"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
 // Status is what a person wants to know of a Keeper.
@@ -29,7 +31,7 @@ type Status struct {
 	// it was seen first, so that it may be older. It is zero before the first login.
 	PasswordSince time.Time
 	PasswordMade  bool
-	// RotateAt is when Config.RotateEvery has the password changed; zero for never.
+	// RotateAt is when Rotation.Every has the password changed; zero for never.
 	RotateAt time.Time
 	// Rotation is how far one came that was not finished, and RotationBegun when
 	// it was begun. One that is under way this very moment looks the same.
@@ -37,47 +39,41 @@ type Status struct {
 	RotationBegun time.Time
 }
 
-// Status reads the State and the credential, and answers how things stand. It
-// sends nothing.
+// Status reads the State and the credential, and returns how things stand. It sends
+// nothing.
 func (k *Keeper) Status(ctx context.Context) (Status, error) {
-	shared, lastUse, err := k.load(ctx)
+	record, err := k.load(ctx)
 	if err != nil {
 		return Status{}, err
 	}
-	var status Status
+	c, unreadable := k.loadCredential(ctx)
 	now := k.now()
+	view := k.rules.View(record, forLedger(c), now)
+	var status Status
 	if b := k.bearers.current.Load(); b.usable() {
 		status.BearerExpiresAt = b.ExpiresAt
 	}
-	if found := shared.Session; found != nil && found.Upstream == shared.fingerprint(k.baseURL) {
-		status.LoggedInAt, status.LastUse = found.Created, later(found.Created, lastUse)
+	if found := view.Session; found != nil {
+		status.LoggedInAt, status.LastUse, status.Live = found.Created, view.LastUse, !found.Refused
 		held := k.sessions.current.Load()
-		if held != nil && held.token.Equal(found.secret()) {
-			status.LastUse = later(status.LastUse, held.lastUse())
+		if held != nil && held.token.Equal(latchkey.Secret(found.Token)) {
 			status.Live = !held.refused.Load()
-		} else {
-			status.Live = !found.Refused
+			if used := held.lastUse(); used.After(status.LastUse) {
+				status.LastUse = used
+			}
 		}
-		status.Live = status.Live && since(status.LastUse, now) < k.idleLimit()
+		status.Live = status.Live && ledger.Since(status.LastUse, now) < k.idleLimit()
 	}
-	c, err := k.config.Credential.Load(ctx)
-	if err != nil {
-		return status, fmt.Errorf("keeper: the credential cannot be read: %w", err)
+	if unreadable != nil {
+		return status, unreadable
 	}
-	status.Rotation = shared.rotationState(k.baseURL, c)
-	id := shared.identify(k.baseURL, c)
-	if pending := shared.rotationOf(id.account); pending != nil {
-		status.RotationBegun = past(pending.Begun, now)
-		if password, known := pending.password(); known { // which is what logins use
-			c.Password = password
-			id = shared.identify(k.baseURL, c)
-		}
+	status.Rotation, status.RotationBegun, status.Strikes = stateOf(view.Phase), view.Begun, view.Strikes
+	if view.Latch.Kind != ledger.Unlatched {
+		status.Latched = newLatchedError(view.Latch, nil)
+	} else {
+		status.Waiting = k.waiting(view, now)
 	}
-	status.Latched, status.Strikes = shared.latched(id), shared.account(id.account).Strikes
-	if status.Latched == nil {
-		status.Waiting = k.waiting(shared, id, now)
-	}
-	if age := shared.age(id.account); age != nil {
+	if age := view.Password; age != nil {
 		status.PasswordSince, status.PasswordMade = age.Since, age.Made
 		status.RotateAt = k.rotateAt(age)
 	}
@@ -90,26 +86,12 @@ func (k *Keeper) Waiting() *WaitError {
 	return cmp.Or(k.sessions.waiting(), k.bearers.waiting())
 }
 
-// waiting returns the wait for the next login as id; nil if there is none.
-func (k *Keeper) waiting(shared *record, id identity, now time.Time) *WaitError {
+// waiting returns the wait for the next login; nil if there is none.
+func (k *Keeper) waiting(view ledger.View, now time.Time) *WaitError {
 	wait := k.sessions.waiting()
-	of := func(soon *tooSoonError) {
-		if soon != nil && soon.left > 0 && (wait == nil || soon.left > wait.Wait) {
-			wait = &WaitError{Err: soon, Until: now.Add(soon.left), Wait: soon.left, next: k.sessions.next}
-		}
-	}
-	if a := shared.account(id.account); a.Strikes > 0 {
-		of(&tooSoonError{a.Reason, k.strikePause - since(a.Since, now)})
-	}
-	if s := shared.Session; s != nil && s.Refused && s.Account == id.account {
-		of(s.tooSoon(since(s.Created, now)))
+	if view.Left > 0 && (wait == nil || view.Left > wait.Wait) {
+		soon := &tooSoonError{why: view.Reason, left: view.Left}
+		wait = &WaitError{Err: soon, Until: now.Add(view.Left), Wait: view.Left, next: k.sessions.next}
 	}
 	return wait
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }

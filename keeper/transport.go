@@ -73,20 +73,6 @@ func (t *transport) send(req, out *http.Request, s *session, b *bearer) (*http.R
 	return resp, finding{}, nil
 }
 
-// notSentError wraps every error of a Transport that proves that no service has
-// executed the request, because there was no token for it.
-type notSentError struct{ error }
-
-func (e *notSentError) Unwrap() error { return e.error }
-
-// NotSent reports whether err, of a Transport, proves that no service executed the
-// request, because there was no live token that it could carry. Trying again is
-// safe then.
-func NotSent(err error) bool {
-	var unsent *notSentError
-	return errors.As(err, &unsent)
-}
-
 // replay renews the token that resp refuses and sends req a second time. If no
 // service executed it, its method does not matter; otherwise only GET and HEAD are
 // repeated. Where it cannot be sent again, resp is the response, and the next

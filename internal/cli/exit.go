@@ -133,7 +133,7 @@ func isAny(err error, targets ...error) bool {
 	return false
 }
 
-// report prints an error as the one line that people meet. An output whose
+// report prints an error as one line, and its advice as another one. An output whose
 // reader left is no news to anybody.
 func report(w io.Writer, err error) {
 	text := strings.TrimPrefix(err.Error(), "latchkey: ")
@@ -141,6 +141,10 @@ func report(w io.Writer, err error) {
 		return
 	}
 	_, _ = fmt.Fprintf(w, "latchkey: %s\n", strings.TrimRight(text, "\n")) // there is nowhere else to complain
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) && hinted.Hint() != "" {
+		_, _ = fmt.Fprintf(w, "  %s\n", hinted.Hint())
+	}
 }
 
 // explain puts an error of the client into words for somebody at a shell, where

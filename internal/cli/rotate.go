@@ -209,7 +209,7 @@ func (u *upstream) shown(ctx context.Context, a *app, user string) (shown shownR
 		shown.Session = stateLive
 	}
 	if status.Latched != nil {
-		shown.Latched = forShell(status.Latched)
+		shown.Latched = forShell(status.Latched) + ". " + status.Latched.Hint()
 	}
 	if status.Waiting != nil {
 		shown.Waiting, shown.WaitingUntil = forShell(status.Waiting.Err), status.Waiting.Until

@@ -114,7 +114,8 @@ func (u *upstream) keeper(
 		return nil, err
 	}
 	k, err := keeper.New(keeper.Config{
-		Upstream: client, Credential: store, State: state, OnEvent: onEvent, Log: slog.New(slog.DiscardHandler),
+		Upstream: client, State: state, OnEvent: onEvent, Log: slog.New(slog.DiscardHandler),
+		Rotation: &keeper.Rotation{Store: store, Upstream: client},
 	})
 	if err != nil {
 		done()

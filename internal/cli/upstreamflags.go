@@ -144,9 +144,13 @@ func (a *app) connect(ctx context.Context, f *serveFlags, opened *service, log *
 	if err != nil {
 		return nil, fail(exitFailed, "%w; nothing was started", err)
 	}
-	k, err := keeper.New(keeper.Config{
-		Upstream: client, Credential: source, State: state, RotateEvery: time.Duration(u.rotate), Log: log,
-	})
+	config := keeper.Config{Upstream: client, State: state, Log: log}
+	if store, ok := source.(credential.Store); ok {
+		config.Rotation = &keeper.Rotation{Store: store, Upstream: client, Every: time.Duration(u.rotate)}
+	} else {
+		config.Credential = source
+	}
+	k, err := keeper.New(config)
 	if err != nil {
 		return nil, fail(exitFailed, "%w; nothing was started", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
 )
@@ -194,7 +195,7 @@ func httpErrorOf(err error) *httpError {
 		return proxyLogin
 	case errors.Is(err, errSwitched):
 		return switched
-	case keeper.NotSent(err):
+	case errors.Is(err, latchkey.ErrNotSent):
 		return noSession
 	case errors.As(err, &attempt) && !attempt.maybeSent && attempt.earlier:
 		return unreachableAfterRefusal

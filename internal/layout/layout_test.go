@@ -59,8 +59,9 @@ var may = map[string][]string{
 	"internal/wire":            {},
 	"keeper": {
 		"", "credential", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret",
-		"internal/wire",
+		"internal/wire", "keeper/internal/ledger",
 	},
+	"keeper/internal/ledger":      {},
 	"keeper/internal/replicatest": {"*"},
 	"keeper/internal/sharedstate": {"", "keeper"},
 	"keeper/pgstate":              {"keeper", "keeper/internal/sharedstate"},

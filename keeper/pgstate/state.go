@@ -89,6 +89,9 @@ func newState(ctx context.Context, pool *pgxpool.Pool, config Config, ttl time.D
 	return &State{shared}, nil
 }
 
+// Durable returns true.
+func (s *State) Durable() bool { return true }
+
 // Load implements keeper.State.
 func (s *State) Load(ctx context.Context) (keeper.Saved, error) { return s.shared.Load(ctx) }
 

@@ -103,6 +103,9 @@ func newState(ctx context.Context, client rueidis.Client, config Config, ttl tim
 	return &State{shared}, nil
 }
 
+// Durable returns true.
+func (s *State) Durable() bool { return true }
+
 // Load implements keeper.State. It asks the master, also where the client has
 // replicas asked.
 func (s *State) Load(ctx context.Context) (keeper.Saved, error) { return s.shared.Load(ctx) }

@@ -70,9 +70,9 @@ func (r *rig) watch() func(keeper.Event) {
 	asks := sync.OnceFunc(r.asked.Done)
 	return func(e keeper.Event) {
 		switch e.Step {
-		case "make sure that there is a session":
+		case keeper.StepSession:
 			asks()
-		case "send the reset, once":
+		case keeper.StepReset:
 			r.asked.Wait()
 		}
 	}
@@ -105,9 +105,9 @@ func (r *rig) front() {
 }
 
 // keeper is another replica's.
-func (r *rig) keeper(credential keeper.CredentialSource) *keeper.Keeper {
+func (r *rig) keeper(source credential.Source) *keeper.Keeper {
 	r.Helper()
-	k, err := newKeeper(r.url, r.place.Open(r.T), credential, r.watch())
+	k, err := newKeeper(r.url, r.place.Open(r.T), source, r.watch())
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -119,10 +119,10 @@ func (r *rig) keeper(credential keeper.CredentialSource) *keeper.Keeper {
 	return k
 }
 
-func (r *rig) keepers(credential keeper.CredentialSource) (all []*keeper.Keeper) {
+func (r *rig) keepers(source credential.Source) (all []*keeper.Keeper) {
 	r.Helper()
 	for range replicas {
-		all = append(all, r.keeper(credential))
+		all = append(all, r.keeper(source))
 	}
 	return all
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/internal/enginetest"
 	"github.com/latchkey/latchkey/keeper"
 	"github.com/latchkey/latchkey/latchtest"
@@ -46,15 +47,19 @@ func Main(m *testing.M, open func(ctx context.Context, place string) (keeper.Sta
 }
 
 func newKeeper(
-	url string, state keeper.State, credential keeper.CredentialSource, onEvent func(keeper.Event),
+	url string, state keeper.State, source credential.Source, onEvent func(keeper.Event),
 ) (*keeper.Keeper, error) {
 	client, err := latchkey.NewClient(latchkey.Config{BaseURL: url, APIKey: latchtest.APIKey, APISecret: latchtest.APISecret})
 	if err != nil {
 		return nil, err
 	}
-	return keeper.New(keeper.Config{
-		Upstream: client, State: state, Credential: credential, OnEvent: onEvent, Log: slog.New(slog.DiscardHandler),
-	})
+	config := keeper.Config{
+		Upstream: client, State: state, Credential: source, OnEvent: onEvent, Log: slog.New(slog.DiscardHandler),
+	}
+	if store, ok := source.(credential.Store); ok {
+		config.Credential, config.Rotation = nil, &keeper.Rotation{Store: store, Upstream: client}
+	}
+	return keeper.New(config)
 }
 
 // startProgram starts it. The test must kill it.

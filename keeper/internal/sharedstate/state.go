@@ -75,6 +75,9 @@ func New(ctx context.Context, store Store, config Config) (*State, error) {
 	return s, nil
 }
 
+// Durable returns true.
+func (s *State) Durable() bool { return true }
+
 // Load implements keeper.State.
 func (s *State) Load(ctx context.Context) (keeper.Saved, error) {
 	row, err := ask(ctx, s, patience, s.store.Load)
