@@ -1,14 +1,14 @@
 #!/bin/sh
-# Runs the end-to-end tests of the service once more on each engine beside the
-# embedded database, at the same time: they mostly wait. LATCHKEY_TEST_STORES says
-# which (internal/server/engines_test.go).
+# Runs the end-to-end tests of the service again on each engine beside the embedded
+# database, at the same time, because they mostly wait. LATCHKEY_TEST_STORES selects the
+# engine (internal/server/engines_test.go). RACE holds the flags of the race detector.
 set -eu
 GO=${GO:-go}
 outputs=$(mktemp -d)
 trap 'rm -rf "$outputs"' EXIT
 for stores in postgres replicas; do
 	(
-		LATCHKEY_TEST_STORES=$stores "$GO" test -race -timeout 10m ./internal/server >"$outputs/$stores" 2>&1 ||
+		LATCHKEY_TEST_STORES=$stores "$GO" test ${RACE:--race} -timeout 10m ./internal/server >"$outputs/$stores" 2>&1 ||
 			touch "$outputs/$stores.failed"
 	) &
 done

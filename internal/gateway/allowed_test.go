@@ -11,6 +11,7 @@ import (
 // A rule for one resource lets nobody at another, however the path of that one is
 // written, and a caller's Connection header takes away nothing that the gateway adds.
 func TestRulesHoldForEverySpellingOfAPath(t *testing.T) {
+	t.Parallel()
 	var seen []string
 	var header http.Header
 	bothProtocols(t, setting{handler: func(_ http.ResponseWriter, r *http.Request) {

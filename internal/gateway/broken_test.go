@@ -26,6 +26,7 @@ var broken = map[string]string{
 // An upstream that speaks no HTTP is 502, and neither the caller nor the log is told
 // the tokens that it repeats, whether through the gateway or in a program.
 func TestABrokenUpstreamTellsNoTokens(t *testing.T) {
+	t.Parallel()
 	for name, response := range broken {
 		t.Run(name, func(t *testing.T) {
 			session := ""

@@ -19,6 +19,7 @@ import (
 // A caller that leaves is recorded as such, whenever it happens, and nobody is
 // warned of the upstream.
 func TestACallerThatLeavesIsNotTheUpstreamsFault(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		target string
 		body   func() io.Reader
@@ -81,6 +82,7 @@ func TestACallerThatLeavesIsNotTheUpstreamsFault(t *testing.T) {
 // A body that cannot be read is the caller's fault as well, and said so if the caller
 // is still there.
 func TestABodyThatCannotBeReadIsNotTheUpstreamsFault(t *testing.T) {
+	t.Parallel()
 	bothProtocols(t, setting{handler: func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 	}}, func(w *world) {
@@ -104,6 +106,7 @@ func TestABodyThatCannotBeReadIsNotTheUpstreamsFault(t *testing.T) {
 
 // The time until the next login is known, and told.
 func TestRetryAfterIsTheTimeThatIsKnown(t *testing.T) {
+	t.Parallel()
 	inWorld(t, setting{handler: func(http.ResponseWriter, *http.Request) {}}, func(w *world) {
 		var throttled error = &latchkey.FaultError{StatusCode: http.StatusTooManyRequests, Code: "900800", RetryAfter: 57 * time.Second}
 		w.accounts.fail.Store(&throttled)
@@ -124,6 +127,7 @@ func TestRetryAfterIsTheTimeThatIsKnown(t *testing.T) {
 // Sessions that are refused as soon as they are made are made more and more slowly. Each
 // response says how slowly, and means it.
 func TestRetryAfterOfARefusedSessionIsKept(t *testing.T) {
+	t.Parallel()
 	inWorld(t, setting{handler: func(http.ResponseWriter, *http.Request) {}}, func(w *world) {
 		longest := 0
 		for range 7 {
@@ -150,6 +154,7 @@ func TestRetryAfterOfARefusedSessionIsKept(t *testing.T) {
 // A gateway that does not log in any more says so, with the commands that help, and
 // stays ready.
 func TestALatchedGatewaySaysWhatHelps(t *testing.T) {
+	t.Parallel()
 	inWorld(t, setting{handler: func(http.ResponseWriter, *http.Request) {}}, func(w *world) {
 		ready := func() string {
 			w.Helper()

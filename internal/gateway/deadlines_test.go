@@ -13,6 +13,7 @@ import (
 // Whatever the service's own deadlines are, a forwarded request takes as long as
 // --upstream-timeout says, and its bodies as long as they move.
 func TestARequestTakesAsLongAsTheUpstreamMay(t *testing.T) {
+	t.Parallel()
 	patient := setting{
 		transport: func(t *http.Transport) { t.ResponseHeaderTimeout = 10 * time.Minute },
 		handler: func(w http.ResponseWriter, r *http.Request) {

@@ -29,6 +29,7 @@ func newHost(t *testing.T, handler http.HandlerFunc) (url string, seen func() []
 }
 
 func TestGatewayCarriesRequestsToFurtherHosts(t *testing.T) {
+	t.Parallel()
 	imp, atIMP := newHost(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	edge, atEdge := newHost(t, nil)
 	r := newRig(t, echo, func(c *gateway.Config) { c.Hosts = []gateway.Host{{"imp", imp}, {"5gedge", edge}} })
@@ -62,6 +63,7 @@ func TestGatewayCarriesRequestsToFurtherHosts(t *testing.T) {
 }
 
 func TestWhatIsNotForAFurtherHostDoesNotGoThere(t *testing.T) {
+	t.Parallel()
 	imp, atIMP := newHost(t, nil)
 	r := newRig(t, echo, func(c *gateway.Config) { c.Hosts = []gateway.Host{{"imp", imp}} })
 	for target, status := range map[string]int{
@@ -91,6 +93,7 @@ func TestWhatIsNotForAFurtherHostDoesNotGoThere(t *testing.T) {
 }
 
 func TestRequestsWithTheNameOfAFurtherHostGoThere(t *testing.T) {
+	t.Parallel()
 	imp, atIMP := newHost(t, nil)
 	name := strings.Replace(strings.TrimPrefix(imp, "http://"), "127.0.0.1", "localhost", 1)
 	r := newRig(t, echo, func(c *gateway.Config) { c.Hosts = []gateway.Host{{"imp", "http://" + name}} })
@@ -122,6 +125,7 @@ func TestRequestsWithTheNameOfAFurtherHostGoThere(t *testing.T) {
 }
 
 func TestReferencesToAFurtherHostLeadToTheGateway(t *testing.T) {
+	t.Parallel()
 	var imp string
 	imp, _ = newHost(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", strings.ReplaceAll(r.Header.Get("X-Say"), "IMP", imp))
@@ -145,6 +149,7 @@ func TestReferencesToAFurtherHostLeadToTheGateway(t *testing.T) {
 }
 
 func TestFurtherHostsThatAreNoneAreRefused(t *testing.T) {
+	t.Parallel()
 	k := newRig(t, echo, nil).keeper
 	for name, hosts := range map[string][]gateway.Host{
 		"a path": {{"imp", "http://127.0.0.1:1/x"}}, "no host": {{"imp", "https://"}}, "a user": {{"imp", "https://u@x.example"}},
@@ -161,6 +166,7 @@ func TestFurtherHostsThatAreNoneAreRefused(t *testing.T) {
 // Who calls the gateway by the name of a further host is led to no path of the upstream,
 // because the same path is one of the host there.
 func TestReferencesLeadToTheHostThatTheyName(t *testing.T) {
+	t.Parallel()
 	var reference string
 	imp, _ := newHost(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Location", reference) })
 	name := strings.Replace(strings.TrimPrefix(imp, "http://"), "127.0.0.1", "localhost", 1)

@@ -51,6 +51,7 @@ func (p reply) echoed(t *testing.T) (e echoed) {
 // The requests that the vendor's own SDK was recorded sending to the rest of the
 // API, over TLS.
 func TestTheVendorsSDKWorksUnmodified(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	for _, c := range []struct{ method, target, body string }{
 		{"GET", "/api/m2m/v1/accounts/0000123456-00001", ""},
@@ -86,6 +87,7 @@ func TestTheVendorsSDKWorksUnmodified(t *testing.T) {
 }
 
 func TestCredentialsStopHereInBothDirections(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		header := w.Header()
 		header.Set("Set-Cookie", "upstream=secret")
@@ -123,6 +125,7 @@ func TestCredentialsStopHereInBothDirections(t *testing.T) {
 }
 
 func TestStatusBodiesTrailersAndCompressionPassUntouched(t *testing.T) {
+	t.Parallel()
 	var zipped bytes.Buffer
 	zip := gzip.NewWriter(&zipped)
 	_, _ = zip.Write([]byte("compressed"))
@@ -170,6 +173,7 @@ func TestStatusBodiesTrailersAndCompressionPassUntouched(t *testing.T) {
 
 // The upstream's session ends, and its bearer; the callers see nothing of it.
 func TestTheEndOfTheUpstreamsSessionIsNotTheCallers(t *testing.T) {
+	t.Parallel()
 	var executed atomic.Int64
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		executed.Add(1)
@@ -187,6 +191,7 @@ func TestTheEndOfTheUpstreamsSessionIsNotTheCallers(t *testing.T) {
 }
 
 func TestABodyTooLongToBeKeptGetsARetryableAnswer(t *testing.T) {
+	t.Parallel()
 	var executed atomic.Int64
 	r := newRig(t, func(_ http.ResponseWriter, req *http.Request) {
 		executed.Add(1)
@@ -232,12 +237,6 @@ func (r *rig) patiently(method, target, body string) reply {
 	}
 }
 
-func setTimeout(c *gateway.Config, d time.Duration) {
-	if transport, ok := c.Transport.(*http.Transport); ok {
-		transport.ResponseHeaderTimeout = d
-	}
-}
-
 func TestWhatBecameOfARequestIsToldTruthfullyAndSoon(t *testing.T) {
 	release := make(chan struct{})
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
@@ -255,7 +254,9 @@ func TestWhatBecameOfARequestIsToldTruthfullyAndSoon(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}
-	}, func(c *gateway.Config) { setTimeout(c, 300*time.Millisecond) })
+	}, func(c *gateway.Config) {
+		c.Transport = gateway.NewTransport(func(t *http.Transport) { t.ResponseHeaderTimeout = 300 * time.Millisecond })
+	})
 	defer close(release)
 	check := func(target string, status int, code, words string) {
 		t.Helper()
@@ -279,6 +280,7 @@ func TestWhatBecameOfARequestIsToldTruthfullyAndSoon(t *testing.T) {
 }
 
 func TestALatchedKeeperIsSaidSo(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	r.upstream.SetPassword(latchtest.User, "another")
 	for range 5 {
@@ -296,6 +298,7 @@ func TestALatchedKeeperIsSaidSo(t *testing.T) {
 }
 
 func TestAnUpstreamThatIsAwayIsSaidSo(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	r.get("/api/first").echoed(t)
 	r.upstream.close()
@@ -306,6 +309,7 @@ func TestAnUpstreamThatIsAwayIsSaidSo(t *testing.T) {
 }
 
 func TestLocalLoginsAreLocal(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	r.get("/api/first").echoed(t)
 	for range 3 {
@@ -331,6 +335,7 @@ func TestLocalLoginsAreLocal(t *testing.T) {
 }
 
 func TestNobodyWithoutTokensIsCarried(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	for name, change := range map[string]func(http.Header){
 		"no bearer":    func(h http.Header) { h.Del("Authorization") },
@@ -483,6 +488,7 @@ func TestManyUsersInOneSession(t *testing.T) {
 }
 
 func TestTheLogHoldsNoToken(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	got := r.get("/api/m2m/v1/devices").echoed(t)
 	r.upstream.ExpireSessions(latchtest.User)

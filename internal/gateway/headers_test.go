@@ -87,6 +87,7 @@ func find(header http.Header, text string) (names []string) {
 const mark = "not-to-be-carried"
 
 func TestHeadersAreStoppedByFamilyInRequests(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	// Fewer than the server's bound at once.
 	for batch := range slices.Chunk(stopped, 40) {
@@ -137,6 +138,7 @@ func TestHeadersAreStoppedByFamilyInRequests(t *testing.T) {
 
 // Over HTTP/2, and with the caller's own tokens as values.
 func TestTheCallersTokensGoUpstreamInNoSpelling(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	r.useHTTP2()
 	req := r.request("GET", "/api/m2m/v1/devices", http.NoBody)
@@ -154,6 +156,7 @@ func TestTheCallersTokensGoUpstreamInNoSpelling(t *testing.T) {
 }
 
 func TestHeadersAreStoppedByFamilyInResponses(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		header := w.Header()
 		set := func(prefix, value string) {
@@ -223,6 +226,7 @@ func TestHeadersAreStoppedByFamilyInResponses(t *testing.T) {
 // An upstream that repeats the gateway's own tokens under any name tells them to
 // nobody.
 func TestTheUpstreamsTokensComeBackInNoHeader(t *testing.T) {
+	t.Parallel()
 	var session, bearer string
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		session, bearer = req.Header.Get(wire.HeaderSessionToken), strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")

@@ -40,6 +40,7 @@ func rawUpstream(text string) func(*http.Transport) {
 // What an informational response says of its connection is not the caller's business,
 // as with any other response.
 func TestInformationalResponsesLoseWhatBelongsToTheConnection(t *testing.T) {
+	t.Parallel()
 	bothProtocols(t, setting{transport: rawUpstream("HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n" +
 		"Connection: X-Nominated, x-also , X-Request-Id\r\nX-Nominated: 1\r\nX-Also: 1\r\nKeep-Alive: timeout=5\r\n" +
 		"WWW-Authenticate: Basic realm=x\r\n\r\n" +
@@ -61,6 +62,7 @@ func TestInformationalResponsesLoseWhatBelongsToTheConnection(t *testing.T) {
 
 // Trailers hold nothing that a recipient would take for a field of the header.
 func TestTrailersHoldNothingThatControlsAMessage(t *testing.T) {
+	t.Parallel()
 	fields := []string{
 		"Content-Length: 5", "Content-Type: text/html", "Content-Encoding: gzip", "Content-Range: bytes 0-1/2", "Location: https://elsewhere.test/",
 		"Cache-Control: public", "Expires: 0", "Vary: *", "Retry-After: 9", "WWW-Authenticate: Basic realm=x", "Set-Cookie: a=b", "Age: 1",
@@ -95,6 +97,7 @@ func TestTrailersHoldNothingThatControlsAMessage(t *testing.T) {
 // No response of the upstream makes a browser ask the user for a password, and none
 // looks as if it came from the caller's proxy.
 func TestChallengesOfTheUpstreamAreNotTheCallers(t *testing.T) {
+	t.Parallel()
 	for _, status := range []string{"401 No", "407 No", "403 No", "200 OK"} {
 		bothProtocols(t, setting{transport: rawUpstream("HTTP/1.1 " + status + "\r\nContent-Length: 0\r\n" +
 			"WWW-Authenticate: Basic realm=x\r\nProxy-Authenticate: Basic realm=x\r\nAuthentication-Info: x=y\r\n\r\n")}, func(w *world) {

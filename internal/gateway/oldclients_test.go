@@ -39,6 +39,7 @@ func (w *world) raw(user, text string) (status int, header http.Header, body str
 
 // HTTP/1.0, connections that are closed, and bodies that are not well formed.
 func TestOldAndBrokenClients(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("x", 100_000)
 	set := setting{handler: func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

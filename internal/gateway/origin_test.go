@@ -102,6 +102,7 @@ var locations = []location{
 }
 
 func TestReferencesToTheUpstreamLeadToTheGateway(t *testing.T) {
+	t.Parallel()
 	var next location
 	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()[next.name] = []string{next.value}
@@ -145,6 +146,7 @@ func TestReferencesToTheUpstreamLeadToTheGateway(t *testing.T) {
 
 // The upstream is below a path.
 func TestReferencesLoseTheUpstreamsBasePath(t *testing.T) {
+	t.Parallel()
 	var value string
 	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Location"] = []string{value}
@@ -176,6 +178,7 @@ func TestReferencesLoseTheUpstreamsBasePath(t *testing.T) {
 
 // A client that follows redirects stays at the gateway, tokens and all.
 func TestAClientThatFollowsRedirectsStaysAtTheGateway(t *testing.T) {
+	t.Parallel()
 	var r *rig
 	r = newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/api/old" {

@@ -8,6 +8,7 @@ import (
 )
 
 func TestPathsThatAServerCouldFoldIntoOthersAreNotCarried(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	for name, segment := range map[string]string{
 		"a long s":                    "devi\u017fes",
@@ -103,6 +104,7 @@ func TestPathsThatAServerCouldFoldIntoOthersAreNotCarried(t *testing.T) {
 
 // The other addresses of the session API and of the access tokens, as well.
 func TestOtherPathsOfTheSessionAPIAreLocal(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	for _, target := range []string{
 		"/api/auth/v1/m2m/v1/session/other", "/api/auth/v1/m2m/v1/session",
@@ -132,6 +134,7 @@ func TestOtherPathsOfTheSessionAPIAreLocal(t *testing.T) {
 }
 
 func TestOrdinaryNamesOfAllLanguagesAreCarriedToTheByte(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	for _, segment := range []string{
 		"Zürich", "Café", "Łódź", "Ελλάδα", "Москва", "東京タワー", "서울", "ירושלים", "القاهرة", "नमस्ते", "ไทย", "x y", "Acme Inc.", "a–b", "O’Neil", "№7"[len("№"):],
@@ -159,6 +162,7 @@ func TestOrdinaryNamesOfAllLanguagesAreCarriedToTheByte(t *testing.T) {
 
 // Over HTTP/2 a path may hold blanks. As part of a request line they would end it.
 func TestABlankInAQueryIsNotCarried(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	r.useHTTP2()
 	for query, status := range map[string]int{"a=b HTTP/1.1": 400, " ": 400, "a=b ": 400, "a=b%20c+d": 200} {

@@ -14,6 +14,7 @@ import (
 // A resource that refuses the gateway's good session is its callers' trouble, and
 // they are told so.
 func TestAResourceThatRefusesTheGatewaysSession(t *testing.T) {
+	t.Parallel()
 	for name, body := range map[string]string{
 		"session": `{"errorCode":"Any.REQUEST_FAILED.SessionToken.Expired"}`, "bearer": `{"fault":{"code":"900901"}}`, "either": "",
 	} {
@@ -52,6 +53,7 @@ func TestAResourceThatRefusesTheGatewaysSession(t *testing.T) {
 
 // What callers accept is reduced to what the gateway can read refusals in.
 func TestTheUpstreamIsAskedForCodingsThatCanBeRead(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Value
 	r := newRig(t, func(_ http.ResponseWriter, req *http.Request) {
 		asked.Store(strings.Join(req.Header["Accept-Encoding"], "|"))
@@ -70,6 +72,7 @@ func TestTheUpstreamIsAskedForCodingsThatCanBeRead(t *testing.T) {
 // A HEAD whose 400 is the session's end is the keeper's business, and one whose 400
 // is its own goes back as it came.
 func TestA400ToHeadThroughTheGateway(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/api/bad" {
 			w.WriteHeader(http.StatusBadRequest)

@@ -51,6 +51,7 @@ func viaProxy(scheme string) func(*http.Transport) {
 // What was never sent is told as such: nothing that happens before there is a
 // connection can execute a request.
 func TestWhatWasNotSentIsToldSo(t *testing.T) {
+	t.Parallel()
 	status := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
 	}
@@ -105,6 +106,7 @@ func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
 // What may have been sent is told as such, also where a kept connection was used.
 func TestWhatMayHaveBeenSentIsToldSo(t *testing.T) {
+	t.Parallel()
 	var cut atomic.Bool
 	set := setting{handler: func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -130,6 +132,7 @@ func TestWhatMayHaveBeenSentIsToldSo(t *testing.T) {
 
 // The upstream refuses the session, and then cannot be reached, or breaks off.
 func TestASecondSendIsToldTruthfully(t *testing.T) {
+	t.Parallel()
 	var away, cut atomic.Bool
 	set := setting{
 		handler: func(http.ResponseWriter, *http.Request) {
@@ -167,6 +170,7 @@ func TestASecondSendIsToldTruthfully(t *testing.T) {
 
 // Connections to the upstream that have died are not used for longer than 30 seconds.
 func TestDeadConnectionsToTheUpstreamAreGivenUp(t *testing.T) {
+	t.Parallel()
 	for name, set := range map[string]func(*http.Protocols, bool){
 		"HTTP/1.1": (*http.Protocols).SetHTTP1, "HTTP/2": (*http.Protocols).SetUnencryptedHTTP2,
 	} {

@@ -40,6 +40,7 @@ func (r *rig) tokens() string {
 }
 
 func TestPathsThatCouldBeReadInTwoWaysAreNotCarried(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	for _, target := range []string{
 		"/api//m2m/v1/session/login", "/api/./m2m", "/api/x/../m2m/v1/session/login", "/api/m2m/v1/../v1/devices",
@@ -84,6 +85,7 @@ func TestPathsThatCouldBeReadInTwoWaysAreNotCarried(t *testing.T) {
 }
 
 func TestOtherFormsOfTargetsMethodsAndUpgradesAreNotCarried(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	for name, text := range map[string]string{
 		"absolute form":           "GET http://evil.example/api/m2m HTTP/1.1\r\n" + r.tokens() + "Connection: close\r\n\r\n",
@@ -107,6 +109,7 @@ func TestOtherFormsOfTargetsMethodsAndUpgradesAreNotCarried(t *testing.T) {
 }
 
 func TestRequestsAreNotSmuggled(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, echo, nil)
 	inner := "GET /api/m2m/v1/smuggled HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 	for name, text := range map[string]string{
