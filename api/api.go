@@ -1,5 +1,5 @@
-// Package api holds the contract of the service as an OpenAPI 3.1 document,
-// written by hand. The end-to-end tests hold every answer of the server to it.
+// Package api has the contract of the service as an OpenAPI 3.1 document, which is written by
+// hand. The end-to-end tests check every response of the server against it.
 package api
 
 import _ "embed"

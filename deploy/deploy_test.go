@@ -1,6 +1,6 @@
-// Package deploy holds the files beside it to the program that they start: without a
-// network, and without Docker or Kubernetes. `make deploy-check` holds them to what
-// those define.
+// Package deploy tests the files in its directory against the program that they start. It
+// needs no network, Docker or Kubernetes. `make deploy-check` checks the files against the
+// definitions of those.
 package deploy
 
 import (
@@ -25,9 +25,9 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// ending is what a replica may take to stop: 20 seconds for requests under way, and
-// 10 for its stores.
-const ending = 30 * time.Second
+// stopLimit is how long a replica may take to stop: 20 seconds for requests in flight, and 10
+// for its stores.
+const stopLimit = 30 * time.Second
 
 var (
 	flagPattern     = regexp.MustCompile(`--[a-z][a-z-]+`)
@@ -35,7 +35,7 @@ var (
 	probePattern    = regexp.MustCompile(`(?:path: |health_uri |127\.0\.0\.1:8080)(/[a-z]+)`)
 )
 
-// sources answers the text of every file that is in the repository, or would be.
+// sources returns the text of every file that is committed.
 func sources(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -56,12 +56,12 @@ func sources(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	if len(texts) < 10 {
-		t.Fatalf("saw only %d files", len(texts))
+		t.Fatalf("only %d files were found", len(texts))
 	}
 	return texts
 }
 
-// documents parses a file.
+// documents returns the YAML documents in a file.
 func documents(t *testing.T, path string) []node {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -80,10 +80,10 @@ func documents(t *testing.T, path string) []node {
 	}
 }
 
-// node is a part of a YAML document.
+// node is a value in a YAML document.
 type node struct{ any }
 
-// at answers what is under a path of keys; nothing if it ends on the way.
+// at returns the value at a path of keys, or an empty node if there is none.
 func (n node) at(keys ...string) node {
 	for _, key := range keys {
 		fields, _ := n.any.(map[string]any)
@@ -115,16 +115,18 @@ func (n node) int() int {
 	return number
 }
 
+// help returns the output of "latchkey serve --help".
 func help(t *testing.T) string {
 	t.Helper()
-	var out, complaint bytes.Buffer
-	if code := cli.Run(t.Context(), cli.IO{In: strings.NewReader(""), Out: &out, Err: &complaint}, "serve", "--help"); code != 0 {
-		t.Fatalf("serve --help: %d, %s", code, complaint.String())
+	var out, errs bytes.Buffer
+	streams := cli.IO{In: strings.NewReader(""), Out: &out, Err: &errs}
+	if code := cli.Run(t.Context(), streams, "serve", "--help"); code != 0 {
+		t.Fatalf("serve --help: %d, %s", code, errs.String())
 	}
 	return out.String()
 }
 
-func TestEveryFlagAndVariableIsOneOfServe(t *testing.T) {
+func TestFlagsAndVariablesExist(t *testing.T) {
 	known := help(t)
 	flags, variables := flagPattern.FindAllString(known, -1), variablePattern.FindAllString(known, -1)
 	seen := 0
@@ -145,30 +147,31 @@ func TestEveryFlagAndVariableIsOneOfServe(t *testing.T) {
 		}
 	}
 	if seen < 20 {
-		t.Errorf("saw only %d flags and variables", seen)
+		t.Errorf("only %d flags and variables were found", seen)
 	}
 }
 
-func TestProbesAskWhatThereIs(t *testing.T) {
+func TestProbesUseTheHealthPaths(t *testing.T) {
 	seen := 0
 	for path, text := range sources(t) {
 		for _, match := range probePattern.FindAllStringSubmatch(text, -1) {
 			if seen++; match[1] != wire.PathHealth && match[1] != wire.PathReady {
-				t.Errorf("%s: %s is no probe of the service", path, match[1])
+				t.Errorf("%s: %s is not a probe of the service", path, match[1])
 			}
 		}
 	}
 	if seen < 5 {
-		t.Errorf("saw only %d probes", seen)
+		t.Errorf("only %d probes were found", seen)
 	}
 	container := latchkey(t).at("spec", "template", "spec", "containers").list()[0]
 	for probe, want := range map[string]string{"livenessProbe": wire.PathHealth, "readinessProbe": wire.PathReady} {
 		if got := container.at(probe, "httpGet", "path").text(); got != want {
-			t.Errorf("the %s asks for %q, not %q", probe, got, want)
+			t.Errorf("the %s uses %q, not %q", probe, got, want)
 		}
 	}
 }
 
+// latchkey returns the Deployment of the replicas.
 func latchkey(t *testing.T) node {
 	t.Helper()
 	for _, document := range documents(t, "kubernetes/latchkey.yaml") {
@@ -180,7 +183,7 @@ func latchkey(t *testing.T) node {
 	return node{}
 }
 
-func TestNothingIsOpenToOtherMachines(t *testing.T) {
+func TestNoPortIsOpenToOtherMachines(t *testing.T) {
 	services := documents(t, "compose.yaml")[0].at("services")
 	published := 0
 	for name := range services.fields() {
@@ -190,7 +193,7 @@ func TestNothingIsOpenToOtherMachines(t *testing.T) {
 			}
 		}
 		if services.at(name, "network_mode").any != nil || services.at(name, "privileged").any != nil {
-			t.Errorf("compose.yaml: %s is not kept apart", name)
+			t.Errorf("compose.yaml: %s is not isolated", name)
 		}
 	}
 	if published != 1 {
@@ -204,7 +207,7 @@ func TestNothingIsOpenToOtherMachines(t *testing.T) {
 					t.Errorf("%s: a Service of type %s", path, kind)
 				}
 			case "Ingress", "Gateway", "HTTPRoute":
-				t.Errorf("%s: a way in from outside", path)
+				t.Errorf("%s: a route from outside", path)
 			}
 		}
 	}
@@ -225,6 +228,7 @@ func TestNothingIsOpenToOtherMachines(t *testing.T) {
 	}
 }
 
+// manifests returns the paths of the Kubernetes manifests.
 func manifests(t *testing.T) []string {
 	t.Helper()
 	paths, err := filepath.Glob("kubernetes/*.yaml")
@@ -234,30 +238,31 @@ func manifests(t *testing.T) []string {
 	return paths
 }
 
-func TestReplicasAreGivenTheTimeToStop(t *testing.T) {
+func TestReplicasHaveTheTimeToStop(t *testing.T) {
 	text := sources(t)["systemd/latchkey.service"]
-	if match := regexp.MustCompile(`\nTimeoutStopSec=(\S+)\n`).FindStringSubmatch(text); match == nil || tooShort(match[1], 0) {
-		t.Errorf("latchkey.service gives %q", match)
+	match := regexp.MustCompile(`\nTimeoutStopSec=(\S+)\n`).FindStringSubmatch(text)
+	if match == nil || tooShort(match[1], 0) {
+		t.Errorf("latchkey.service has %q", match)
 	}
 	services := documents(t, "compose.yaml")[0].at("services")
 	for _, name := range []string{"latchkey-1", "latchkey-2", "latchkey-3"} {
 		if grace := services.at(name, "stop_grace_period").text(); tooShort(grace, 0) {
-			t.Errorf("compose.yaml gives %s %q", name, grace)
+			t.Errorf("compose.yaml: %s has %q", name, grace)
 		}
 	}
 	pod := latchkey(t).at("spec", "template", "spec")
 	before := pod.at("containers").list()[0].at("lifecycle", "preStop", "sleep", "seconds").int()
 	if grace := pod.at("terminationGracePeriodSeconds").int(); before < 1 || tooShort(strconv.Itoa(grace)+"s", before) {
-		t.Errorf("Kubernetes gives %d seconds, and %d of them before the end begins", grace, before)
+		t.Errorf("the Deployment has %d seconds, %d of them for preStop", grace, before)
 	}
 }
 
 func tooShort(text string, before int) bool {
 	grace, err := time.ParseDuration(text)
-	return err != nil || grace < ending+time.Duration(before)*time.Second
+	return err != nil || grace < stopLimit+time.Duration(before)*time.Second
 }
 
-func TestTheBalancerKnowsEveryReplica(t *testing.T) {
+func TestTheBalancerHasEveryReplica(t *testing.T) {
 	balancer := sources(t)["Caddyfile"]
 	for name := range documents(t, "compose.yaml")[0].at("services").fields() {
 		if strings.HasPrefix(name, "latchkey-") != strings.Contains(balancer, " "+name+":8080") {
@@ -266,9 +271,9 @@ func TestTheBalancerKnowsEveryReplica(t *testing.T) {
 	}
 }
 
-func TestSecretsAreMadeOnceAndForTheirOwner(t *testing.T) {
+func TestSecretsAreGeneratedOnceAndForTheirOwner(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("modes say nothing there")
+		t.Skip("Windows has no file modes")
 	}
 	for _, tool := range []string{"sh", "openssl"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -297,7 +302,7 @@ func TestSecretsAreMadeOnceAndForTheirOwner(t *testing.T) {
 		}
 	}
 	if len(entries) != len(secrets.fields()) {
-		t.Errorf("%d secrets are made, and compose.yaml wants %d", len(entries), len(secrets.fields()))
+		t.Errorf("%d secrets are generated, and compose.yaml uses %d", len(entries), len(secrets.fields()))
 	}
 	flags := flagPattern.FindAllString(help(t), -1)
 	for name, value := range documents(t, filepath.Join(directory, "latchkey.yaml"))[0].fields() {
@@ -310,7 +315,7 @@ func TestSecretsAreMadeOnceAndForTheirOwner(t *testing.T) {
 		}
 	}
 	if err := exec.Command("sh", "secrets.sh", directory).Run(); err == nil {
-		t.Error("secrets that are there are made again")
+		t.Error("existing secrets were generated again")
 	}
 }
 

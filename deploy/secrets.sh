@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes what compose.yaml and kubernetes/ want to have secret: sh secrets.sh DIR
-# Nothing that is there is touched.
+# Generates the secrets for compose.yaml and kubernetes/ in a new directory:
+# sh secrets.sh DIR
 set -eu
 umask 077
 directory=${1:-secrets}

@@ -184,8 +184,8 @@ func refuse(w http.ResponseWriter, resp *http.Response) {
 }
 
 const unavailableBody = `{"fault":{"code":"` + wire.FaultUnavailable +
-	`","message":"Service Unavailable","description":"The tokens cannot be verified at the moment. ` +
-	`They may be valid. Try again after the time in Retry-After."}}`
+	`","message":"Service Unavailable","description":"The service cannot check the tokens now. ` +
+	`They may still be valid. Try again after the time in Retry-After."}}`
 
 func unavailable(w http.ResponseWriter) {
 	header := w.Header()

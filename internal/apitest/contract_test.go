@@ -10,8 +10,11 @@ import (
 	"github.com/latchkey/latchkey/internal/apitest"
 )
 
-func exchange(method, path, requestBody string, status int, header http.Header, body string) (*http.Request, *http.Response) {
-	request, err := http.NewRequestWithContext(context.Background(), method, "http://latchkey.example"+path, strings.NewReader(requestBody))
+func exchange(
+	method, path, requestBody string, status int, header http.Header, body string,
+) (*http.Request, *http.Response) {
+	url := "http://latchkey.example" + path
+	request, err := http.NewRequestWithContext(context.Background(), method, url, strings.NewReader(requestBody))
 	if err != nil {
 		panic(err)
 	}
@@ -20,7 +23,7 @@ func exchange(method, path, requestBody string, status int, header http.Header, 
 	return request, &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(body))}
 }
 
-func TestCheckFindsWhatIsAgainstTheContract(t *testing.T) {
+func TestCheck(t *testing.T) {
 	contract := apitest.Load(t)
 	const login = "/api/m2m/v1/session/login"
 	const request = `{"username":"u","password":"p"}`
@@ -44,21 +47,24 @@ func TestCheckFindsWhatIsAgainstTheContract(t *testing.T) {
 		good                        bool
 	}{
 		{"a login", "POST", login, request, 200, header(), token, true},
-		{"a path that is not there", "GET", "/nowhere", "", 404, header(), fault, true},
-		{"a method that is not there", "GET", login, "", 405, header("Allow", "POST"), fault, true},
-		{"a check", "PATCH", "/latchkey/v1/verify", "", 401, header("WWW-Authenticate", "Bearer"), fault, false}, // no session token was sent
+		{"an unknown path", "GET", "/nowhere", "", 404, header(), fault, true},
+		{"an unknown method", "GET", login, "", 405, header("Allow", "POST"), fault, true},
+		{"a check without a session token", "PATCH", "/latchkey/v1/verify", "", 401,
+			header("WWW-Authenticate", "Bearer"), fault, false},
 		{"a request without its field", "POST", login, `{"username":"u"}`, 200, header(), token, false},
 		{"an undocumented status", "POST", login, request, 201, header(), token, false},
-		{"an answer of another shape", "POST", login, request, 200, header(), `{"token":"x"}`, false},
-		{"a token that is no GUID", "POST", login, request, 200, header(), `{"sessionToken":"x"}`, false},
-		{"an errorCode that nobody knows", "POST", login, request, 400, header(), `{"errorCode":"UnifiedWebService.Other","errorMessage":"m"}`, false},
-		{"a header that is missing", "POST", login, request, 200, header("X-Request-Id", ""), token, false},
+		{"a response of another schema", "POST", login, request, 200, header(), `{"token":"x"}`, false},
+		{"a token that is not a GUID", "POST", login, request, 200, header(), `{"sessionToken":"x"}`, false},
+		{"an unknown errorCode", "POST", login, request, 400, header(),
+			`{"errorCode":"UnifiedWebService.Other","errorMessage":"m"}`, false},
+		{"a missing header", "POST", login, request, 200, header("X-Request-Id", ""), token, false},
 		{"a header with another value", "POST", login, request, 200, header("Cache-Control", "public"), token, false},
-		{"a header that nobody wrote down", "POST", login, request, 200, header("X-Debug", "1"), token, false},
+		{"an undocumented header", "POST", login, request, 200, header("X-Debug", "1"), token, false},
 		{"a 405 without Allow", "GET", login, "", 405, header(), fault, false},
-		{"an answer where there is nothing", "GET", "/nowhere", "", 200, header(), fault, false},
-		{"a fault with a code that nobody knows", "GET", "/nowhere", "", 404, header(), `{"fault":{"code":"x","message":"m","description":"d"}}`, false},
-		{"a body where there should be none", "POST", "/api/ts/v1/oauth2/revoke", "", 200, header(), "{}", false},
+		{"a success on an unknown path", "GET", "/nowhere", "", 200, header(), fault, false},
+		{"a fault with an unknown code", "GET", "/nowhere", "", 404, header(),
+			`{"fault":{"code":"x","message":"m","description":"d"}}`, false},
+		{"a body that is not documented", "POST", "/api/ts/v1/oauth2/revoke", "", 200, header(), "{}", false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -67,23 +73,23 @@ func TestCheckFindsWhatIsAgainstTheContract(t *testing.T) {
 				t.Errorf("Check() = %v, want good: %v", err, test.good)
 			}
 			if body, err := io.ReadAll(response.Body); err != nil || string(body) != test.body {
-				t.Errorf("after Check the body reads %q, %v", body, err)
+				t.Errorf("after Check the body is %q, %v", body, err)
 			}
 		})
 	}
 }
 
-func TestMalformedSparesTheRequestOnly(t *testing.T) {
+func TestMalformedSkipsTheCheckOfTheRequestOnly(t *testing.T) {
 	contract := apitest.Load(t)
 	h := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "X-Request-Id": {"r1"}}
 	request, response := exchange("POST", "/api/m2m/v1/session/login", `{"username":5}`, 400, h,
 		`{"errorCode":"UnifiedWebService.DeserializationFailed","errorMessage":"m"}`)
 	request = request.WithContext(apitest.Malformed(request.Context()))
 	if err := contract.Check(request, response); err != nil {
-		t.Errorf("a malformed request with a documented answer: %v", err)
+		t.Errorf("a malformed request with a documented response: %v", err)
 	}
 	response.StatusCode = 418
 	if err := contract.Check(request, response); err == nil {
-		t.Error("a malformed request with an undocumented answer passed")
+		t.Error("a malformed request with an undocumented response passed")
 	}
 }

@@ -41,11 +41,7 @@ var turns = map[string]string{
 var unswept = []string{
 	".",
 	".ci",
-	"api",
-	"deploy",
-	"deploy/kubernetes",
 	"docs",
-	"internal/apitest",
 	"internal/authority",
 	"internal/bench",
 	"internal/cli",
@@ -71,10 +67,19 @@ var unswept = []string{
 }
 
 var (
-	turn      = regexp.MustCompile(`(?i)\b(` + strings.Join(slices.Sorted(maps.Keys(turns)), "|") + `)\b`)
-	quotation = regexp.MustCompile("(?s:```.*?```)|\"[^\"\n]*\"|`[^`\n]*`|“[^”\n]*”")
-	docTurn   = regexp.MustCompile(`^(?:An? )?\w+ (answers|tells|says|hears)\b`)
+	turn       = regexp.MustCompile(`\b(` + strings.Join(eitherCase(slices.Sorted(maps.Keys(turns))), "|") + `)\b`)
+	quotation  = regexp.MustCompile("(?s:```.*?```)|\"[^\"\n]*\"|`[^`\n]*`|“[^”\n]*”")
+	backquoted = regexp.MustCompile("`[^`\n]*`")
+	docTurn    = regexp.MustCompile(`^(?:An? )?\w+ (answers|tells|says|hears)\b`)
 )
+
+// eitherCase returns patterns that match each text with a lower or an upper first letter.
+func eitherCase(texts []string) (patterns []string) {
+	for _, text := range texts {
+		patterns = append(patterns, "["+text[:1]+strings.ToUpper(text[:1])+"]"+text[1:])
+	}
+	return patterns
+}
 
 // finding is a turn in a file.
 type finding struct{ place, text string }
@@ -82,12 +87,15 @@ type finding struct{ place, text string }
 // language collects findings.
 type language struct{ findings []finding }
 
-func (l *language) add(place, text string) { l.findings = append(l.findings, finding{place, text}) }
+func (l *language) add(place, found string) {
+	text := strconv.Quote(found) + ": write " + turns[strings.ToLower(found)]
+	l.findings = append(l.findings, finding{place, text})
+}
 
 // prose checks text, whose quotations are left out.
 func (l *language) prose(place, text string) {
 	for _, found := range turn.FindAllString(quotation.ReplaceAllString(text, "…"), -1) {
-		l.add(place, strconv.Quote(found)+": write "+turns[strings.ToLower(found)])
+		l.add(place, found)
 	}
 }
 
@@ -104,7 +112,8 @@ func (l *language) goFile(path string, source []byte) error {
 	}
 	doc := func(group *ast.CommentGroup) {
 		if found := docTurn.FindString(group.Text()); found != "" {
-			l.add(at(group), "a doc comment begins "+strconv.Quote(found)+": write returns, reports or means")
+			text := "a doc comment begins " + strconv.Quote(found) + ": write returns, reports or means"
+			l.findings = append(l.findings, finding{at(group), text})
 		}
 	}
 	doc(file.Doc)
@@ -206,13 +215,19 @@ func check(t *testing.T) map[string][]finding {
 
 // textFile checks a file of prose line by line.
 func (l *language) textFile(place, text string) {
-	text = quotation.ReplaceAllStringFunc(text, func(quoted string) string {
+	pattern := quotation
+	if path.Ext(place) != ".md" {
+		pattern = backquoted // elsewhere double quotes delimit prose, too
+	}
+	text = pattern.ReplaceAllStringFunc(text, func(quoted string) string {
 		return strings.Repeat("\n", strings.Count(quoted, "\n"))
 	})
 	line := 0
 	for content := range strings.Lines(text) {
 		line++
-		l.prose(place+":"+strconv.Itoa(line), content)
+		for _, found := range turn.FindAllString(content, -1) {
+			l.add(place+":"+strconv.Itoa(line), found)
+		}
 	}
 }
 
@@ -263,13 +278,14 @@ func TestNobodyComes() { _ = "answers" }
 	if err := l.goFile("p.go", []byte(source)); err != nil {
 		t.Fatal(err)
 	}
+	l.textFile("p.yaml", "noBody: \"Nobody\"\n")
 	l.textFile("p.md", "Nobody\n```\nnobody\n```\n`nobody` is told\n")
 	var got []string
 	for _, f := range l.findings {
 		got = append(got, f.place)
 	}
 	slices.Sort(got)
-	want := []string{"p.go:1", "p.go:15", "p.go:17", "p.go:6", "p.go:6", "p.go:9", "p.go:11", "p.md:1", "p.md:5"}
+	want := []string{"p.go:1", "p.go:15", "p.go:17", "p.go:6", "p.go:6", "p.go:9", "p.go:11", "p.md:1", "p.md:5", "p.yaml:1"}
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("findings at %q, want %q: %v", got, want, l.findings)

@@ -10,7 +10,7 @@ import (
 // IPv6). Every other name is looked up, and every other notation of an address is read
 // in more than one way, so that neither is certain to stay on this machine.
 func IsLoopback(host string) bool {
-	if strings.ToLower(host) == "localhost" { //nolint:staticcheck // EqualFold would accept letters beyond ASCII
+	if strings.ToLower(host) == "localhost" { // EqualFold would accept letters beyond ASCII
 		return true
 	}
 	address, err := netip.ParseAddr(host)

@@ -1,6 +1,6 @@
-// Command deploycheck holds deploy/ to what others define: Kubernetes' types and
-// its restricted Pod security, the Compose specification, and the syntax of
-// Dockerfiles. It is a module of its own, so that latchkey needs none of these.
+// Command deploycheck checks the files in deploy/ against the types and the restricted Pod
+// security standard of Kubernetes, the Compose specification, and the syntax of Dockerfiles.
+// It is a separate module, so that latchkey does not depend on these.
 package main
 
 import (
@@ -32,16 +32,19 @@ import (
 
 func main() {
 	deploy := "../../deploy"
-	err := errors.Join(manifests(filepath.Join(deploy, "kubernetes")), composition(filepath.Join(deploy, "compose.yaml")),
-		containerfile(filepath.Join(deploy, "Containerfile")))
+	err := errors.Join(
+		manifests(filepath.Join(deploy, "kubernetes")),
+		composition(filepath.Join(deploy, "compose.yaml")),
+		containerfile(filepath.Join(deploy, "Containerfile")),
+	)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// manifests decodes every document of every file into Kubernetes' own types, where
-// a field that is not known, or said twice, is an error.
+// manifests decodes every document of every file into the types of Kubernetes. An unknown or
+// a repeated field is an error.
 func manifests(directory string) error {
 	evaluate, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
@@ -90,7 +93,8 @@ func manifests(directory string) error {
 			restricted := security.LevelVersion{Level: security.LevelRestricted, Version: security.LatestVersion()}
 			for _, result := range evaluate.EvaluatePod(restricted, &meta.ObjectMeta{}, &pod.Spec) {
 				if !result.Allowed {
-					wrong = append(wrong, fmt.Errorf("%s: not restricted: %s: %s", file, result.ForbiddenReason, result.ForbiddenDetail))
+					err := fmt.Errorf("%s: not restricted: %s: %s", file, result.ForbiddenReason, result.ForbiddenDetail)
+					wrong = append(wrong, err)
 				}
 			}
 		}
@@ -98,6 +102,7 @@ func manifests(directory string) error {
 	return errors.Join(wrong...)
 }
 
+// composition loads a Compose file.
 func composition(file string) error {
 	project, err := loader.LoadWithContext(context.Background(), compose.ConfigDetails{
 		WorkingDir:  filepath.Dir(file),
@@ -111,6 +116,7 @@ func composition(file string) error {
 	return nil
 }
 
+// containerfile parses and lints a Dockerfile.
 func containerfile(file string) error {
 	text, err := os.Open(file)
 	if err != nil {
