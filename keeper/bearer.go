@@ -97,9 +97,6 @@ func (b *bearer) stale() bool {
 	return b.due.Load()
 }
 
-// ended reports whether the life of b is over.
-func (b *bearer) ended() bool { return b.life > 0 && b.age() >= b.life }
-
 // resting reports whether b was fetched too recently to be renewed.
 func (b *bearer) resting() bool { return b.refusals > 1 && b.age() < bearerRest }
 

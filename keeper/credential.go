@@ -7,6 +7,7 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/credential"
+	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
 // Static returns a Source that always holds the same credential.
@@ -20,3 +21,17 @@ func (s static) Load(context.Context) (credential.Credential, error) { return s.
 
 // Format implements fmt.Formatter, because fmt would show the unexported field.
 func (static) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "keeper.Static") }
+
+// loadCredential reads the credential.
+func (k *Keeper) loadCredential(ctx context.Context) (credential.Credential, error) {
+	c, err := k.config.Credential.Load(ctx)
+	if err != nil {
+		return credential.Credential{}, fmt.Errorf("keeper: load credential: %w", err)
+	}
+	return c, nil
+}
+
+// forLedger returns c without its version.
+func forLedger(c credential.Credential) ledger.Credential {
+	return ledger.Credential{User: c.User, Password: c.Password.Reveal()}
+}

@@ -192,3 +192,11 @@ func recordError(err error) error {
 			"or remove it if you know that the account is not near its lock.",
 	}
 }
+
+// stateError is an error of the State.
+func stateError(what string, err error) error {
+	if errors.Is(err, ErrLeaseLost) {
+		return err
+	}
+	return fmt.Errorf("keeper: %s state: %w", what, err)
+}

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -100,4 +101,20 @@ func (k *Keeper) note(e Event) {
 	if k.config.OnEvent != nil {
 		k.config.OnEvent(e)
 	}
+}
+
+// logInFailed notes why there is no session, and returns it.
+func (k *Keeper) logInFailed(err error) error {
+	k.note(Event{Kind: EventLogInFailed, Err: err})
+	return err
+}
+
+// latched notes a latch once, however often it is met.
+func (k *Keeper) latched(err error) error {
+	var latched *LatchedError
+	if errors.As(err, &latched) && !latched.Since.Equal(k.latchNoted) {
+		k.latchNoted = latched.Since
+		k.note(Event{Kind: EventLatched, Err: err})
+	}
+	return err
 }

@@ -116,22 +116,6 @@ func (k *Keeper) acquireOrFind(ctx context.Context) (*leased, *session, error) {
 	}
 }
 
-// withLease calls do with the record under the lease.
-func (k *Keeper) withLease(ctx context.Context, do func(*leased) error) error {
-	waiting, cancel := context.WithTimeout(ctx, renewLimit)
-	defer cancel()
-	lease, err := k.config.State.Acquire(waiting)
-	if err != nil {
-		return stateError("acquire", err)
-	}
-	h, err := k.open(ctx, lease)
-	if err != nil {
-		return err
-	}
-	defer h.release(ctx)
-	return do(h)
-}
-
 // open reads the record under a new lease, and settles what the last holder has left
 // behind. On an error it releases the lease.
 func (k *Keeper) open(ctx context.Context, lease Lease) (*leased, error) {
@@ -165,15 +149,6 @@ func (k *Keeper) load(ctx context.Context) (*ledger.Record, error) {
 	return record, nil
 }
 
-// loadCredential reads the credential.
-func (k *Keeper) loadCredential(ctx context.Context) (credential.Credential, error) {
-	c, err := k.config.Credential.Load(ctx)
-	if err != nil {
-		return credential.Credential{}, fmt.Errorf("keeper: load credential: %w", err)
-	}
-	return c, nil
-}
-
 // leased is the record under the lease. One goroutine uses it.
 type leased struct {
 	*Keeper
@@ -197,14 +172,19 @@ func (h *leased) reach(ctx context.Context, goal ledger.Goal) (*session, error) 
 		if err != nil {
 			return nil, err
 		}
-		if err := h.begin(ctx, action, goal); err != nil {
+		h.stepOf(action, goal)
+		h.record.Begin(action, h.now())
+		if err := h.saveBefore(ctx, action); err != nil {
 			return nil, err
 		}
 		if action.Do == ledger.ResetPassword {
 			ctx = context.WithoutCancel(ctx) // from now on a caller that leaves changes nothing
 		}
 		outcome, err := h.act(ctx, action)
-		h.settle(ctx, action, outcome)
+		begun := h.begun()
+		ending := h.rules.Settle(h.record, action, outcome, h.now())
+		h.settled(ctx, action, outcome)
+		h.ended(ending, begun)
 		switch {
 		case err != nil:
 			return nil, h.failed(action, err)
@@ -222,20 +202,21 @@ func (h *leased) reach(ctx context.Context, goal ledger.Goal) (*session, error) 
 
 // decide returns the next action.
 func (h *leased) decide(ctx context.Context, goal ledger.Goal) (ledger.Action, error) {
-	if err := h.readCredential(ctx); err != nil {
-		if goal != ledger.Renew {
-			return ledger.Action{}, err
-		}
-		token, used, ok := h.rules.Find(h.record, h.user, h.sessions.current.Load().held(), h.now())
+	err := h.readCredential(ctx)
+	if err != nil && goal != ledger.Renew {
+		return ledger.Action{}, err
+	}
+	held := h.sessions.current.Load().held()
+	if err != nil { // a recorded session needs no credential
+		token, used, ok := h.rules.Find(h.record, h.user, held, h.now())
 		if !ok {
 			return ledger.Action{}, h.logInFailed(err)
 		}
 		return ledger.Action{Do: ledger.UseSession, Token: token, Used: used}, nil
 	}
-	stored := forLedger(*h.credential)
-	begun := h.begun()
+	stored, begun := forLedger(*h.credential), h.begun()
 	h.ended(h.rules.Observe(h.record, stored), begun)
-	return h.rules.Decide(h.record, goal, stored, h.sessions.current.Load().held(), h.now()), nil
+	return h.rules.Decide(h.record, goal, stored, held, h.now()), nil
 }
 
 // readCredential makes sure that the credential is loaded.
@@ -250,20 +231,9 @@ func (h *leased) readCredential(ctx context.Context) error {
 	return err
 }
 
-func forLedger(c credential.Credential) ledger.Credential {
-	return ledger.Credential{User: c.User, Password: c.Password.Reveal()}
-}
-
-// begin records action before it is carried out. A login or a reset that cannot be
-// recorded is not made.
-func (h *leased) begin(ctx context.Context, action ledger.Action, goal ledger.Goal) error {
-	if action.AskFirst {
-		if err := h.askUpstream(ctx); err != nil {
-			return h.logInFailed(fmt.Errorf("keeper: %s; no login is made until the upstream responds: %w", action.Reason, err))
-		}
-	}
-	h.stepOf(action, goal)
-	h.record.Begin(action, h.now())
+// saveBefore saves the record before a login or a reset. If it cannot be saved, nothing
+// is sent.
+func (h *leased) saveBefore(ctx context.Context, action ledger.Action) error {
 	if action.Do != ledger.LogIn && action.Do != ledger.ResetPassword {
 		return nil
 	}
@@ -277,27 +247,6 @@ func (h *leased) begin(ctx context.Context, action ledger.Action, goal ledger.Go
 	return h.logInFailed(fmt.Errorf("keeper: record the login, which was not sent: %w", err))
 }
 
-// stepOf notes which step of a rotation action is.
-func (h *leased) stepOf(action ledger.Action, goal ledger.Goal) {
-	switch action.Do {
-	case ledger.LogIn:
-		switch {
-		case action.Probe:
-			h.step(StepProbe)
-		case action.Proves:
-			h.step(StepProveNew)
-		case goal == ledger.Rotate:
-			h.step(StepProveOld)
-		}
-	case ledger.CheckStore:
-		h.step(StepCheckStore)
-	case ledger.ResetPassword:
-		h.step(StepRecord)
-	case ledger.StorePassword:
-		h.step(StepStore)
-	}
-}
-
 // act carries out action. An error ends the loop.
 func (h *leased) act(ctx context.Context, action ledger.Action) (ledger.Outcome, error) {
 	switch action.Do {
@@ -309,6 +258,9 @@ func (h *leased) act(ctx context.Context, action ledger.Action) (ledger.Outcome,
 		return ledger.Outcome{}, newLatchedError(action.Latch, nil)
 	case ledger.OtherAccount:
 		return ledger.Outcome{}, errOtherAccount
+	case ledger.AskUpstream:
+		err := h.askUpstream(ctx)
+		return outcomeOf(err), err
 	case ledger.LogIn:
 		token, err := h.logIn(ctx, action.Credential)
 		out := outcomeOf(err)
@@ -332,10 +284,8 @@ func (h *leased) act(ctx context.Context, action ledger.Action) (ledger.Outcome,
 	return ledger.Outcome{}, nil
 }
 
-// settle records what became of action.
-func (h *leased) settle(ctx context.Context, action ledger.Action, outcome ledger.Outcome) {
-	begun := h.begun()
-	ending := h.rules.Settle(h.record, action, outcome, h.now())
+// settled saves the outcome of a login or a reset, and creates the session of a login.
+func (h *leased) settled(ctx context.Context, action ledger.Action, outcome ledger.Outcome) {
 	if action.Do == ledger.LogIn || action.Do == ledger.ResetPassword {
 		h.saveChanges(ctx)
 	}
@@ -343,7 +293,6 @@ func (h *leased) settle(ctx context.Context, action ledger.Action, outcome ledge
 		h.note(Event{Kind: EventLogIn})
 		h.session = h.newSession(latchkey.Secret(outcome.Token), h.record.Session.Created)
 	}
-	h.ended(ending, begun)
 }
 
 // failed returns the error that callers get for err, which has ended action.
@@ -355,6 +304,8 @@ func (h *leased) failed(action ledger.Action, err error) error {
 		if !action.OfSession {
 			return h.logInFailed(err)
 		}
+	case ledger.AskUpstream:
+		return h.logInFailed(fmt.Errorf("keeper: %s; no login is made until the upstream responds: %w", action.Reason, err))
 	case ledger.LogIn:
 		err = h.logInFailed(fmt.Errorf("keeper: the login failed: %w", err))
 		if latch := h.record.LatchAfter(action); latch.Kind != ledger.Unlatched {
@@ -448,34 +399,5 @@ func (h *leased) release(ctx context.Context) {
 	defer cancel()
 	if err := h.lease.Release(ctx); err != nil {
 		h.note(Event{Kind: EventStateFailed, Err: stateError("release", err)})
-	}
-}
-
-func stateError(what string, err error) error {
-	if errors.Is(err, ErrLeaseLost) {
-		return err
-	}
-	return fmt.Errorf("keeper: %s state: %w", what, err)
-}
-
-func (k *Keeper) logInFailed(err error) error {
-	k.note(Event{Kind: EventLogInFailed, Err: err})
-	return err
-}
-
-// latched notes a latch once, however often it is met.
-func (k *Keeper) latched(err error) error {
-	var latched *LatchedError
-	if errors.As(err, &latched) && !latched.Since.Equal(k.latchNoted) {
-		k.latchNoted = latched.Since
-		k.note(Event{Kind: EventLatched, Err: err})
-	}
-	return err
-}
-
-// install makes s, which was just opened, the session of all callers.
-func (k *Keeper) install(s *session) {
-	if before := k.sessions.install(s); before != nil {
-		before.stop()
 	}
 }

@@ -179,3 +179,10 @@ func (k *Keeper) touch(at time.Time) {
 		k.note(Event{Kind: EventStateFailed, Err: stateError("touch", err)})
 	}
 }
+
+// install makes s, which was just opened, the session of all callers.
+func (k *Keeper) install(s *session) {
+	if before := k.sessions.install(s); before != nil {
+		before.stop()
+	}
+}

@@ -59,9 +59,10 @@ type Record struct {
 	dirty   bool      // the record differs from what is saved
 
 	// What was found out since the record was opened.
-	writable    bool // the credential store has taken a save
-	storeFailed bool // it did not take the new password
-	provenNow   bool // a login has proven the new password
+	upstreamWorks bool // it has returned a fresh access token
+	writable      bool // the credential store has taken a save
+	storeFailed   bool // it did not take the new password
+	provenNow     bool // a login has proven the new password
 }
 
 // Session is a session with an upstream. It holds the token in the clear, so a

@@ -68,14 +68,6 @@ func (rot *Rotation) known() bool { return rot != nil && rot.NewPassword != "" }
 // usesNew reports whether logins use the new password.
 func (rot *Rotation) usesNew() bool { return rot.known() && rot.Phase != Refused }
 
-// rotationOf returns the unfinished rotation of an account, or nil.
-func (r *Record) rotationOf(account string) *Rotation {
-	if r.Rotation == nil || r.Rotation.Account != account {
-		return nil
-	}
-	return r.Rotation
-}
-
 // enter moves the rotation to a phase.
 func (r *Record) enter(phase Phase) {
 	if r.Rotation.Phase != phase {
@@ -189,11 +181,7 @@ func (r *Record) settleStore(out Outcome) Ending {
 }
 
 // settleRotation notes what a login means for the rotation of its account.
-func (r *Record) settleRotation(action Action, out Outcome, now time.Time) Ending {
-	rot := r.rotationOf(action.id.account)
-	if rot == nil {
-		return NotEnded
-	}
+func (r *Record) settleRotation(rot *Rotation, action Action, out Outcome, now time.Time) Ending {
 	isOld := action.id.credential == rot.Old
 	switch {
 	case action.Probe && out.Verdict == Unsent:

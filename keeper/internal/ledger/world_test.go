@@ -44,13 +44,14 @@ const (
 	lateCut  fault = "late cut" // it was executed, and its response was lost
 	timeout  fault = "timeout"  // it never arrived, and the upstream counts a failure
 	diskFull fault = "disk full"
+	away     fault = "away" // the upstream returns no access token
 	// A program may end before its action, after it, or after it was settled.
 	killedBefore  fault = "killed before"
 	killedAfter   fault = "killed after"
 	killedSettled fault = "killed settled"
 )
 
-var anyFault = []fault{none, none, none, none, unsent, cut, lateCut, timeout, diskFull, killedBefore, killedAfter, killedSettled}
+var anyFault = []fault{none, none, none, none, unsent, cut, lateCut, timeout, diskFull, away, killedBefore, killedAfter, killedSettled}
 
 func newWorld() *world {
 	record := ledger.New([]byte("0123456789abcdef"))
@@ -63,8 +64,9 @@ func newWorld() *world {
 	}
 }
 
-func (w *world) nextFault() (f fault) {
-	if len(w.faults) > 0 {
+// nextFault returns the fault of an action. Only one can be away.
+func (w *world) nextFault(action ledger.Action) (f fault) {
+	if len(w.faults) > 0 && (w.faults[0] == away) == (action.Do == ledger.AskUpstream) {
 		f, w.faults = w.faults[0], w.faults[1:]
 	}
 	return f
@@ -104,7 +106,7 @@ func (w *world) run(goal ledger.Goal) ledger.Action {
 	for range 20 {
 		w.rules.Observe(record, w.credential())
 		action := w.rules.Decide(record, goal, w.credential(), w.held(record), w.now)
-		f := w.nextFault()
+		f := w.nextFault(action)
 		w.trace = append(w.trace, fmt.Sprintf("%v: %s with fault %q", w.now.Sub(start), describe(action), f))
 		record.Begin(action, w.now)
 		final := action.Do == ledger.Done || action.Do == ledger.UseSession || action.Do == ledger.Wait ||
@@ -135,7 +137,7 @@ func (w *world) run(goal ledger.Goal) ledger.Action {
 			goal = ledger.Finish
 		case action.Do == ledger.LogIn && (out.Verdict != ledger.Accepted || goal == ledger.Renew):
 			return action
-		case action.Do == ledger.CheckStore && out.Verdict != ledger.Accepted:
+		case (action.Do == ledger.CheckStore || action.Do == ledger.AskUpstream) && out.Verdict != ledger.Accepted:
 			return action
 		}
 	}
@@ -145,7 +147,7 @@ func (w *world) run(goal ledger.Goal) ledger.Action {
 func describe(a ledger.Action) string {
 	names := map[ledger.Do]string{
 		ledger.Done: "done", ledger.UseSession: "use session", ledger.Wait: "wait", ledger.Stop: "stop",
-		ledger.OtherAccount: "other account", ledger.LogIn: "log in", ledger.CheckStore: "check store",
+		ledger.OtherAccount: "other account", ledger.AskUpstream: "ask upstream", ledger.LogIn: "log in", ledger.CheckStore: "check store",
 		ledger.ResetPassword: "reset password", ledger.ReadResponse: "read response", ledger.StorePassword: "store password",
 	}
 	text := names[a.Do]
@@ -161,6 +163,10 @@ func describe(a ledger.Action) string {
 // act is what becomes of an action.
 func (w *world) act(record *ledger.Record, action ledger.Action, f fault) ledger.Outcome {
 	switch action.Do {
+	case ledger.AskUpstream:
+		if f == away {
+			return ledger.Outcome{Verdict: ledger.Unclear, Reason: string(f)}
+		}
 	case ledger.LogIn:
 		return w.logIn(action.Credential.Password, f)
 	case ledger.ResetPassword:
