@@ -70,12 +70,12 @@ func Run(ctx context.Context, streams IO, args ...string) int {
 	a.root.SetOut(a.Out)
 	a.root.SetErr(a.Err)
 	a.conf.prepare(a.root)
-	err := a.root.ExecuteContext(ctx)
+	command, err := a.root.ExecuteContextC(ctx)
 	if err == nil {
 		err = a.output.err()
 	}
 	if err != nil {
-		report(a.Err, err)
+		report(a.Err, err, wantsJSON(command))
 	}
 	if a.log != nil {
 		a.log.close()

@@ -5,17 +5,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// The exit codes. exitCodesHelp tells users the same.
+// The exit codes. exitCodesHelp explains them to users.
 const (
 	exitOK          = 0
 	exitFailed      = 1
@@ -36,31 +34,12 @@ const exitCodesHelp = `Exit codes, the same for every command:
 
 latchkey exec ends with the exit code of the command that it runs.`
 
-// failure is an error with words for the person who meets it and an exit code.
-type failure struct {
-	code int
-	text string
-	err  error
-}
-
-func (f *failure) Error() string { return f.text }
-func (f *failure) Unwrap() error { return f.err }
-
-// fail says what happened, what was kept, and what to do.
-func fail(code int, format string, args ...any) error {
-	wrapped := fmt.Errorf(format, args...)
-	return &failure{code: code, text: wrapped.Error(), err: errors.Unwrap(wrapped)}
-}
-
-// usage is a failure of the command line.
-func usage(format string, args ...any) error { return fail(exitUsage, format, args...) }
-
-// faults is a list of everything that is wrong with what the user said.
+// faults lists everything that is wrong with the flags, variables and config file.
 type faults []string
 
 func (f *faults) add(format string, args ...any) { *f = append(*f, fmt.Sprintf(format, args...)) }
 
-// err answers one failure that lists them all, or nil if there are none.
+// err returns one failure that lists them all, or nil if there are none.
 func (f faults) err() error {
 	switch len(f) {
 	case 0:
@@ -71,7 +50,7 @@ func (f faults) err() error {
 	return usage("%d things are wrong; nothing was done:\n  %s", len(f), strings.Join(f, "\n  "))
 }
 
-// exitCode answers what an error ends the program with.
+// exitCode returns the exit code for an error.
 func exitCode(err error) int {
 	var own *failure
 	var admin *wire.AdminError
@@ -109,7 +88,7 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// exitOfStatus answers the exit code for an HTTP status.
+// exitOfStatus returns the exit code for an HTTP status.
 func exitOfStatus(status int) int {
 	switch {
 	case status >= 200 && status <= 299:
@@ -133,27 +112,13 @@ func isAny(err error, targets ...error) bool {
 	return false
 }
 
-// report prints an error as one line, and its advice as another one. An output whose
-// reader left is no news to anybody.
-func report(w io.Writer, err error) {
-	text := strings.TrimPrefix(err.Error(), "latchkey: ")
-	if errors.Is(err, syscall.EPIPE) || text == "" { // a command of exec has said it
-		return
-	}
-	_, _ = fmt.Fprintf(w, "latchkey: %s\n", strings.TrimRight(text, "\n")) // there is nowhere else to complain
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) && hinted.Hint() != "" {
-		_, _ = fmt.Fprintf(w, "  %s\n", hinted.Hint())
-	}
-}
-
-// explain puts an error of the client into words for somebody at a shell, where
-// it has better ones than the error itself. kept says what did not change.
+// explain adds to an error of the client what a user at a shell needs to know: which
+// service it was, what did not change (kept), and what to do.
 func explain(err error, baseURL, kept string) error {
 	var certificate *tls.CertificateVerificationError
 	var fault *latchkey.FaultError
 	code := exitCode(err)
-	say := func(format string, args ...any) error {
+	say := func(format string, args ...any) *failure {
 		return &failure{code: code, text: fmt.Sprintf(format, args...), err: err}
 	}
 	switch {
@@ -162,33 +127,42 @@ func explain(err error, baseURL, kept string) error {
 	case errors.As(err, new(*failure)):
 		return err
 	case speaksTLS(err):
-		return usage("%s speaks TLS, and http:// does not; %s; use https://%s", baseURL, kept, strings.TrimPrefix(baseURL, "http://"))
+		return usage("%s speaks TLS, and http:// does not; %s", baseURL, kept).
+			hint("use https://%s", strings.TrimPrefix(baseURL, "http://"))
 	case speaksPlainly(err):
-		return usage("%s does not speak TLS; %s; use https:// with the port that does, or http:// if the service is on this machine", baseURL, kept)
+		return usage("%s does not speak TLS; %s", baseURL, kept).
+			hint("use https:// with the port that does, or http:// if the service is on this machine")
 	case errors.Is(err, latchkey.ErrInvalidClient):
-		return say("%s refused the API key or its secret; %s; check --api-key, and the secret in LATCHKEY_API_SECRET or --api-secret-file", baseURL, kept)
+		return say("%s refused the API key or its secret; %s", baseURL, kept).
+			hint("check --api-key, and the secret in LATCHKEY_API_SECRET or --api-secret-file")
 	case errors.Is(err, latchkey.ErrBlocked):
-		return say("%s has blocked the API key; %s; trying again does not help: ask the operator of the service", baseURL, kept)
+		return say("%s has blocked the API key; %s", baseURL, kept).
+			hint("do not try again: only the operator of the service can unblock the key")
 	case errors.Is(err, latchkey.ErrSessionExpired):
-		return say("the session has ended or was idle for too long; it is no longer stored; log in again: latchkey login")
+		return say("the session has ended or was idle for too long; it is no longer stored").
+			hint("log in again: latchkey login")
 	case errors.Is(err, latchkey.ErrAccountLocked):
-		return say("the account is locked after too many failed logins; %s; only the operator of the service unlocks it (with latchkey: latchkey user unlock NAME)", kept)
+		return say("the account is locked after too many failed logins; %s", kept).
+			hint("only the operator of the service unlocks it (with latchkey: latchkey user unlock NAME)")
 	case errors.As(err, &certificate):
-		return say("the certificate of %s is not trusted here: %v; %s; if it is your own service, name its certificate with --ca-file", baseURL, certificate.Err, kept)
+		return say("the certificate of %s is not trusted here: %v; %s", baseURL, certificate.Err, kept).
+			hint("if it is your own service, name its certificate with --ca-file")
 	case errors.Is(err, context.Canceled):
 		return say("interrupted; %s%s", kept, maybeSent(err))
 	case errors.As(err, &fault) && fault.Code == wire.FaultLatched:
-		return say("%s does not log in to its upstream until an operator has looked; %s; trying again does not help before that: on the gateway's host, latchkey guard status shows why", baseURL, kept)
+		return say("%s does not log in to its upstream until its operator acts; %s", baseURL, kept).
+			hint("do not try again before that; on the gateway's host, latchkey guard status shows why")
 	case errors.Is(err, latchkey.ErrUnavailable), errors.Is(err, latchkey.ErrThrottled):
-		return say("%s has no room or cannot tell right now; %s; try again%s", baseURL, kept, after(err))
+		return say("%s is overloaded or unavailable; %s", baseURL, kept).hint("try again%s", after(err))
 	case errors.Is(err, latchkey.ErrNotSent) && code == exitUnavailable:
-		return say("%s cannot be reached: %v; %s; check --url, and that the service runs", baseURL, cause(err), kept)
+		return say("%s cannot be reached: %v; %s", baseURL, cause(err), kept).
+			hint("check --url, and that the service runs")
 	}
-	return say("%s; %s", strings.TrimPrefix(err.Error(), "latchkey: "), kept)
+	return say("%s; %s", errorText(err), kept)
 }
 
-// speaksTLS reports whether a server says that it was sent plain HTTP where it expects
-// TLS. There is no code for that, only what the usual servers write.
+// speaksTLS reports whether the server rejected plain HTTP because it expects TLS. There
+// is no code for that, so the texts of common servers are compared.
 func speaksTLS(err error) bool {
 	var odd *latchkey.ResponseError
 	if !errors.As(err, &odd) || odd.StatusCode != http.StatusBadRequest {
@@ -208,13 +182,13 @@ func speaksTLS(err error) bool {
 	return false
 }
 
-// speaksPlainly reports whether a server answered a handshake of TLS with plain text.
+// speaksPlainly reports whether a server answered a TLS handshake with plain text.
 func speaksPlainly(err error) bool {
 	var record tls.RecordHeaderError
 	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &record)
 }
 
-// cause answers the innermost words of a failure to reach a server.
+// cause returns the innermost error of a failure to reach a server.
 func cause(err error) error {
 	var lost *latchkey.TransportError
 	if errors.As(err, &lost) {
@@ -223,13 +197,14 @@ func cause(err error) error {
 	return err
 }
 
-// inDoubt says what came instead of an answer, where the service may have acted.
+// inDoubt describes what arrived instead of a usable response to a request on which the
+// service may have acted.
 func inDoubt(err error, baseURL string) string {
 	var lost *latchkey.TransportError
 	if errors.As(err, &lost) {
-		return fmt.Sprintf("no answer came from %s: %v", baseURL, lost.Err)
+		return fmt.Sprintf("no response came from %s: %v", baseURL, lost.Err)
 	}
-	return fmt.Sprintf("%s answered: %s", baseURL, strings.TrimPrefix(err.Error(), "latchkey: "))
+	return fmt.Sprintf("%s responded: %s", baseURL, errorText(err))
 }
 
 func maybeSent(err error) string {
@@ -239,7 +214,7 @@ func maybeSent(err error) string {
 	return ", but the service may have acted on the request already"
 }
 
-// after says how long the service asked to wait.
+// after returns " in" and how long the service asked to wait, or "" if it did not.
 func after(err error) string {
 	var fault *latchkey.FaultError
 	var odd *latchkey.ResponseError

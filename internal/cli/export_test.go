@@ -21,3 +21,11 @@ func SecretVariables() (names []string) {
 	}
 	return names
 }
+
+// Report is report.
+var Report = report
+
+// Fail returns a failure with advice.
+func Fail(code int, hint, format string, args ...any) error {
+	return fail(code, format, args...).hint("%s", hint)
+}

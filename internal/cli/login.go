@@ -59,7 +59,7 @@ and --force sends it all the same.
 			return err
 		}
 		if f.user == "" {
-			return usage("the user is missing; nothing was sent; say it with --user or LATCHKEY_USER")
+			return usage("the user is missing; nothing was sent").hint("name it with --user or LATCHKEY_USER")
 		}
 		return a.login(cmd.Context(), &f)
 	}
