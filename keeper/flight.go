@@ -14,16 +14,21 @@ import (
 	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
-// renewer holds one thing for any number of callers and renews it: one flight at
-// a time, whose success and whose failure all of them share.
+// patience is how long a request waits for the renewal of a token that another request
+// has marked as refused, before it tries that token itself.
+const patience = 2 * time.Second
+
+// renewer holds one value for any number of callers and renews it: one flight at a
+// time, and all callers share its success and its failure.
 type renewer[T any] struct {
 	current atomic.Pointer[T]
 	usable  func(*T) bool // whether it may be handed out; a nil one may not
-	due     func(*T) bool // whether a usable one should be renewed behind its users' backs
-	// suspect reports whether one that was refused, and so is not usable, may be good.
+	due     func(*T) bool // whether a usable one should be renewed in the background
+	// suspect reports whether one that was refused, and so is not usable, may be valid.
 	suspect func(*T) bool
-	// fetch is told whether a wait is under way. Then it sends nothing, and returns
-	// errStillWaiting unless it has found a value, or that the wait was called off.
+	// fetch returns a new value. waiting is set during the wait after a failure. Then
+	// fetch sends nothing, and returns errStillWaiting unless it has found a value or the
+	// end of the wait.
 	fetch func(ctx context.Context, waiting bool) (*T, error)
 	limit time.Duration // of a flight
 	now   func() time.Time
@@ -35,9 +40,9 @@ type renewer[T any] struct {
 	flight   *flight[T]
 	failures int           // in a row
 	failure  error         // the last of them
-	failedAt stamp         // when it came
+	failedAt stamp         // when it was
 	wait     time.Duration // for so long from then it is the result of every call
-	lookedAt stamp         // when the last flight landed
+	lookedAt stamp         // when the last flight ended
 	closed   bool
 }
 
@@ -46,11 +51,11 @@ type flight[T any] struct {
 	done  chan struct{}
 	value *T
 	err   error
-	held  error // the failure of the wait that was under way when it began
+	held  error // the failure of the wait during which it began
 }
 
-// landed is closed when f is over. A nil flight is.
-func (f *flight[T]) landed() <-chan struct{} {
+// ended returns a channel that is closed when f is over, also if f is nil.
+func (f *flight[T]) ended() <-chan struct{} {
 	if f != nil {
 		return f.done
 	}
@@ -59,8 +64,28 @@ func (f *flight[T]) landed() <-chan struct{} {
 	return done
 }
 
-// get answers what is held, renewing it first if need be. It stops waiting when
-// ctx ends; the flight goes on for the others.
+// getOrSuspect is get, except that it returns a value that is marked as refused if it
+// cannot be renewed now, unless the upstream cannot be reached.
+func (r *renewer[T]) getOrSuspect(ctx context.Context) (*T, error) {
+	if !r.suspect(r.current.Load()) {
+		return r.get(ctx)
+	}
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	value, err := r.get(waiting)
+	var latched *LatchedError
+	var lost *latchkey.TransportError
+	if err == nil || ctx.Err() != nil || !errors.As(err, &latched) && errors.As(err, &lost) {
+		return value, err
+	}
+	if held := r.current.Load(); r.usable(held) || r.suspect(held) {
+		return held, nil
+	}
+	return nil, err
+}
+
+// get returns the current value, which it renews first if it is not usable. It stops
+// waiting when ctx ends. The flight goes on for the others.
 func (r *renewer[T]) get(ctx context.Context) (*T, error) {
 	if held := r.current.Load(); r.usable(held) {
 		if r.due(held) {
@@ -80,9 +105,9 @@ func (r *renewer[T]) get(ctx context.Context) (*T, error) {
 	}
 }
 
-// join answers the flight under way, or starts one. Where none is needed or
-// allowed, it answers one that has landed. A flight keeps the values of its
-// first caller's ctx (for tracing), and neither its cancellation nor its deadline.
+// join returns the current flight, or starts one. If none is needed or allowed, it
+// returns one that has ended. A flight keeps the values of its first caller's ctx, for
+// tracing, but neither its cancellation nor its deadline.
 func (r *renewer[T]) join(ctx context.Context) *flight[T] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,11 +116,11 @@ func (r *renewer[T]) join(ctx context.Context) *flight[T] {
 	}
 	f := &flight[T]{done: make(chan struct{})}
 	held, now := r.current.Load(), r.now()
-	f.held = r.told(now)
+	f.held = r.failing(now)
 	switch {
 	case r.closed:
 		f.err = ErrClosed
-	case r.usable(held) && !r.due(held): // a flight landed since the caller looked
+	case r.usable(held) && !r.due(held): // a flight has ended since the caller looked
 		f.value = held
 	case f.held != nil && !r.mayLook(now):
 		f.err = f.held
@@ -121,9 +146,9 @@ func (r *renewer[T]) fly(ctx context.Context, f *flight[T]) {
 		f.err = f.held
 	case f.err != nil:
 		r.failed(f.err)
-		f.err = cmp.Or(r.told(now), f.err)
+		f.err = cmp.Or(r.failing(now), f.err)
 	case r.closed:
-		f.err = ErrClosed // close's caller sees to the value
+		f.err = ErrClosed // the caller of close takes care of the value
 	default:
 		r.forget()
 		r.current.Store(f.value)
@@ -132,7 +157,8 @@ func (r *renewer[T]) fly(ctx context.Context, f *flight[T]) {
 	close(f.done)
 }
 
-// failed begins the wait after a failure. Call it with mu held, as those that follow.
+// failed begins the wait after a failure. It is called with mu held, as are those that
+// follow.
 func (r *renewer[T]) failed(err error) {
 	r.failure, r.failedAt = err, r.lookedAt
 	var latched *LatchedError
@@ -153,8 +179,8 @@ func (r *renewer[T]) left(now time.Time) time.Duration {
 	return r.wait - r.failedAt.since(now)
 }
 
-// told returns the failure that callers get during a wait; nil if there is none.
-func (r *renewer[T]) told(now time.Time) error {
+// failing returns the failure that callers get during a wait, or nil if there is none.
+func (r *renewer[T]) failing(now time.Time) error {
 	left := r.left(now)
 	if r.failure == nil || left <= 0 {
 		return nil
@@ -165,30 +191,30 @@ func (r *renewer[T]) told(now time.Time) error {
 	return &WaitError{Err: r.failure, Until: now.Add(left), Wait: left, next: r.next}
 }
 
-// mayLook reports whether it is time to look whether a wait was called off.
+// mayLook reports whether it is time to look whether a wait has been ended.
 func (r *renewer[T]) mayLook(now time.Time) bool {
 	return r.lookEvery != 0 && r.lookedAt.since(now) >= r.lookEvery
 }
 
 func (r *renewer[T]) forget() { r.failures, r.failure, r.failedAt, r.wait = 0, nil, stamp{}, 0 }
 
-// waiting returns the wait that is under way; nil if there is none.
+// waiting returns the current wait, or nil if there is none.
 func (r *renewer[T]) waiting() (wait *WaitError) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	errors.As(r.told(r.now()), &wait)
+	errors.As(r.failing(r.now()), &wait)
 	return wait
 }
 
-// forgive lets the next caller try, whatever failed before.
-func (r *renewer[T]) forgive() {
+// endWait lets the next caller try, whatever failed before.
+func (r *renewer[T]) endWait() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.forget()
 }
 
-// install puts value in the place of what is held, which it answers: nobody hands
-// that out any more. Once r is closed, that is value itself.
+// install replaces the current value, and returns it: no caller gets it any more. Once
+// r is closed, install returns value.
 func (r *renewer[T]) install(value *T) (before *T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -199,8 +225,8 @@ func (r *renewer[T]) install(value *T) (before *T) {
 	return r.current.Swap(value)
 }
 
-// close ends the handing out, and answers what was held and the flight that is
-// still under way; each may be nil.
+// close makes every further call return ErrClosed. It returns the current value and the
+// current flight, each of which may be nil.
 func (r *renewer[T]) close() (*T, *flight[T]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -210,32 +236,32 @@ func (r *renewer[T]) close() (*T, *flight[T]) {
 
 var (
 	errFlightTime   = errors.New("it took too long")
-	errStillWaiting = errors.New("keeper: nothing has ended the wait")
+	errStillWaiting = errors.New("keeper: the wait goes on")
 )
 
 const (
-	// latchedPause is how soon a latched guard is looked at again, because an
-	// operator or a changed credential may have re-armed it. Nothing is sent then.
-	// It is also how often a login that waits looks into the State, where an
-	// operator may have ended the wait, or another process have logged in.
+	// latchedPause is how often a latched guard is checked, because an operator may have
+	// reset it, or the credential may have changed. Nothing is sent for that. It is also
+	// how often the State is checked during a wait, which an operator may have ended, or
+	// another process that has logged in.
 	latchedPause = 5 * time.Second
-	// maxRetryAfter bounds what is believed of a Retry-After.
+	// maxRetryAfter bounds a Retry-After.
 	maxRetryAfter = 5 * time.Minute
 )
 
-// pause returns how long the wait after a failure is, the last of so many in a row.
+// pause returns the wait after a failure that was the last of so many in a row.
 func pause(err error, failures int) time.Duration {
 	if errors.Is(err, latchkey.ErrBlocked) {
-		return maxRetryAfter // it is not retried, but somebody may have lifted it
+		return maxRetryAfter // which a person at the service may end
 	}
 	wait := ledger.Backoff(failures)
-	// Half of it at least, so that it grows; the rest at random, so that many
-	// keepers do not come back at the same moment.
+	// At least half of it, so that it grows. The rest is random, so that many keepers do
+	// not return at the same moment.
 	wait = wait/2 + rand.N(wait/2) //nolint:gosec // spreading needs no secrecy
 	return max(wait, min(retryAfter(err), maxRetryAfter))
 }
 
-// retryAfter answers what the upstream asked for.
+// retryAfter returns how long the upstream asked to wait.
 func retryAfter(err error) time.Duration {
 	var fault *latchkey.FaultError
 	var oauth *latchkey.OAuthError

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,7 +20,7 @@ const (
 
 var headerSession = textproto.CanonicalMIMEHeaderKey(wire.HeaderSessionToken)
 
-// transport gives requests their tokens.
+// transport adds the tokens to requests.
 type transport struct {
 	keeper *Keeper
 	base   http.RoundTripper
@@ -30,70 +31,70 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	k := t.keeper
 	if !k.owns(req.URL) {
 		closeBody(req)
-		return nil, fmt.Errorf("keeper: the request was not sent, because it goes neither to %s nor to another host "+
-			"of the service, and the tokens would go wherever it does", k.baseURL)
+		return nil, fmt.Errorf("keeper: request not sent: its URL is neither under %s nor at another host of the service, "+
+			"and it would carry the tokens", k.baseURL)
 	}
 	s, b := k.sessions.current.Load(), k.bearers.current.Load()
 	if s == nil || s.dead() || s.refused.Load() || b == nil || b.stale() {
 		var err error
-		if s, b, err = k.tokens(req.Context()); err != nil {
+		if s, b, err = k.liveTokens(req.Context()); err != nil {
 			closeBody(req)
 			return nil, &notSentError{err}
 		}
 	}
-	resp, refused, err := t.send(req, req, s, b)
-	if err != nil || refused.of == nothing {
+	resp, refusal, err := t.send(req, req, s, b)
+	if err != nil || refusal.of == noToken {
 		return resp, err
 	}
-	return t.replay(req, resp, refused, s, b)
+	return t.replay(req, resp, refusal, s, b)
 }
 
-// send sends out, which is req or a copy of it, with the tokens, and reads what
-// the response says about them.
-func (t *transport) send(req, out *http.Request, s *session, b *bearer) (*http.Response, finding, error) {
+// send sends out, which is req or a copy of it, with the tokens, and returns what the
+// response says about them.
+func (t *transport) send(req, out *http.Request, s *session, b *bearer) (*http.Response, tokenRefusal, error) {
 	k := t.keeper
-	sent := k.complaints.sent()
-	var condemned []target
+	sent := k.resources.sent()
+	var refused []tokenKind
 	if !sent.IsZero() {
-		condemned = condemnedOf(s, b)
+		refused = refusedOf(s, b)
 	}
 	resp, err := t.base.RoundTrip(authorized(out, s, b))
 	if err != nil {
 		s.use()
-		return nil, finding{}, secret.HideInError(err, s.token, b.Token)
+		return nil, tokenRefusal{}, secret.HideInError(err, s.token, b.Token)
 	}
 	resp.Request = req // as the caller made it, without the tokens
-	if refused := readRefusal(resp); refused.of != nothing {
-		return resp, refused, nil // which is no use of the session
+	if refusal := readRefusal(resp); refusal.of != noToken {
+		return resp, refusal, nil // which does not count as a use of the session
 	}
 	s.use()
 	if !sent.IsZero() && resp.StatusCode/100 == 2 {
-		k.succeeded(req, sent, condemned, s, b)
+		k.succeeded(req, sent, refused, s, b)
 	}
-	return resp, finding{}, nil
+	return resp, tokenRefusal{}, nil
 }
 
-// replay renews the token that resp refuses and sends req a second time. If no
-// service executed it, its method does not matter; otherwise only GET and HEAD are
-// repeated. Where it cannot be sent again, resp is the response, and the next
-// request gets the renewed token.
+// replay renews the token that resp refuses and sends req a second time. If no service
+// has executed the request, its method does not matter. Otherwise only GET and HEAD are
+// repeated. If the request cannot be sent again, the result is resp, and the next request
+// gets the renewed token.
 func (t *transport) replay(
-	req *http.Request, resp *http.Response, refused finding, s *session, b *bearer,
+	req *http.Request, resp *http.Response, refusal tokenRefusal, s *session, b *bearer,
 ) (*http.Response, error) {
 	k := t.keeper
-	if !k.condemn(req, resp, refused, s, b) {
+	if !k.handleRefusal(req, resp, refusal, s, b) {
 		return resp, nil
 	}
-	if !refused.unexecuted && req.Method != http.MethodGet && req.Method != http.MethodHead {
+	if !refusal.unexecuted && req.Method != http.MethodGet && req.Method != http.MethodHead {
 		return resp, nil
 	}
 	again := rewound(req)
 	if again == nil {
 		return resp, nil
 	}
-	s, b, err := k.renewed(req.Context())
+	s, b, err := k.renewedTokens(req.Context())
 	var soon *tooSoonError
-	if errors.As(err, &soon) || err != nil && !refused.unexecuted {
+	if errors.As(err, &soon) || err != nil && !refusal.unexecuted {
 		closeBody(again)
 		return resp, nil // which says the same, in the upstream's words
 	}
@@ -103,16 +104,16 @@ func (t *transport) replay(
 		return nil, &notSentError{err}
 	}
 	k.note(Event{Kind: EventReplay})
-	resp, refused, err = t.send(req, again, s, b)
-	if err == nil && refused.of != nothing {
-		k.condemn(req, resp, refused, s, b)
+	resp, refusal, err = t.send(req, again, s, b)
+	if err == nil && refusal.of != noToken {
+		k.handleRefusal(req, resp, refusal, s, b)
 	}
 	return resp, err
 }
 
-// authorized is req with the tokens, and without the content codings that refusals
-// could not be read in. It shares with req whatever it may, for this is the path of
-// every request: the header's values, but not the header.
+// authorized returns req with the tokens, and without the content codings that a refusal
+// could not be read in. This is the path of every request, so the result shares with req
+// what it may: the header's values, but not the header.
 func authorized(req *http.Request, s *session, b *bearer) *http.Request {
 	out := new(http.Request)
 	*out = *req
@@ -130,7 +131,7 @@ func authorized(req *http.Request, s *session, b *bearer) *http.Request {
 	return out
 }
 
-// rewound is req with its body at the beginning; nil if that cannot be had.
+// rewound returns req with its body at the beginning, or nil if that is not possible.
 func rewound(req *http.Request) *http.Request {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req
@@ -146,6 +147,34 @@ func rewound(req *http.Request) *http.Request {
 	*out = *req
 	out.Body = body
 	return out
+}
+
+// liveTokens returns both tokens for a request. A token that is marked as refused and
+// cannot be renewed now is returned as it is, because the resource that refused it may
+// have been wrong.
+func (k *Keeper) liveTokens(ctx context.Context) (*session, *bearer, error) {
+	s, err := k.sessions.getOrSuspect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := k.bearers.getOrSuspect(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, b, nil
+}
+
+// renewedTokens returns both tokens, of which none is marked as refused.
+func (k *Keeper) renewedTokens(ctx context.Context) (*session, *bearer, error) {
+	s, err := k.sessions.get(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := k.bearers.get(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s, b, nil
 }
 
 func closeBody(req *http.Request) {
