@@ -1,11 +1,14 @@
-// Package docs holds README.md and the documents beside it to the program: every code
-// block in them is run, compiled or parsed by a test.
+// Package docs tests README.md and the documents beside it: every code block in them is
+// run, compiled or parsed as it is printed.
 package docs
 
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,27 +21,28 @@ type block struct {
 	text  string
 }
 
-// A use is what a test makes of a block.
+// A use is what a test does with a block.
 type use struct {
-	kind kind
-	// text is a shell script that runs before the block, and reason why or where else a
-	// block is tested.
-	before, reason string
-	repeat         int         // for a block that is used again: its number, from 1
-	edits          [][2]string // what is replaced in it; each must be there
-	wants          []string    // what it has to print
+	kind   kind
+	before string      // a shell script that runs before the block; of a snippet, Go code before it
+	reason string      // why the block is not run, or the file that tests or contains it
+	repeat int         // of a block that is used again: its number, from 1
+	edits  [][2]string // replacements in the block; each must apply
+	wants  []string    // what the block has to print
 }
 
 type kind int
 
 const (
-	shell     kind = iota // to be pasted
-	serve                 // to be pasted into a terminal of its own: it ends with a service
+	shell     kind = iota // commands to paste
+	serve                 // commands to paste into a terminal of their own: the last one is a service
+	output                // what the block before prints, in this order; "…" is any text
 	program               // a Go program
-	snippet               // Go statements that have to compile
+	snippet               // Go declarations that have to compile
+	excerpt               // part of a Go file of the tree
 	document              // YAML
 	elsewhere             // another test runs it
-	unrun                 // no test can
+	unrun                 // no test can run it
 )
 
 // blocks returns the code blocks of a document by section, in order.
@@ -85,7 +89,7 @@ func blocks(t *testing.T, path string) (sections []string, found map[string][]bl
 	return sections, found
 }
 
-// documents are those whose blocks are tested.
+// documents returns the paths of the documents whose blocks are tested.
 func documents(t *testing.T) []string {
 	t.Helper()
 	paths, err := filepath.Glob("*.md")
@@ -95,7 +99,7 @@ func documents(t *testing.T) []string {
 	return append(paths, filepath.Join("..", "README.md"))
 }
 
-// TestEveryBlockIsTested holds the table of uses to the documents.
+// TestEveryBlockIsTested compares the table of uses with the documents.
 func TestEveryBlockIsTested(t *testing.T) {
 	seen := map[string]bool{}
 	for _, path := range documents(t) {
@@ -121,7 +125,7 @@ func TestEveryBlockIsTested(t *testing.T) {
 	}
 }
 
-// TestDocumentsInYAMLParse covers what cannot be run here.
+// TestDocumentsInYAMLParse parses what cannot be run here.
 func TestDocumentsInYAMLParse(t *testing.T) {
 	parsed := 0
 	for _, path := range documents(t) {
@@ -168,5 +172,124 @@ func each(t *testing.T, section string, list []block, do func(u use, text string
 		do(u, text)
 	}
 }
+
+// TestExcerptsAreOfTheTree compares excerpts with the files that they are from.
+func TestExcerptsAreOfTheTree(t *testing.T) {
+	compared := 0
+	for _, path := range documents(t) {
+		_, found := blocks(t, path)
+		for section, list := range found {
+			each(t, section, list, func(u use, text string) {
+				if u.kind != excerpt {
+					return
+				}
+				compared++
+				source, err := os.ReadFile(u.reason)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(unindented(string(source)), unindented(text)) {
+					t.Errorf("%s: this is not in %s:\n%s", section, u.reason, text)
+				}
+			})
+		}
+	}
+	if compared == 0 {
+		t.Error("there was none")
+	}
+}
+
+// unindented returns text without the indentation of its lines.
+func unindented(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(strings.TrimLeft(line, "\t"))
+	}
+	return b.String()
+}
+
+// TestLinksLead follows the links between the documents and to files of the tree.
+func TestLinksLead(t *testing.T) {
+	followed := 0
+	for _, path := range append(documents(t), filepath.Join("..", "CONTRIBUTING.md"), filepath.Join("..", "SECURITY.md")) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range link.FindAllStringSubmatch(string(text), -1) {
+			name, heading, _ := strings.Cut(found[1], "#")
+			if strings.Contains(name, ":") {
+				continue // elsewhere
+			}
+			followed++
+			target := filepath.Join(filepath.Dir(path), filepath.FromSlash(name))
+			if name == "" {
+				target = path
+			}
+			content, err := os.ReadFile(target)
+			if info, statErr := os.Stat(target); statErr != nil || err != nil && !info.IsDir() {
+				t.Errorf("%s: %s is not there", path, found[1])
+			} else if heading != "" && !slices.Contains(anchors(string(content)), heading) {
+				t.Errorf("%s: %s has no heading %q", path, name, heading)
+			}
+		}
+	}
+	if followed < 20 {
+		t.Errorf("only %d links were followed", followed)
+	}
+}
+
+var (
+	link        = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	headingLine = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	notAnchor   = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// anchors returns the names of the headings of a document, as links have them.
+func anchors(text string) (names []string) {
+	for _, heading := range headingLine.FindAllStringSubmatch(text, -1) {
+		name := notAnchor.ReplaceAllString(strings.ToLower(heading[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
+
+// TestEveryPackageIsInTheArchitecture compares the table of packages with the tree.
+func TestEveryPackageIsInTheArchitecture(t *testing.T) {
+	text, err := os.ReadFile("architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const module = "github.com/latchkey/latchkey"
+	command := exec.CommandContext(t.Context(), "go", "list", module+"/...")
+	output, err := command.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for _, row := range packageRow.FindAllString(string(text), -1) {
+		for _, name := range packageName.FindAllStringSubmatch(row, -1) {
+			named[name[1]] = true
+		}
+	}
+	for importPath := range strings.FieldsSeq(string(output)) {
+		name := strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+		if name == "" {
+			name = "latchkey"
+		}
+		if !named[name] {
+			t.Errorf("package %s is not in architecture.md", name)
+		}
+		delete(named, name)
+	}
+	for name := range named {
+		t.Errorf("architecture.md has a package %s, which does not exist", name)
+	}
+}
+
+var (
+	packageRow  = regexp.MustCompile("(?m)^\\| `[a-z][a-z0-9/]*`[^|]*\\|")
+	packageName = regexp.MustCompile("`([a-z0-9/]+)`")
+)
 
 func (b block) String() string { return fmt.Sprintf("--\n%s", b.text) }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,8 +34,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// prelude is what every script begins with. Each job has a process group of its own, so
-// that it ends as a whole.
+// prelude begins every script. Each job has a process group of its own, so that it ends
+// as a whole.
 const prelude = `set -e -o pipefail -m
 end() { kill -- -$1 || return 0; while kill -0 -- -$1; do sleep 0.1; done; } 2>/dev/null
 stop() { end $service; }
@@ -51,8 +52,8 @@ launch() {
 // step separates the outputs of the blocks.
 const step = "==== next block ===="
 
-// TestTheBlocksRun pastes the blocks of each document from top to bottom, those of a
-// section into one shell. Only the ports, the place of the program and what needs a
+// TestTheBlocksRun pastes the blocks of each document from top to bottom, those of one
+// section into one shell. Only the ports, the path of the program and input from a
 // terminal differ from what is printed.
 func TestTheBlocksRun(t *testing.T) {
 	for _, tool := range []string{"bash", "curl", "openssl"} {
@@ -87,8 +88,9 @@ func runSection(t *testing.T, directory string, replaced func(string) string, se
 	t.Helper()
 	environment := []string{
 		"PATH=" + directory + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + directory, "TMPDIR=" + os.TempDir(), "TZ=UTC",
-		"GORACE=atexit_sleep_ms=0", // the race detector has every process wait a second at its end
+		"GORACE=atexit_sleep_ms=0", // the race detector makes every process wait for a second at its end
 	}
+	environment = append(environment, goEnvironment(t)...)
 	if strings.HasPrefix(section, "scaling.md: ") {
 		ports := replaced
 		names, variables := database(t)
@@ -105,12 +107,17 @@ func runSection(t *testing.T, directory string, replaced func(string) string, se
 				t.Error(err)
 			}
 			return
-		case document, unrun:
+		case document, excerpt, unrun:
+			return
+		case output:
+			if number > 0 {
+				wants[number-1] = append(wants[number-1], replaced(text))
+			}
 			return
 		case program:
 			text = "./" + compile(t, directory, fmt.Sprintf("program%d", number), replaced(text)) + "\n"
 		case snippet:
-			compile(t, directory, fmt.Sprintf("snippet%d", number), "package snippet\n\n"+u.before+text+"\treturn state, err\n}\n")
+			compile(t, directory, fmt.Sprintf("snippet%d", number), "package snippet\n\n"+u.before+text)
 			return
 		case serve:
 			address := "127.0.0.1:8080"
@@ -120,6 +127,14 @@ func runSection(t *testing.T, directory string, replaced func(string) string, se
 			write(t, filepath.Join(directory, fmt.Sprintf("serve%d", number)), replaced(text))
 			text = fmt.Sprintf("launch %s bash -e serve%d\n", address, number)
 		case shell:
+			text = runExample.ReplaceAllStringFunc(text, func(command string) string {
+				name := runExample.FindStringSubmatch(command)[1]
+				source, err := os.ReadFile(filepath.Join("examples", name, "main.go"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return "./" + compile(t, directory, "example-"+name, replaced(string(source)))
+			})
 		}
 		fmt.Fprintf(&script, "%s\necho; echo '%s'\n%s", replaced(u.before), step, replaced(text))
 		wants = append(wants, u.wants)
@@ -132,7 +147,7 @@ func runSection(t *testing.T, directory string, replaced func(string) string, se
 	steps := strings.Split(output, step)[1:]
 	for i, texts := range wants {
 		for _, want := range texts {
-			if i >= len(steps) || !strings.Contains(steps[i], want) {
+			if i >= len(steps) || !printed(steps[i], want) {
 				t.Errorf("block %d does not print %q", i+1, want)
 			}
 		}
@@ -142,8 +157,18 @@ func runSection(t *testing.T, directory string, replaced func(string) string, se
 	}
 }
 
-// replacer returns what replaces the printed addresses with free ones, and puts the
-// program that is tested in the place of the one that is built.
+// runExample is a command that runs an example.
+var runExample = regexp.MustCompile(`go run \./docs/examples/(\w+)`)
+
+// printed reports whether the lines of want are in the output of a block, in this order.
+func printed(output, want string) bool {
+	pattern := regexp.QuoteMeta(strings.TrimSuffix(want, "\n"))
+	pattern = strings.ReplaceAll(pattern, "…", ".*")
+	return regexp.MustCompile(strings.ReplaceAll(pattern, "\n", `(?s:.*)`)).MatchString(output)
+}
+
+// replacer returns a function that replaces the printed addresses with free ones, and
+// the program that is built with the one that is tested.
 func replacer(t *testing.T) func(text string) string {
 	t.Helper()
 	pairs := []string{
@@ -163,8 +188,8 @@ func replacer(t *testing.T) func(text string) string {
 	return strings.NewReplacer(pairs...).Replace
 }
 
-// database makes a database, and returns what puts it in the place of the printed ones,
-// and the environment of PostgreSQL's tools.
+// database makes a database. It returns a function that replaces the printed databases
+// with it, and the environment of PostgreSQL's tools.
 func database(t *testing.T) (replaced func(text string) string, environment []string) {
 	t.Helper()
 	at := enginetest.Postgres(t)
@@ -184,6 +209,22 @@ func database(t *testing.T) (replaced func(text string) string, environment []st
 		"LATCHKEY_DATABASE=" + at,
 		"PGHOST=" + parsed.Hostname(), "PGPORT=" + parsed.Port(), "PGUSER=" + parsed.User.Username(),
 	}
+}
+
+// goEnvironment returns what the go command needs to build without a network, and TREE, the
+// root of this module.
+func goEnvironment(t *testing.T) []string {
+	t.Helper()
+	tree, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := exec.CommandContext(t.Context(), "go", "env", "GOCACHE", "GOMODCACHE").Output()
+	places := strings.Split(strings.TrimSpace(string(output)), "\n")
+	if err != nil || len(places) != 2 {
+		t.Fatalf("go env: %v\n%s", err, output)
+	}
+	return []string{"TREE=" + tree, "GOCACHE=" + places[0], "GOMODCACHE=" + places[1], "GOPROXY=off", "GOTOOLCHAIN=local"}
 }
 
 // bash runs a script in a directory, and returns what it printed.

@@ -1,28 +1,59 @@
 package docs
 
-// demo starts the service that the README starts in its first section, and stop ends
-// the service that was started last.
 const (
+	// demo starts the service that README.md starts in its first section.
 	demo = "launch 127.0.0.1:8080 ./latchkey serve --demo\n"
+	// simulation starts it with a stand-in for the rest of the API.
+	simulation = "launch 127.0.0.1:8080 ./latchkey serve --demo --simulate\n"
+	// stop ends the service that was started last.
 	stop = "stop\n"
+	// key is the API key that README.md exports in its first section.
+	key = "export LATCHKEY_URL=http://127.0.0.1:8080 LATCHKEY_API_KEY=demo-key LATCHKEY_API_SECRET=demo-secret\n"
 )
 
 var proxyTests = use{kind: elsewhere, reason: "../internal/server/proxies_test.go"}
 
-// uses says what the tests make of the code blocks of each section, in order.
+// uses is what the tests do with the code blocks of each section, in order.
 var uses = map[string][]use{
 	"README.md: Try it": {
-		{kind: serve},
-		{wants: []string{"HTTP/1.1 200 OK", "Latchkey-User: zbeeblebrox", `{"sessionToken":"`}},
-		{kind: unrun, reason: "these tests"},
+		{kind: serve, edits: [][2]string{{"git clone https://github.com/latchkey/latchkey", "true"}, {"cd latchkey", "true"}}},
+		{},
+		{kind: output},
 	},
-	"README.md: A Go program": {
-		{kind: program, before: demo, wants: []string{"the token prints as [redacted]"}},
-		{kind: unrun, reason: "a module of its own needs a module proxy"},
+	"README.md: The Go client": {
+		{kind: excerpt, reason: "examples/client/main.go"},
+		{before: demo, wants: []string{"logged in with the token [redacted]"}},
 	},
-	"README.md: A program that stays logged in": {
-		{kind: program, before: demo, wants: []string{`"user":"zbeeblebrox"`, "200 OK"}},
-		{kind: snippet, before: `import (
+	"README.md: The keeper": {
+		{kind: excerpt, reason: "examples/keeper/main.go"},
+		{before: simulation, wants: []string{`"path":"/api/m2m/v1/accounts/0000123456-00001","user":"zbeeblebrox"`}},
+	},
+	"README.md: The gateway": {
+		{kind: serve, before: simulation, wants: []string{"as zbeeblebrox"}},
+		{wants: []string{`"path":"/api/m2m/v1/accounts/0000123456-00001","user":"zbeeblebrox"`, "user-added"}},
+	},
+	"README.md: How it is tested": {{kind: unrun, reason: "these tests"}},
+
+	"architecture.md: The parts": {{kind: unrun, reason: "it is a picture"}},
+
+	"client.md: In a module of your own": {
+		{before: demo + "mkdir clone; cd clone\n", edits: [][2]string{{"CLONE=$PWD", `CLONE="$TREE"`}, {
+			`cp "$CLONE/docs/examples/client/main.go" .`,
+			`sed "s/127[.]0[.]0[.]1:8080/127.0.0.1:8080/" "$CLONE/docs/examples/client/main.go" >main.go`,
+		}}, wants: []string{"logged in with the token [redacted]"}},
+	},
+	"client.md: Requests to the rest of the API": {
+		{kind: program, before: demo + key, wants: []string{`"user":"zbeeblebrox"`}},
+	},
+	"keeper.md: What it promises": {{kind: snippet, before: `import (
+	"errors"
+	"fmt"
+
+	"github.com/latchkey/latchkey/keeper"
+)
+
+`}},
+	"keeper.md: Where the session is kept": {{kind: snippet, before: `import (
 	"context"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -30,38 +61,54 @@ var uses = map[string][]use{
 	"github.com/latchkey/latchkey/keeper/pgstate"
 )
 
-func open(ctx context.Context, pool *pgxpool.Pool, key []byte) (keeper.State, error) {
+`}},
+	"keeper.md: Rotation": {
+		{before: demo, wants: []string{
+			"send the reset, once …", "the password of zbeeblebrox is changed", "a login has proven it", "strikes   0, at most",
+		}},
+		{kind: snippet, before: `import (
+	"time"
+
+	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential"
+	"github.com/latchkey/latchkey/keeper"
+)
+
 `},
 	},
-	"README.md: A password that is changed, and not lost": {
-		{before: demo, wants: []string{"send the reset, once …", "the password of zbeeblebrox is changed", "a login has proven it"}},
-	},
-	"README.md: A gateway: your users, one upstream session": {
+	"gateway.md: Try it": {
 		{kind: serve},
 		{kind: serve, wants: []string{"as zbeeblebrox"}},
 		{wants: []string{`"path":"/api/m2m/v1/accounts/0000123456-00001","user":"zbeeblebrox"`}},
 		{wants: []string{"session   live", "strikes   0, at most", "rotation  none under way", "user-added"}},
-		{kind: serve, repeat: 2, before: stop, edits: [][2]string{
-			{"--rotate-every 90d", "--rotate-every 90d --trust-local zoe --local-socket gateway.sock"},
-		}, wants: []string{"requests without credentials run as zoe"}},
-		{wants: []string{`"user":"zbeeblebrox"}` + "\n" + `{"method":"GET"`}},
 	},
-	"README.md: Testing your own program": {
-		{kind: elsewhere, reason: "../latchtest/readme_test.go"},
+	"gateway.md: Programs that cannot log in": {{
+		before: simulation + `printf IMgr8 | ./latchkey credential set --credential-file local.json --user zbeeblebrox --password-stdin
+export LATCHKEY_UPSTREAM_API_SECRET=demo-secret LATCHKEY_UPSTREAM_API_KEY=demo-key
+launch 127.0.0.1:8081 ./latchkey serve --data ./local-data --upstream http://127.0.0.1:8080 \
+  --upstream-credential-file local.json --trust-local zoe --local-socket gateway.sock
+printf correct-horse | ./latchkey user add zoe --password-stdin --data ./local-data
+`,
+		wants: []string{`"user":"zbeeblebrox"}` + "\n" + `{"method":"GET"`},
+	}},
+	"testing.md: In Go": {{kind: elsewhere, reason: "../latchtest/readme_test.go"}},
+	"testing.md: In any language": {
 		{kind: serve},
-		{wants: []string{`"drop-after"`, `"now":`, `"form":"location"`, `"endSessionsOnLogin":true`, `"count":0`, `"access-token-revoked"`}},
-		{wants: []string{`"access_token":"`}},
+		{wants: []string{
+			`"drop-after"`, `"now":`, `"form":"location"`, `"endSessionsOnLogin":true`, `"count":0`, `"access-token-revoked"`,
+		}},
 	},
-	"README.md: Your own service": {
-		{kind: serve, wants: []string{"Nobody can use it yet"}},
-		{edits: [][2]string{{"user add zoe ", "user add zoe >password "}}, wants: []string{"zoe   active", "client-added"}},
-		{edits: [][2]string{{"login --user zoe ", "login --user zoe --password-file password "}}, wants: []string{"as zoe", "stored", `"user":"zoe"`, "logged out"}},
-	},
-	"README.md: More than one machine": {
-		{kind: elsewhere, reason: "scaling.md"},
-	},
+	"testing.md: Side by side": {{wants: []string{`"access_token":"`}}},
 
-	"operating.md: Operating the service": {
+	"operating.md: The first start": {
+		{kind: serve, wants: []string{"can use it yet"}},
+		{edits: [][2]string{{"user add zoe ", "user add zoe >password "}}, wants: []string{"zoe   active", "client-added"}},
+		{
+			edits: [][2]string{{"login --user zoe ", "login --user zoe --password-file password "}},
+			wants: []string{"as zoe", "stored", `"user":"zoe"`, "logged out"},
+		},
+	},
+	"operating.md: Start and stop": {
 		{kind: serve, wants: []string{`"msg":"listening"`}},
 		{before: stop, wants: []string{"listen"}},
 	},

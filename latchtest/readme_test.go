@@ -65,7 +65,7 @@ func (p *inventory) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// TestReadme is the test of the README, which is held to it below.
+// TestReadme is the test that docs/testing.md shows, as the next test compares.
 func TestReadme(t *testing.T) {
 	New := func(url, apiKey string, apiSecret latchkey.Secret, user string, password latchkey.Secret, now func() time.Time) *inventory {
 		return newInventory(t, url, apiKey, apiSecret, user, password, now, keeper.NewMemoryState())
@@ -104,7 +104,7 @@ func TestReadme(t *testing.T) {
 }
 
 func TestTheReadmeShowsTheTestThatRuns(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	readme, err := os.ReadFile("../docs/testing.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestTheReadmeShowsTheTestThatRuns(t *testing.T) {
 	_, body, _ := strings.Cut(string(source), "// README\n")
 	body, _, found := strings.Cut(body, "\t// README ends\n")
 	if !found || !strings.Contains(string(readme), body) {
-		t.Error("the test in README.md is not the one above")
+		t.Error("the test in docs/testing.md is not the one above")
 	}
 }
 

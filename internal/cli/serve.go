@@ -74,8 +74,8 @@ directory gets them, so a changed password stays changed.
 
 --demo --simulate is for the tests of programs that use the API: everything is kept
 in memory, and whoever reaches the service can move its clock, make the next requests
-fail, and bring it back to how it began, under ` + wire.PathSimulate + `. See the
-README, "Testing your own program".
+fail, and bring it back to how it began, under ` + wire.PathSimulate + `. See
+docs/testing.md.
 
 --upstream makes it a gateway: local users log in here, and their other requests to the
 API go to the upstream, in one session that the gateway has there.
