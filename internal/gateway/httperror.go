@@ -26,7 +26,7 @@ func newError(status int, code, description string, retryAfter int) *httpError {
 	if status == wire.StatusCallerLeft {
 		message = "Client Closed Request"
 	}
-	body, _ := wire.Marshal(wire.FaultBody{Fault: wire.Fault{Code: code, Message: message, Description: description}})
+	body, _ := wire.Marshal(wire.NewFault(code, message, description))
 	return &httpError{status: status, body: body, retryAfter: retryAfter}
 }
 

@@ -19,6 +19,7 @@ func expiresIn(t *testing.T, r reply) int64 {
 }
 
 func TestAccessTokenStaysTheSameForItsHourAndCountsDown(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	first := s.token()
 	if got := expiresIn(t, first); got != 3600 {
@@ -48,6 +49,7 @@ func TestAccessTokenStaysTheSameForItsHourAndCountsDown(t *testing.T) {
 }
 
 func TestRevokeEndsTheLiveTokenOnly(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	revoke := func(token string) reply {
 		return s.do(sound, "POST", wire.PathRevoke, "token="+token,
@@ -79,6 +81,7 @@ func TestRevokeEndsTheLiveTokenOnly(t *testing.T) {
 }
 
 func TestTokenEndpointRefusesWhatRFC6749Refuses(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	good := basic(apiKey, apiSecret)
 	tests := []struct{ name, authorization, contentType, body, code string }{
@@ -139,6 +142,7 @@ func TestTokenEndpointRefusesWhatRFC6749Refuses(t *testing.T) {
 }
 
 func TestScopeThatWasAskedForIsAnswered(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	for form, want := range map[string]string{
 		"grant_type=client_credentials":                               "default",
@@ -154,6 +158,7 @@ func TestScopeThatWasAskedForIsAnswered(t *testing.T) {
 }
 
 func TestBearerIsCheckedFirst(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	good := s.bearer()
 	tests := []struct {

@@ -19,6 +19,7 @@ func (s *service) lastAddress() string {
 }
 
 func TestTheCallersAddressIsWhatTrustedProxiesSayAndNobodyElse(t *testing.T) {
+	t.Parallel()
 	body := `{"username":"` + user + `","password":"` + password + `"}`
 	services := map[string]*service{} // by what they trust
 	for _, c := range []struct {
@@ -93,6 +94,7 @@ func TestTheCallersAddressIsWhatTrustedProxiesSayAndNobodyElse(t *testing.T) {
 // What a trusted proxy says and cannot be read is logged, once and not for each
 // request.
 func TestAnXForwardedForThatCannotBeReadIsLoggedOnce(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{alone: true, server: server.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
 	tokens := s.session(user, password)
 	ask := func(headers ...string) { s.do(sound, "GET", wire.PathSession, "", append(headers, tokens...)...) }

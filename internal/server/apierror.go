@@ -37,7 +37,7 @@ func resultWith(status int, code wire.Code, message string) *apiError {
 // fault returns an error of the gateway in front of the API.
 func fault(status int, code, message, description string) *apiError {
 	e := &apiError{status: status, code: code, retry: status == http.StatusServiceUnavailable}
-	e.body = encode(wire.FaultBody{Fault: wire.Fault{Code: code, Message: message, Description: description}})
+	e.body = encode(wire.NewFault(code, message, description))
 	switch status {
 	case http.StatusUnauthorized:
 		e.challenge = bearerChallenge

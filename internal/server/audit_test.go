@@ -58,6 +58,7 @@ func tampered(t *testing.T, statement string) (proof wire.AdminProof) {
 }
 
 func TestTamperingWithTheAuditTrailIsFound(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		statement string
 		broken    int64
@@ -88,6 +89,7 @@ func TestTamperingWithTheAuditTrailIsFound(t *testing.T) {
 }
 
 func TestRetentionTrimsTheTrailAndKeepsItsProof(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{policy: authority.Policy{KeepAudit: 30 * 24 * time.Hour}})
 	first := s.verifyTrail(nil)
 	sweep := func() (n int) {
@@ -113,6 +115,7 @@ func TestRetentionTrimsTheTrailAndKeepsItsProof(t *testing.T) {
 }
 
 func TestForwardedRequestsAreOnTheTrail(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	s := start(t, setup{path: path, server: server.Config{Forward: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(wire.HeaderRequestID, "upstream-7")
@@ -153,6 +156,7 @@ func TestForwardedRequestsAreOnTheTrail(t *testing.T) {
 // An event that says that the trail was trimmed proves nothing by itself: whoever can
 // write the database can write one. Only the server's key makes a seal.
 func TestAForgedTrimmingDoesNotReplaceTheTrail(t *testing.T) {
+	t.Parallel()
 	// forged deletes what statement says and puts one event in its place, chained to
 	// what it claims was trimmed, and returns what the service says of the head.
 	forged := func(t *testing.T, seal string) (with, without wire.AdminProof) {
@@ -195,6 +199,7 @@ func TestAForgedTrimmingDoesNotReplaceTheTrail(t *testing.T) {
 
 // A seal holds for what was trimmed, and not for what came later.
 func TestAHeadThatWasTrimmedIsProvenAndALaterOneIsNot(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	s := start(t, setup{path: path, policy: authority.Policy{KeepAudit: 24 * time.Hour}})
 	first := s.verifyTrail(nil)

@@ -84,6 +84,7 @@ func (o onlyTheClients) Client(ctx context.Context, id authority.ClientID) (auth
 }
 
 func TestAStoreThatIsAwayIsNeverAllowedAndNeverExpired(t *testing.T) {
+	t.Parallel()
 	for name, spare := range map[string]bool{"with the clients away": false, "with the sessions away": true} {
 		t.Run(name, func(t *testing.T) {
 			stores := &away{}
@@ -132,6 +133,7 @@ func TestAStoreThatIsAwayIsNeverAllowedAndNeverExpired(t *testing.T) {
 }
 
 func TestAnAuditTrailThatIsAwayIsCountedAndLogged(t *testing.T) {
+	t.Parallel()
 	stores := &away{}
 	s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
 		of := db.Stores()
@@ -158,6 +160,7 @@ func (broken) UseSession(context.Context, authority.SessionKey, time.Time, time.
 }
 
 func TestAPanicIsAnsweredLoggedAndSurvived(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
 		stores.Sessions = broken{stores.Sessions}

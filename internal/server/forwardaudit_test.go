@@ -75,6 +75,7 @@ func (s *service) trail(n int, kinds ...authority.EventKind) (events []wire.Admi
 // Nothing that a request line or the upstream says forges another field, or keeps
 // the request or any other from being recorded, whatever the engine.
 func TestWhatARequestSaysIsRecordedAsItWasSent(t *testing.T) {
+	t.Parallel()
 	long, letters := strings.Repeat("a", 300), strings.Repeat("%C3%A9", 60)
 	s := start(t, setup{server: server.Config{Forward: upstream{"up 200 \xff" + strings.Repeat("é", 60)}}})
 	tokens := s.session(user, password)
@@ -125,6 +126,7 @@ func TestWhatARequestSaysIsRecordedAsItWasSent(t *testing.T) {
 
 // One user's requests take no other event with them.
 func TestAPathThatNoDatabaseKeepsErasesNobodysEvents(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{server: server.Config{Forward: upstream{}}})
 	tokens := s.session(user, password)
 	s.addUser("trillian", password)
@@ -143,6 +145,7 @@ func TestAPathThatNoDatabaseKeepsErasesNobodysEvents(t *testing.T) {
 
 // A user cannot fill the disk with requests that are refused.
 func TestRefusedRequestsAreRecordedBounded(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{alone: true, server: server.Config{Forward: upstream{}}})
 	s.must(s.post(wire.PathAdminUserAllow, wire.AdminAllow{Name: user, Allow: []string{"GET /api/x", "GET /api/refused/**"}}, nil))
 	tokens := s.session(user, password)
@@ -183,6 +186,7 @@ func TestRefusedRequestsAreRecordedBounded(t *testing.T) {
 
 // What waits to be folded is written at the end.
 func TestRefusedLoginsAreFolded(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	s := start(t, setup{path: path})
 	s.addUser("trillian", password)
@@ -215,6 +219,7 @@ func TestRefusedLoginsAreFolded(t *testing.T) {
 
 // What a database refuses is in the log, whole; what comes with it is stored.
 func TestAnEventThatCannotBeStoredTakesNoOtherWithIt(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	s := start(t, setup{path: path, server: server.Config{Forward: upstream{"up-1"}}})
 	tokens := s.session(user, password)
@@ -250,6 +255,7 @@ func TestAnEventThatCannotBeStoredTakesNoOtherWithIt(t *testing.T) {
 
 // A NUL is the fault of who sent it, and not of the store.
 func TestAdminInputThatNoStoreCanHoldIsRefused(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	for _, text := range []string{"\x00", "zoe\x00", "\xff", "z\xc3"} {
 		var page map[string]any

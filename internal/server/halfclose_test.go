@@ -92,6 +92,7 @@ func halfClosed(t *testing.T, conn interface {
 }
 
 func TestACallerThatClosesItsSendingSideGetsItsResponse(t *testing.T) {
+	t.Parallel()
 	store := newWaiting()
 	s := start(t, setup{alone: true, stores: store.of})
 	certificate, _, err := server.SelfSigned("127.0.0.1")
@@ -142,6 +143,7 @@ type halfPipe struct {
 func (h halfPipe) Read(b []byte) (int, error) { return h.from.Read(b) }
 
 func TestAClosedSendingSideIsNoCancelledRequest(t *testing.T) {
+	t.Parallel()
 	store := newWaiting()
 	inBubble(t, store.of, server.Config{}, func(p *pipes, bearer string) {
 		store.release = make(chan struct{}) // of the bubble
@@ -170,6 +172,7 @@ func TestAClosedSendingSideIsNoCancelledRequest(t *testing.T) {
 
 // The operations that ask a store with the request's context.
 func TestEveryOperationOutlivesAClosedSendingSide(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{alone: true})
 	tokens := s.session(user, password)
 	head := func(method, path, body string, headers ...string) string {
@@ -325,6 +328,7 @@ func TestHealthChecksOfTheTLSPortAreQuietAndErrorsAreNot(t *testing.T) {
 }
 
 func TestAnHTTP10ClientMaySayItInTheTLSHandshake(t *testing.T) {
+	t.Parallel()
 	certificate, _, err := server.SelfSigned("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)

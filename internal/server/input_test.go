@@ -34,6 +34,7 @@ func (s *service) state() string {
 }
 
 func TestBadBodiesGetTheDocumentedCodeAndChangeNothing(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	long := func(n int) string { return strings.Repeat("x", n) }
@@ -110,6 +111,7 @@ func TestBadBodiesGetTheDocumentedCodeAndChangeNothing(t *testing.T) {
 }
 
 func TestALoginIsReadWhateverItsTypeAndUnknownFields(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
 	for _, contentType := range []string{"", "text/plain", wire.MediaTypeForm, "application/json; charset=utf-8", "nonsense/"} {
@@ -120,6 +122,7 @@ func TestALoginIsReadWhateverItsTypeAndUnknownFields(t *testing.T) {
 }
 
 func TestALoginHasOneMeaning(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
 	for name, body := range map[string]string{
@@ -137,6 +140,7 @@ func TestALoginHasOneMeaning(t *testing.T) {
 }
 
 func TestAnEncodedBodyIsRefusedAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	client := []string{"Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm}
@@ -167,6 +171,7 @@ func TestAnEncodedBodyIsRefusedAndChangesNothing(t *testing.T) {
 }
 
 func TestATokenFormMayEndInLineBreaks(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	for _, form := range []string{"grant_type=client_credentials\r\n", "grant_type=client_credentials&scope=\n", "\ufeffgrant_type=client_credentials"} {
 		r := s.do(malformed, "POST", wire.PathToken, form, "Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm)
@@ -181,6 +186,7 @@ func TestATokenFormMayEndInLineBreaks(t *testing.T) {
 }
 
 func TestUnknownPathsAndMethodsAreFaults(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	for _, path := range []string{"/", "/api", wire.PathLogIn + "/", "//api/m2m/v1/session/login", "/latchkey/v1/", wire.PathAdminUsers, "/api/m2m/v1/session/login%00", "/healthz/x"} {
 		r := s.do(sound, "GET", path, "")
@@ -205,6 +211,7 @@ func TestUnknownPathsAndMethodsAreFaults(t *testing.T) {
 }
 
 func TestHEADIsGETWithoutABody(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	for _, path := range []string{wire.PathSession, wire.PathOpenAPI, wire.PathHealth, wire.PathReady, wire.PathMetrics} {
@@ -218,6 +225,7 @@ func TestHEADIsGETWithoutABody(t *testing.T) {
 }
 
 func TestRequestIDsAreTakenMadeAndWrittenDown(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
 	for sent, taken := range map[string]bool{

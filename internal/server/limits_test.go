@@ -52,6 +52,7 @@ func TestHeadersAreBounded(t *testing.T) {
 }
 
 func TestABodyOverItsBoundIsRefusedWithoutReadingIt(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
 	// The body never comes; an answer shows that nobody waited for it.
@@ -136,6 +137,7 @@ func loginRequest(bearer, body string) string {
 const goodLogin = `{"username":"` + user + `","password":"` + password + `"}`
 
 func TestConnectionsBeyondTheBoundWait(t *testing.T) {
+	t.Parallel()
 	inBubble(t, plain, server.Config{MaxConnections: 2}, func(p *pipes, _ string) {
 		first, second := p.dial(), p.dial()
 		defer func() { _ = second.Close() }()
@@ -160,6 +162,7 @@ func TestConnectionsBeyondTheBoundWait(t *testing.T) {
 // TestConnectionsWithoutARequestMakeRoom has all connections be open that there may be,
 // with no request on them, or with half of one.
 func TestConnectionsWithoutARequestMakeRoom(t *testing.T) {
+	t.Parallel()
 	const health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 	for name, sent := range map[string]string{"nothing": "", "half a header": health[:20], "a request, and now idle": health} {
 		t.Run(name, func(t *testing.T) {
@@ -200,6 +203,7 @@ func TestConnectionsWithoutARequestMakeRoom(t *testing.T) {
 }
 
 func TestASlowCallerLosesTheConnection(t *testing.T) {
+	t.Parallel()
 	const late = "HTTP/1.1 408 Request Timeout"
 	whole := func(bearer string) string { return loginRequest(bearer, goodLogin) }
 	chunked := func(bearer, chunk string) string {
@@ -241,6 +245,7 @@ func TestASlowCallerLosesTheConnection(t *testing.T) {
 }
 
 func TestACallerThatNeverReadsLosesTheConnection(t *testing.T) {
+	t.Parallel()
 	inBubble(t, plain, server.Config{}, func(p *pipes, _ string) {
 		conn := p.dial()
 		defer func() { _ = conn.Close() }()
@@ -257,6 +262,7 @@ func TestACallerThatNeverReadsLosesTheConnection(t *testing.T) {
 
 // A slow caller holds a connection, and nothing that others need.
 func TestSlowCallersHoldNoHashSlot(t *testing.T) {
+	t.Parallel()
 	inBubble(t, plain, server.Config{}, func(p *pipes, bearer string) {
 		for range 500 {
 			conn := p.dial()
@@ -297,6 +303,7 @@ func (h held) CreateSession(ctx context.Context, session authority.Session) erro
 // The bound on how long a request may take to arrive must not end an operation
 // that has to wait its turn.
 func TestAnOperationMayTakeLongerThanARequest(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	holding := func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()

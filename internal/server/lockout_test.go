@@ -30,6 +30,7 @@ func (s *service) events(kind authority.EventKind) int {
 }
 
 func TestFiveFailuresInARowLockAnybody(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
 	answers := map[string][]string{}
@@ -60,6 +61,7 @@ func TestFiveFailuresInARowLockAnybody(t *testing.T) {
 }
 
 func TestASuccessResetsTheCount(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
 	for range 3 {
@@ -71,6 +73,7 @@ func TestASuccessResetsTheCount(t *testing.T) {
 }
 
 func TestALockLeavesLiveSessionsAlone(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	s.must(s.post(wire.PathAdminUserLock, wire.AdminName{Name: user}, nil))
@@ -80,6 +83,7 @@ func TestALockLeavesLiveSessionsAlone(t *testing.T) {
 }
 
 func TestALockLiftsByItselfWhereThePolicySaysSo(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{policy: authority.Policy{UnlockAfter: 15 * time.Minute}})
 	bearer := s.bearer()
 	for range 5 {
@@ -92,6 +96,7 @@ func TestALockLiftsByItselfWhereThePolicySaysSo(t *testing.T) {
 }
 
 func TestADisabledUserIsRefusedLikeAWrongPassword(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	s.must(s.post(wire.PathAdminUserDisable, wire.AdminName{Name: user}, nil))
@@ -125,6 +130,7 @@ func together(n int, call func(i int) reply) map[string]int {
 }
 
 func TestOfManyWrongLoginsAtOnceFiveAreEvaluated(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
 	for _, name := range []string{user, "nobody-of-that-name"} {
@@ -140,6 +146,7 @@ func TestOfManyWrongLoginsAtOnceFiveAreEvaluated(t *testing.T) {
 }
 
 func TestManyRightLoginsAtOnceAllSucceed(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{queue: 200})
 	bearer := s.bearer()
 	if counts := together(100, func(int) reply { return s.login(bearer, user, password) }); counts["ok"] != 100 {
@@ -151,6 +158,7 @@ func TestManyRightLoginsAtOnceAllSucceed(t *testing.T) {
 }
 
 func TestOfManyLogoutsAtOnceOneSucceeds(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	counts := together(50, func(int) reply { return s.do(sound, "POST", wire.PathLogOut, "", tokens...) })

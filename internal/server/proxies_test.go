@@ -247,6 +247,7 @@ func fieldsOf(tokens []string) (fields []string) {
 // Behind real proxies, as docs/proxies.md has them, who has no live session does not
 // get through, and the service behind them learns who does, whatever the caller says.
 func TestProxiesAskBeforeTheyForward(t *testing.T) {
+	t.Parallel()
 	for name := range proxies {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, setup{alone: true})
@@ -299,6 +300,7 @@ func TestProxiesAskBeforeTheyForward(t *testing.T) {
 
 // A browser asks without tokens before it sends them. Nothing else passes so.
 func TestProxiesLetPreflightsPassAndNothingElse(t *testing.T) {
+	t.Parallel()
 	origin, method := "Origin: https://app.example.org", "Access-Control-Request-Method: POST"
 	for name := range proxies {
 		t.Run(name, func(t *testing.T) {
@@ -344,6 +346,7 @@ func TestProxiesLetPreflightsPassAndNothingElse(t *testing.T) {
 
 // With HTTP/2 a body announces itself by no header.
 func TestProxiesSeeTheBodyOfAPreflightOverHTTP2(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"nginx", "haproxy"} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, setup{alone: true})
@@ -376,6 +379,7 @@ func TestProxiesSeeTheBodyOfAPreflightOverHTTP2(t *testing.T) {
 }
 
 func TestVerifyTellsTheAgeOfTheSession(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	s.clock.advance(90*time.Second + 999*time.Millisecond)

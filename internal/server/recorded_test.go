@@ -51,6 +51,7 @@ func recorded(method, path string, headers, body string) string {
 // The requests are those that two releases of the vendor's own SDK were recorded
 // sending (docs/contract.md).
 func TestRecordedRequestsOfTheVendorsSDKAreAccepted(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	s.addUser("grflbk-user", "grflbk")
 	const form, json = "content-type: application/x-www-form-urlencoded\r\n", "content-type: application/json\r\n"
@@ -168,6 +169,7 @@ func (d dialect) object(pairs ...string) string {
 }
 
 func TestEverySDKWorksUnmodifiedAtEitherPath(t *testing.T) {
+	t.Parallel()
 	const name, secret = "zoë-☃", "Wh0a-é-longer"
 	for _, d := range dialects {
 		for _, at := range []struct{ token, logIn, logOut, reset string }{
@@ -223,6 +225,7 @@ func TestEverySDKWorksUnmodifiedAtEitherPath(t *testing.T) {
 
 // PHP, Java and Python send DELETE with a length of zero.
 func TestADELETEWithALengthOfZeroIsHandedOn(t *testing.T) {
+	t.Parallel()
 	var length int64 = -1
 	s := start(t, setup{server: server.Config{Forward: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		length = r.ContentLength
@@ -239,6 +242,7 @@ func TestADELETEWithALengthOfZeroIsHandedOn(t *testing.T) {
 }
 
 func TestAnswersSpellHeadersAsTheContractDoes(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	token := s.token().field("access_token")
 	conn, err := net.Dial("tcp", s.address)

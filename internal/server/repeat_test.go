@@ -31,6 +31,7 @@ func (s *service) made(r reply) string {
 }
 
 func TestARepeatedResetTellsTheSamePasswordForADay(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	policy := authority.Policy{IdleTimeout: 48 * time.Hour}
 	s := start(t, setup{path: path, policy: policy})
@@ -71,6 +72,7 @@ func TestARepeatedResetTellsTheSamePasswordForADay(t *testing.T) {
 }
 
 func TestGuessesAreStrikesWithAKeyToo(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	s.made(s.resetAs("key", tokens, password))
@@ -83,6 +85,7 @@ func TestGuessesAreStrikesWithAKeyToo(t *testing.T) {
 }
 
 func TestAKeyIsForOneReset(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	made := s.made(s.resetAs("key", tokens, password))
@@ -107,6 +110,7 @@ func TestAKeyIsForOneReset(t *testing.T) {
 }
 
 func TestResetsWithOneKeyAtOnceAreOneReset(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{queue: 100})
 	tokens := s.session(user, password)
 	var mu sync.Mutex
@@ -131,6 +135,7 @@ func TestResetsWithOneKeyAtOnceAreOneReset(t *testing.T) {
 }
 
 func TestKeysAreHeldToTheirForm(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("k", 256), "a space": "a b", "not ASCII": "schlüssel"} {
@@ -148,6 +153,7 @@ func TestKeysAreHeldToTheirForm(t *testing.T) {
 }
 
 func TestTheDatabaseHoldsNoPasswordInTheClear(t *testing.T) {
+	t.Parallel()
 	directory := t.TempDir()
 	s := start(t, setup{path: filepath.Join(directory, "latchkey.db")})
 	tokens := s.session(user, password)

@@ -20,6 +20,7 @@ func (s *service) strikes() int {
 }
 
 func TestTheSameWrongOldPasswordIsOneStrike(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	s := start(t, setup{path: path})
 	first, second := s.session(user, password), s.session(user, password)
@@ -57,6 +58,7 @@ func TestTheSameWrongOldPasswordIsOneStrike(t *testing.T) {
 }
 
 func TestFiveWrongOldPasswordsLockHoweverTheyAreMixedWithRepeats(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{queue: 1000})
 	tokens := s.session(user, password)
 	counts := together(64, func(i int) reply { return s.reset(tokens, fmt.Sprint("wrong ", i%2)) })
@@ -70,6 +72,7 @@ func TestFiveWrongOldPasswordsLockHoweverTheyAreMixedWithRepeats(t *testing.T) {
 }
 
 func TestALoginIsAStrikeEachTime(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
 	for range 5 {
@@ -79,6 +82,7 @@ func TestALoginIsAStrikeEachTime(t *testing.T) {
 }
 
 func TestARepeatedResetIsAnsweredForTwoMinutes(t *testing.T) {
+	t.Parallel()
 	for _, keep := range []bool{false, true} {
 		path := filepath.Join(t.TempDir(), "latchkey.db")
 		policy := authority.Policy{KeepSessionsOnReset: keep}
@@ -116,6 +120,7 @@ func TestARepeatedResetIsAnsweredForTwoMinutes(t *testing.T) {
 }
 
 func TestOnlyTheLastResetIsAnsweredAgain(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	first := s.made(s.reset(tokens, password))
@@ -135,6 +140,7 @@ func TestOnlyTheLastResetIsAnsweredAgain(t *testing.T) {
 }
 
 func TestAPasswordThatSomebodyElseReplacedIsToldSo(t *testing.T) {
+	t.Parallel()
 	const replaced = "replaced"
 	s := start(t, setup{policy: authority.Policy{KeepSessionsOnReset: true}})
 	own, other := s.session(user, password), s.session(user, password)

@@ -13,6 +13,7 @@ import (
 const mismatch = "REQUEST_FAILED.Password.Mismatch"
 
 func TestResetMakesANewPasswordAtOnceAndEndsOtherSessions(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	s.addUser("ford", password)
 	own, other, ford := s.session(user, password), s.session(user, password), s.session("ford", password)
@@ -35,6 +36,7 @@ func TestResetMakesANewPasswordAtOnceAndEndsOtherSessions(t *testing.T) {
 }
 
 func TestResetLeavesOtherSessionsWhereThePolicySaysSo(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{policy: authority.Policy{KeepSessionsOnReset: true}})
 	own, other := s.session(user, password), s.session(user, password)
 	r := s.reset(own, password)
@@ -44,6 +46,7 @@ func TestResetLeavesOtherSessionsWhereThePolicySaysSo(t *testing.T) {
 }
 
 func TestAWrongOldPasswordIsAStrike(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	for i := range 3 {
@@ -58,6 +61,7 @@ func TestAWrongOldPasswordIsAStrike(t *testing.T) {
 }
 
 func TestManyResetsOfOneSessionAtOnceAreOneReset(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{queue: 100})
 	tokens := s.session(user, password)
 	var mu sync.Mutex
@@ -80,6 +84,7 @@ func TestManyResetsOfOneSessionAtOnceAreOneReset(t *testing.T) {
 }
 
 func TestOfResetsOfManySessionsAtOnceOneSucceeds(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{queue: 100, policy: authority.Policy{KeepSessionsOnReset: true}})
 	var sessions [6][]string
 	for i := range sessions {

@@ -23,6 +23,7 @@ import (
 )
 
 func TestARestartKeepsEverything(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	s := start(t, setup{path: path})
 	live, ended := s.session(user, password), s.session(user, password)
@@ -62,6 +63,7 @@ func (p pending) CreateSession(ctx context.Context, session authority.Session) e
 }
 
 func TestShutdownDrainsWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
 	hold := pending{called: make(chan struct{}), release: make(chan struct{})}
 	s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
@@ -107,6 +109,7 @@ func TestShutdownDrainsWhatIsUnderWay(t *testing.T) {
 }
 
 func TestShutdownCutsOffWhatTakesTooLong(t *testing.T) {
+	t.Parallel()
 	hold := pending{called: make(chan struct{}), release: make(chan struct{})}
 	s := start(t, setup{server: server.Config{DrainTimeout: time.Millisecond}, stores: func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
@@ -133,6 +136,7 @@ func TestShutdownCutsOffWhatTakesTooLong(t *testing.T) {
 }
 
 func TestRunReportsAListenerThatFails(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -145,6 +149,7 @@ func TestRunReportsAListenerThatFails(t *testing.T) {
 }
 
 func TestTheAdminAPIIsNotServedOverTCP(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	listen := func() net.Listener {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -171,6 +176,7 @@ func (l sweeping) SweepSessions(ctx context.Context, now time.Time, idle time.Du
 }
 
 func TestExpiredSessionsAreSweptEveryFewSeconds(t *testing.T) {
+	t.Parallel()
 	var swept chan struct{}
 	inBubble(t, func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
@@ -230,6 +236,7 @@ func (p *pipes) get(t *testing.T, path string) string {
 }
 
 func TestAServiceThatIsReadyTellsWhatFails(t *testing.T) {
+	t.Parallel()
 	stores, unwritable := &away{}, &away{}
 	inBubble(t, func(db *sqlite.DB) authority.Stores {
 		of := db.Stores()
@@ -264,6 +271,7 @@ func TestAServiceThatIsReadyTellsWhatFails(t *testing.T) {
 }
 
 func TestProbesAndPages(t *testing.T) {
+	t.Parallel()
 	stores := &away{}
 	s := start(t, setup{alone: true, server: server.Config{Version: "1.2.3", Ready: func(context.Context) error { return stores.err() }}})
 	for path, want := range map[string]string{wire.PathHealth: "ok\n", wire.PathReady: "ready\n", wire.PathOpenAPI: string(api.OpenAPI)} {
@@ -295,6 +303,7 @@ func TestProbesAndPages(t *testing.T) {
 }
 
 func TestTheLogHasOneLineForEachOperation(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	for range 3 {
@@ -318,6 +327,7 @@ func TestTheLogHasOneLineForEachOperation(t *testing.T) {
 }
 
 func TestTheAdminSocketIsItsOwnersAlone(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	listener, err := server.ListenUnix(path)
 	if err != nil {

@@ -19,6 +19,7 @@ func (s *service) renewed(tokens []string) []string {
 }
 
 func TestSessionDiesAfterTwentyIdleMinutesAndSlidesOnUse(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	used, unused := s.session(user, password), s.session(user, password)
 	for range 12 { // four hours of use
@@ -37,6 +38,7 @@ func TestSessionDiesAfterTwentyIdleMinutesAndSlidesOnUse(t *testing.T) {
 }
 
 func TestEveryOperationOfASessionSlidesIt(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	old := password
@@ -59,6 +61,7 @@ func TestEveryOperationOfASessionSlidesIt(t *testing.T) {
 }
 
 func TestAbsoluteLifetimeEndsASessionInUse(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{policy: authority.Policy{Lifetime: 30 * time.Minute}})
 	tokens := s.session(user, password)
 	s.clock.advance(15 * time.Minute)
@@ -73,6 +76,7 @@ func TestAbsoluteLifetimeEndsASessionInUse(t *testing.T) {
 }
 
 func TestSessionTellsWhatIsKnownOfIt(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	s.clock.advance(5 * time.Minute)
@@ -90,6 +94,7 @@ func TestSessionTellsWhatIsKnownOfIt(t *testing.T) {
 }
 
 func TestVerifySaysWhoTheCallerIsForEveryMethod(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	token, _ := authority.ParseSessionToken(tokens[3])
@@ -112,6 +117,7 @@ func TestVerifySaysWhoTheCallerIsForEveryMethod(t *testing.T) {
 }
 
 func TestVerifyRefusesWith401AndTheBodyOfTheAPI(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
 	unknown := "bcce3ea6-fe4f-4952-bacf-eadd80718e83"
@@ -141,6 +147,7 @@ func TestVerifyRefusesWith401AndTheBodyOfTheAPI(t *testing.T) {
 // A name must not arrive as somebody else's: header values lose the spaces
 // around them, and bytes beyond ASCII have no meaning that everybody shares.
 func TestVerifyEncodesNamesThatHeadersWouldChange(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	for name, want := range map[string]string{
 		"zoe":         "zoe",
@@ -161,6 +168,7 @@ func TestVerifyEncodesNamesThatHeadersWouldChange(t *testing.T) {
 }
 
 func TestVerifyTellsSessionsApart(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	s.addUser("ford", password)
 	of := map[string][]string{user: s.session(user, password), "ford": s.session("ford", password)}
@@ -182,6 +190,7 @@ func TestVerifyTellsSessionsApart(t *testing.T) {
 }
 
 func TestSessionTokenIsJudgedBeforeTheBody(t *testing.T) {
+	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	bearer := tokens[1]

@@ -38,6 +38,7 @@ func overTLS(t *testing.T, config *tls.Config, test func(address string)) {
 }
 
 func TestSelfSignedCertificateServesItsHosts(t *testing.T) {
+	t.Parallel()
 	certificate, fingerprint, err := server.SelfSigned("localhost", "127.0.0.1", "thingspace.verizon.com")
 	if err != nil {
 		t.Fatal(err)
@@ -110,6 +111,7 @@ func store(t *testing.T, directory string, dated time.Time) (certFile, keyFile s
 }
 
 func TestCertificateFilesAreFollowed(t *testing.T) {
+	t.Parallel()
 	directory, dated := t.TempDir(), time.Now().Add(-time.Hour)
 	certFile, keyFile, first := store(t, directory, dated)
 	log := &logBuffer{}
@@ -153,6 +155,7 @@ func TestCertificateFilesAreFollowed(t *testing.T) {
 // Programs look certificates up by their subjects: with one subject for all, some find
 // the wrong one in a file of two.
 func TestSelfSignedCertificatesOfTwoServersWorkTogether(t *testing.T) {
+	t.Parallel()
 	trusted := x509.NewCertPool()
 	var made []tls.Certificate
 	for range 2 {

@@ -16,6 +16,7 @@ import (
 )
 
 func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
+	t.Parallel()
 	var carried int
 	forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
 	services := map[string]*service{}
@@ -112,6 +113,7 @@ func (s *service) sendAsLocal(host string, headers ...string) (status int, body 
 }
 
 func TestProgramsOverAUnixSocketAreTrustedAsSaid(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "local.sock")
 	socket, err := server.ListenUnix(path)
 	if err != nil {
@@ -163,6 +165,7 @@ func TestProgramsOverAUnixSocketAreTrustedAsSaid(t *testing.T) {
 // TestAProxyOnThisMachineIsNotTrusted runs nginx as it comes, which sends a loopback
 // Host and no header that shows for whom it asks, and as docs/proxies.md has it.
 func TestAProxyOnThisMachineIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	const asItComes = "location / {\n  proxy_pass http://127.0.0.1:8081;\n}\n"
 	passing := strings.Replace(asItComes, "}", "proxy_http_version 1.1;\n}", 1)
 	for name, c := range map[string]struct {

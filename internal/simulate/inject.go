@@ -48,12 +48,13 @@ func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Opera
 			answer(w, fault, fault.Status, wire.Result{ErrorCode: wire.CodeUnexpected.In(wire.ServiceSession), ErrorMessage: "A simulated failure."})
 			return
 		}
-		answer(w, fault, fault.Status, wire.FaultBody{Fault: wire.Fault{
-			Code: wire.FaultUnavailable, Message: http.StatusText(fault.Status), Description: "A simulated failure."}})
+		body := wire.NewFault(wire.FaultUnavailable, http.StatusText(fault.Status), "A simulated failure.")
+		answer(w, fault, fault.Status, body)
 		return
 	case Throttle:
-		answer(w, fault, http.StatusTooManyRequests, wire.FaultBody{Fault: wire.Fault{
-			Code: wire.FaultThrottled, Message: "Message throttled out", Description: "A simulated limit. Try again after the time in Retry-After."}})
+		body := wire.NewFault(wire.FaultThrottled, "Message throttled out",
+			"A simulated limit. Try again after the time in Retry-After.")
+		answer(w, fault, http.StatusTooManyRequests, body)
 		return
 	case ForbidXML:
 		forbid(w)

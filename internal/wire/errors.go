@@ -88,9 +88,14 @@ type Fault struct {
 	Description string   `json:"description" xml:"description"`
 }
 
-// FaultBody wraps a Fault as it travels in JSON.
+// FaultBody is the JSON body of a Fault.
 type FaultBody struct {
 	Fault Fault `json:"fault"`
+}
+
+// NewFault returns the JSON body of a fault.
+func NewFault(code, message, description string) FaultBody {
+	return FaultBody{Fault{Code: code, Message: message, Description: description}}
 }
 
 // OAuthError is the error body of the token endpoint (RFC 6749, section 5.2) and
