@@ -11,23 +11,19 @@ import (
 	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
-// renewLimit bounds a renewal of the access token.
+// bearerLimit bounds a renewal of the access token.
 const bearerLimit = time.Minute
 
-// bearerMargin is how long before its end a bearer is renewed, while it goes on
-// being used. It is that of latchkey.Client, which would answer the same one
-// before.
+// bearerMargin is how long before its end a bearer is renewed in the background.
 const bearerMargin = time.Minute
 
-// bearerRest is how soon after it was fetched a bearer may be renewed where the
-// ones before it were refused as quickly: it bounds the requests for tokens where
-// the upstream refuses whatever it gives out. The first such bearer is spared, for
-// it may have come from the cache of the upstream's client, and be as old as the
-// one that it replaced.
+// bearerRest is how long a bearer is kept at least if the ones before it were refused as
+// quickly. It bounds the requests for tokens if the upstream refuses every token that it
+// returns. It does not apply to the first such bearer, which may be from the cache of the
+// upstream's client, and as old as the one that it replaced.
 const bearerRest = time.Second
 
-// maxBearerLife bounds what is believed of the lifetime of a bearer. The documented
-// one is an hour.
+// maxBearerLife bounds the lifetime of a bearer. The documented one is an hour.
 const maxBearerLife = 24 * time.Hour
 
 // bearer is an access token.
@@ -41,7 +37,7 @@ type bearer struct {
 
 	due     atomic.Bool // refused, or close to its end
 	over    atomic.Bool // refused for certain
-	refused atomic.Bool // a resource of the upstream refused it
+	refused atomic.Bool // marked as refused: a resource of the upstream refused it
 	serial  uint64      // of all sessions and bearers, in the order in which they were obtained
 
 	mu      sync.Mutex // guards fetched
@@ -66,8 +62,8 @@ func (k *Keeper) newBearer(token latchkey.AccessToken, last *bearer) *bearer {
 	return b
 }
 
-// fresh is how long after it was fetched b is renewed. One that was handed out late
-// in its hour is kept for half of the rest, as latchkey.Client does.
+// fresh returns how long after it was fetched b is renewed. One that was fetched late in
+// its hour is kept for half of what is left.
 func (b *bearer) fresh() time.Duration {
 	return max(b.life-min(bearerMargin, b.life/2), bearerRest)
 }
@@ -81,15 +77,15 @@ func (b *bearer) age() time.Duration {
 	return ledger.Since(b.fetched, now)
 }
 
-// check notes it if b is to be renewed.
+// check marks b as due if it has to be renewed.
 func (b *bearer) check() {
 	if b.age() >= b.fresh() {
 		b.due.Store(true)
 	}
 }
 
-// stale reports whether b is to be renewed. As with sessions, only a clock that is
-// not the system's is read for that.
+// stale reports whether b has to be renewed. It reads the clock only if that is not the
+// system's.
 func (b *bearer) stale() bool {
 	if b.keeper.foreign {
 		b.check()
@@ -105,14 +101,13 @@ func (b *bearer) usable() bool {
 	return b != nil && !b.refused.Load() && (!b.stale() || b.age() < b.life)
 }
 
-// suspect reports whether b was refused, and may be good all the same.
+// suspect reports whether b is marked as refused, and may be valid.
 func (b *bearer) suspect() bool {
 	return b != nil && b.refused.Load() && !b.over.Load() && b.age() < b.life
 }
 
-// renewBearer gets another access token in place of the one that is held. The Keeper
-// alone decides when one is renewed: what the upstream's client has cached of it is
-// dropped.
+// renewBearer fetches another access token in place of the current one, which the client of
+// the upstream has to forget as well: the Keeper alone decides when a token is renewed.
 func (k *Keeper) renewBearer(ctx context.Context, _ bool) (*bearer, error) {
 	last := k.bearers.current.Load()
 	if last != nil {

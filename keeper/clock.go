@@ -11,9 +11,8 @@ import (
 // returns nil if that is the system's.
 type clocked interface{ Clock() func() time.Time }
 
-// clockOf returns the clock of a Keeper, and whether it is another one than the
-// system's. Timers run by the system's clock, so that with another one each
-// request compares the time itself.
+// clockOf returns the clock of a Keeper, and whether it differs from the system's. Timers
+// run by the system's clock, so with another clock each request compares the time itself.
 func clockOf(config Config) (now func() time.Time, foreign bool) {
 	if config.Now != nil {
 		return config.Now, true
@@ -26,8 +25,8 @@ func clockOf(config Config) (now func() time.Time, foreign bool) {
 	return time.Now, false
 }
 
-// stamp is a moment that a wait in memory begins at. The system's clock counts beside
-// the Keeper's, which may be put back while nobody looks.
+// stamp is the time at which a wait in memory begins, by the Keeper's clock, which may be
+// put back, and by the system's.
 type stamp struct{ at, system time.Time }
 
 func stampOf(now time.Time) stamp { return stamp{now, time.Now()} }
@@ -38,7 +37,7 @@ func (s *stamp) since(now time.Time) time.Duration {
 	return max(ledger.Since(s.at, now), time.Since(s.system))
 }
 
-// alarm is a time at which something is to be done once.
+// alarm is a time at which something has to be done once.
 type alarm struct {
 	mu    sync.Mutex // guards what follows
 	from  time.Time
@@ -51,7 +50,7 @@ func (a *alarm) set(now time.Time, after time.Duration) {
 	a.from, a.after = now, after
 }
 
-// due reports whether the time has come, and then ends the alarm.
+// due reports whether the time has come. If it has, the alarm is no longer set.
 func (a *alarm) due(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

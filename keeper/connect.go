@@ -11,9 +11,10 @@ import (
 // *latchkey.Client does.
 type connected interface{ HTTPClient() *http.Client }
 
-// connect finds what requests travel on. An Upstream that has nothing to share gets
-// Go's defaults, except that all requests go to one host, for which Go keeps two
-// idle connections only. It returns an error if proxy settings cannot be read.
+// connect sets the client that requests are sent with. It is that of the Upstream, if the
+// Upstream shares one. Otherwise it has Go's defaults, with more than two idle connections
+// for each host, because all requests go to one host. connect returns an error if the proxy
+// settings cannot be read.
 func (k *Keeper) connect() error {
 	if upstream, ok := k.config.Upstream.(connected); ok {
 		if k.client = upstream.HTTPClient(); k.client != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
-// Static returns a Source that always holds the same credential.
+// Static returns a credential.Source whose credential never changes.
 func Static(user string, password latchkey.Secret) credential.Source {
 	return static{credential.Credential{User: user, Password: password}}
 }
@@ -19,7 +19,7 @@ type static struct{ credential credential.Credential }
 
 func (s static) Load(context.Context) (credential.Credential, error) { return s.credential, nil }
 
-// Format implements fmt.Formatter, because fmt would show the unexported field.
+// Format implements fmt.Formatter. Without it fmt would write the unexported field.
 func (static) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "keeper.Static") }
 
 // loadCredential reads the credential.

@@ -8,36 +8,36 @@ import (
 	"time"
 )
 
-// EventKind says what an Event tells of.
+// EventKind is the kind of an Event.
 type EventKind string
 
-// The kinds of events, and what Err holds with them.
+// The kinds of events, and what Err is.
 const (
 	EventLogIn          EventKind = "logged_in"
-	EventLogInFailed    EventKind = "login_failed"    // why; the login may not even have been sent
-	EventLatched        EventKind = "latched"         // a *LatchedError: no login is made any more
-	EventGuardReset     EventKind = "guard_reset"     // an operator lets logins happen again
+	EventLogInFailed    EventKind = "login_failed"    // why; the login may not have been sent
+	EventLatched        EventKind = "latched"         // a *LatchedError: no further login is made
+	EventGuardReset     EventKind = "guard_reset"     // an operator has reset the guard
 	EventAdopted        EventKind = "session_adopted" // a live session was found in the State
 	EventSessionRefused EventKind = "session_refused" // the upstream refused the session
-	EventLogOut         EventKind = "logged_out"      //
-	EventBearer         EventKind = "bearer_renewed"  //
-	EventBearerFailed   EventKind = "bearer_failed"   // why no access token could be had
+	EventLogOut         EventKind = "logged_out"
+	EventBearer         EventKind = "bearer_renewed"
+	EventBearerFailed   EventKind = "bearer_failed"   // why there is no access token
 	EventBearerRefused  EventKind = "bearer_refused"  // the gateway refused the access token
-	EventReplay         EventKind = "replayed"        // a refused request is sent once more
-	EventRequestRefused EventKind = "request_refused" // which resource refuses a token that is good elsewhere
-	EventStateFailed    EventKind = "state_failed"    // why the State did not save; work goes on
+	EventReplay         EventKind = "replayed"        // a refused request is sent again
+	EventRequestRefused EventKind = "request_refused" // which resource refuses a token that is accepted elsewhere
+	EventStateFailed    EventKind = "state_failed"    // why the State did not save; the Keeper continues
 
-	EventRotating       EventKind = "rotating"        // a step of a rotation begins; Step names it
+	EventRotating       EventKind = "rotating"        // a step of a rotation begins: Step
 	EventRotated        EventKind = "rotated"         // the new password is stored and proven
-	EventRotationFailed EventKind = "rotation_failed" // a *RotationError: what holds now
+	EventRotationFailed EventKind = "rotation_failed" // a *RotationError: which password is in effect
 	EventPasswordOld    EventKind = "password_old"    // the password should be changed soon
 )
 
-// Event is something that changed. It holds no secret.
+// Event is something that happened. It contains no secret.
 type Event struct {
 	Kind EventKind
 	Time time.Time
-	Err  error // nil where nothing went wrong
+	Err  error // nil if nothing failed
 	Step Step  // of EventRotating
 }
 
@@ -73,8 +73,8 @@ func newCounters() counters {
 	return c
 }
 
-// Stats answers how many events of each kind there were since New, every kind
-// included: ready for a Prometheus counter with the kind as its label.
+// Stats returns how many events of each kind there were since New, including the kinds
+// with none, for a Prometheus counter with the kind as its label.
 func (k *Keeper) Stats() map[EventKind]uint64 {
 	stats := make(map[EventKind]uint64, len(k.counters))
 	for kind, counter := range k.counters {
@@ -83,7 +83,7 @@ func (k *Keeper) Stats() map[EventKind]uint64 {
 	return stats
 }
 
-// note counts, logs and tells an event. Call it without holding a lock.
+// note counts and logs an event, and calls OnEvent. The caller must hold no lock.
 func (k *Keeper) note(e Event) {
 	e.Time = k.now()
 	k.counters[e.Kind].Add(1)

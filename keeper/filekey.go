@@ -16,8 +16,8 @@ import (
 	"github.com/latchkey/latchkey/internal/oskeyring"
 )
 
-// keyStore is where the key of a state file is. identity answers fs.ErrNotExist
-// where there is none; create makes one, and is called under the lock.
+// keyStore is where the key of a state file is kept. identity returns fs.ErrNotExist if
+// there is no key. create creates one, and is called under the lock.
 type keyStore interface {
 	identity(ctx context.Context) (*age.X25519Identity, error)
 	create(ctx context.Context) (*age.X25519Identity, error)
@@ -31,8 +31,11 @@ func (k *keyFile) identity(context.Context) (*age.X25519Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keeper: key file: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" { // which has no such bits
-		return nil, fmt.Errorf("keeper: key file %s: others may read it (mode %04o): run chmod 600 on it", k.path, info.Mode().Perm())
+	if info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows" { // where these bits mean nothing
+		return nil, &hintedError{
+			text: fmt.Sprintf("keeper: key file %s: other users may read it (mode %04o)", k.path, info.Mode().Perm()),
+			hint: "Run chmod 600 on it.",
+		}
 	}
 	content, err := os.ReadFile(k.path)
 	if err != nil {
@@ -40,8 +43,10 @@ func (k *keyFile) identity(context.Context) (*age.X25519Identity, error) {
 	}
 	identity, err := age.ParseX25519Identity(string(bytes.TrimSpace(content)))
 	if err != nil {
-		return nil, fmt.Errorf("keeper: key file %s does not hold the key of a state file: restore it, "+
-			"or move it and the state file away to begin anew", k.path)
+		return nil, &hintedError{
+			text: fmt.Sprintf("keeper: key file %s: not the key of a state file", k.path),
+			hint: "Restore it, or move it and the state file away to start with an empty state.",
+		}
 	}
 	return identity, nil
 }
@@ -57,11 +62,11 @@ func (k *keyFile) create(context.Context) (*age.X25519Identity, error) {
 	return identity, nil
 }
 
-// keyring is a key in the operating system's keyring. It is asked once.
+// keyring is a key in the keyring of the operating system, which is read once.
 type keyring struct {
 	service, user string
 
-	mu   sync.Mutex // guards held; held while asking, which is bounded
+	mu   sync.Mutex // guards held; locked during a use of the keyring, which is bounded
 	held *age.X25519Identity
 }
 
@@ -77,7 +82,7 @@ func (k *keyring) identity(ctx context.Context) (*age.X25519Identity, error) {
 	}
 	identity, err := age.ParseX25519Identity(text)
 	if err != nil {
-		return nil, fmt.Errorf("keeper: keyring: what is kept for %q there is not the key of a state file", k.service)
+		return nil, fmt.Errorf("keeper: keyring: the value of %q is not the key of a state file", k.service)
 	}
 	k.held = identity
 	return identity, nil
@@ -97,10 +102,10 @@ func (k *keyring) create(ctx context.Context) (*age.X25519Identity, error) {
 	return identity, nil
 }
 
-// failed says which store of keys failed, and what else there is.
+// failed returns an error of the keyring.
 func (k *keyring) failed(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("keeper: keyring: %w", err)
 	}
-	return fmt.Errorf("keeper: keyring: %w: NewFileState keeps its key in a file instead", err)
+	return &hintedError{text: "keeper: keyring", err: err, hint: "NewFileState keeps the key in a file instead."}
 }

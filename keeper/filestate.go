@@ -22,25 +22,23 @@ import (
 )
 
 const (
-	// fileFormat and fileVersion mark a state file. They are inside of what is
-	// encrypted, where nobody else can have put them.
+	// fileFormat and fileVersion mark a state file. They are encrypted with the data, so
+	// they prove that the file was written with the key.
 	fileFormat  = "latchkey keeper state"
 	fileVersion = 1
-	// maxStateFile bounds what is read. A state has a few kilobytes.
+	// maxStateFile bounds the size of a file that is read. A state has a few kilobytes.
 	maxStateFile = 1 << 20
-	// lockPoll is how often a process looks whether the lease is free.
+	// lockPoll is how often a process tries to get the lease.
 	lockPoll = 25 * time.Millisecond
 )
 
-// FileState is a State in a file, shared by the processes of one host (not over
-// a network file system). It consists of four files: the path itself, encrypted
-// with age; ".key" beside it, the key; ".lock", which is locked while a keeper
-// logs in, and whose modification time is the last use of the session; and
-// ".tmp" for a moment. All are made with mode 0600.
+// FileState is a State in a file on a local disk, shared by the processes of one host. It
+// consists of four files: the path itself, encrypted with age; ".key", the key; ".lock",
+// which is locked while a Keeper logs in, and whose modification time is the last use of
+// the session; and for a moment ".tmp". All have mode 0600.
 //
-// A state file that is damaged, has another form or does not fit its key is an
-// error that says what to do. It is never overwritten, and no login is made as
-// long as it is there.
+// A state file that is damaged, has another format or was not written with its key is an
+// error. It is never overwritten, and no login is made as long as it is there.
 type FileState struct {
 	path string
 	key  keyStore
@@ -48,17 +46,16 @@ type FileState struct {
 
 var _ State = (*FileState)(nil)
 
-// NewFileState answers the State at path, whose key is in a file beside it. Its
-// directory is made, with mode 0700, if it does not exist. An existing state is
-// read once, so that a fault shows early.
+// NewFileState returns the State at path, whose key is in a file beside it. The directory is
+// created with mode 0700 if it does not exist. An existing state is read, so that an
+// unusable one is an error at once.
 func NewFileState(path string) (*FileState, error) {
 	return openFileState(path, &keyFile{path: path + ".key"})
 }
 
-// NewKeyringFileState is as NewFileState, except that the key is in the keyring
-// of the operating system, under the given service name. There has to be one: a
-// session bus with a secret service on Linux. It is given three seconds to
-// answer.
+// NewKeyringFileState is like NewFileState, but the key is in the keyring of the operating
+// system, under the given service name. On Linux this needs a session bus with a secret
+// service. A use of the keyring takes at most three seconds.
 func NewKeyringFileState(path, service string) (*FileState, error) {
 	return openFileState(path, &keyring{service: service, user: path})
 }
@@ -109,7 +106,7 @@ func (f *FileState) Load(ctx context.Context) (Saved, error) {
 	return saved, nil
 }
 
-// Touch implements State. It costs one system call or two, and no writing.
+// Touch implements State. It makes one or two system calls, and writes no data.
 func (f *FileState) Touch(_ context.Context, at time.Time) error {
 	info, err := os.Stat(f.lockPath())
 	if err == nil && ledger.Supersedes(at, info.ModTime(), time.Now()) {
@@ -121,18 +118,19 @@ func (f *FileState) Touch(_ context.Context, at time.Time) error {
 	return nil
 }
 
-// Acquire implements State. The operating system takes the lease from a process
-// that ends, however it ends.
+// Acquire implements State. The operating system ends the lease of a process that ends,
+// however it ends.
 func (f *FileState) Acquire(ctx context.Context) (Lease, error) {
-	// A lock of its own for each lease: the processes' goroutines exclude each
-	// other, too.
+	// One lock for each lease, so that goroutines of one process exclude each other, too.
 	lock := flock.New(f.lockPath(), flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("another process has been logging in for all that time: %w", context.Cause(ctx))
+			err = fmt.Errorf("another process holds the lease: %w", context.Cause(ctx))
 		} else if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK) {
-			err = fmt.Errorf("files cannot be locked there, so no login is made: use a local disk, "+
-				"or share the session in PostgreSQL or Redis: %w", err)
+			err = &hintedError{
+				text: "files cannot be locked there, so no login is made", err: err,
+				hint: "Use a local disk, or share the session in PostgreSQL or Redis.",
+			}
 		}
 		return nil, fmt.Errorf("keeper: state file %s: %w", f.path, err)
 	}
@@ -144,15 +142,14 @@ func (f *FileState) Acquire(ctx context.Context) (Lease, error) {
 	return &fileLease{state: f, lock: lock, epoch: e.Epoch}, nil
 }
 
-// Format implements fmt.Formatter, whatever the verb: the key is not shown.
+// Format implements fmt.Formatter. For every verb it writes the path, and not the key.
 func (f *FileState) Format(s fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(s, "keeper.FileState(%s)", f.path)
 }
 
 func (f *FileState) lockPath() string { return f.path + ".lock" }
 
-// read answers the content of the state file; that of one that does not exist is
-// zero.
+// read returns the content of the state file, which is zero if there is no file.
 func (f *FileState) read(ctx context.Context) (envelope, error) {
 	file, err := os.Open(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -175,28 +172,30 @@ func (f *FileState) read(ctx context.Context) (envelope, error) {
 	}
 	opened, err := age.Decrypt(bytes.NewReader(sealed), identity)
 	if err != nil {
-		return envelope{}, f.unusable("it was not made with the key that is there, or is no state file")
+		return envelope{}, f.unusable("it was not written with this key, or is not a state file")
 	}
 	plain, err := io.ReadAll(io.LimitReader(opened, maxStateFile))
 	var e envelope
 	if err != nil || json.Unmarshal(plain, &e) != nil || e.Format != fileFormat {
-		return envelope{}, f.unusable("it is damaged, or is no state file")
+		return envelope{}, f.unusable("it is damaged, or is not a state file")
 	}
 	if e.Version != fileVersion {
-		return envelope{}, f.unusable(fmt.Sprintf("it has version %d, and this program knows version %d", e.Version, fileVersion))
+		return envelope{}, f.unusable(fmt.Sprintf("it has version %d, this program knows version %d", e.Version, fileVersion))
 	}
 	return e, nil
 }
 
-// unusable is the error for a file that is there and cannot be used.
+// unusable returns the error for a file that exists and cannot be used.
 func (f *FileState) unusable(why string) error {
-	return fmt.Errorf("keeper: state file %s: %s. Nothing was changed, and no login is made, because the count of "+
-		"failed ones is in it: restore it with its key, or, once the account is known not to be near its lock, "+
-		"move it away to begin anew", f.path, why)
+	return &hintedError{
+		text: fmt.Sprintf("keeper: state file %s: %s", f.path, why),
+		hint: "Nothing was changed, and no login is made, because the count of failed logins cannot be read. " +
+			"Restore the file and its key, or, if you know that the account is not near its lock, move the file away to start with an empty state.",
+	}
 }
 
-// fileLease holds the lock. The epoch catches what a lock cannot: somebody who
-// removed the lock file, so that another process locked a new one.
+// fileLease holds the lock. The epoch detects that the lock file was removed, and that
+// another process has locked a new one.
 type fileLease struct {
 	state *FileState
 	lock  *flock.Flock

@@ -9,15 +9,15 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// hosted is an Upstream with further hosts that the tokens may go to, as *latchkey.Client
-// is one.
+// hosted is an Upstream with further hosts that the tokens may be sent to, as
+// *latchkey.Client is.
 type hosted interface {
 	SessionHeader(u *url.URL) (name string, ok bool)
 }
 
 var _ hosted = (*latchkey.Client)(nil)
 
-// owns reports whether the tokens may go to u.
+// owns reports whether the tokens may be sent to u.
 func (k *Keeper) owns(u *url.URL) bool {
 	if u == nil || u.Opaque != "" || u.User != nil {
 		return false
@@ -32,18 +32,20 @@ func (k *Keeper) owns(u *url.URL) bool {
 	return k.isBase(u) && strings.HasPrefix(u.Path, k.base.Path)
 }
 
-// isBase reports whether u is at the host of the base URL, written as it is there.
+// isBase reports whether u has the scheme and the host of the base URL, in the same
+// spelling.
 func (k *Keeper) isBase(u *url.URL) bool { return u.Host == k.base.Host && u.Scheme == k.base.Scheme }
 
-// named is a RoundTripper below a Transport that puts the session token into the header
-// that the request's host wants.
-type named struct {
+// hostHeaders is a RoundTripper below a Transport that puts the session token into the
+// header that the request's host wants.
+type hostHeaders struct {
 	keeper *Keeper
 	base   http.RoundTripper
 }
 
-// RoundTrip implements http.RoundTripper. The header of req is the transport's own.
-func (n named) RoundTrip(req *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper. It changes the header of req, which is a copy
+// that the Transport has made.
+func (n hostHeaders) RoundTrip(req *http.Request) (*http.Response, error) {
 	if n.keeper.isBase(req.URL) {
 		return n.base.RoundTrip(req)
 	}

@@ -97,7 +97,7 @@ func (k *Keeper) Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	return &transport{keeper: k, base: named{keeper: k, base: base}}
+	return &transport{keeper: k, base: hostHeaders{keeper: k, base: base}}
 }
 
 // Tokens are what a request of the API carries.

@@ -11,12 +11,12 @@ import (
 	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
-// MemoryState is a State that lasts as long as the program. Keepers that are
-// given the same one share their session and their guard.
+// MemoryState is a State that lasts as long as the program. Keepers with the same
+// MemoryState share their session and their guard.
 //
-// It forgets failed logins when the program ends: something that restarts a
-// program which exits on a wrong password will lock the account. Use a FileState
-// for anything but tests and programs that a person starts.
+// It forgets failed logins when the program ends. A supervisor that restarts a program
+// which exits on a wrong password will lock the account. Use a FileState except in tests
+// and in programs that a person starts.
 type MemoryState struct {
 	lease chan struct{} // holds one element while the lease is free
 
@@ -26,7 +26,7 @@ type MemoryState struct {
 
 var _ State = (*MemoryState)(nil)
 
-// NewMemoryState answers an empty MemoryState.
+// NewMemoryState returns an empty MemoryState.
 func NewMemoryState() *MemoryState {
 	m := &MemoryState{lease: make(chan struct{}, 1)}
 	m.lease <- struct{}{}
@@ -63,13 +63,13 @@ func (m *MemoryState) Acquire(ctx context.Context) (Lease, error) {
 	}
 }
 
-// Format implements fmt.Formatter: what is kept is not shown, whatever the verb.
+// Format implements fmt.Formatter. For every verb it writes the type only.
 func (m *MemoryState) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "keeper.MemoryState") }
 
-// memoryLease cannot be lost: its holder lives as long as the state.
+// memoryLease cannot be lost, because its holder lives as long as the state.
 type memoryLease struct{ state *MemoryState }
 
-// Format implements fmt.Formatter, since %s would otherwise follow the pointer.
+// Format implements fmt.Formatter. Without it fmt would follow the pointer.
 func (l memoryLease) Format(f fmt.State, verb rune) { l.state.Format(f, verb) }
 
 func (l memoryLease) Save(_ context.Context, data latchkey.Secret) error {

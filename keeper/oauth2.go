@@ -6,12 +6,12 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// TokenSource answers the access token to code that speaks golang.org/x/oauth2.
-// It gives no session: a request of the API needs both, as Transport adds them.
+// TokenSource returns a source of the access token for golang.org/x/oauth2. It has no
+// session token, which a request of the API needs as well: see Transport.
 //
-// Its Token method takes no context, so that it cannot be left early; it returns
-// after a minute at the latest. No context is stored. Do not wrap it into
-// oauth2.ReuseTokenSource, which would go on using a token that was refused.
+// The Token method takes no context, so it cannot be canceled. It returns after a minute at
+// the latest. Do not wrap the source in oauth2.ReuseTokenSource, which would continue to use
+// a refused token.
 func (k *Keeper) TokenSource() oauth2.TokenSource { return tokenSource{k} }
 
 type tokenSource struct{ keeper *Keeper }

@@ -19,27 +19,27 @@ var (
 	errOtherAccount = errors.New("keeper: a rotation of another user's password, or at another upstream, is not finished")
 )
 
-// Rotate has the upstream make a new password, and puts it into the credential
-// store, which must be a credential.Store that can be written. Of several that
-// share the State and rotate at the same time, one does, and all of them answer
-// when it is done. A rotation that was not finished is finished first, and then
-// is the one that was asked for.
+// Rotate makes the upstream generate a new password, and saves it in the credential store.
+// If several Keepers that share the State rotate at the same time, one of them does, and all
+// of them return when it is done. An unfinished rotation is finished first, and is then the
+// one that was asked for.
 //
-// The order is what keeps the password: the store is proven to be writable, and
-// the State to take the intent, before the one reset is sent; its raw answer is
-// in the State before anything looks into it; the password is in the store before
-// a login proves it; and only then the State forgets it. From the intent on the
-// end of ctx ends nothing. Config.OnEvent is told of each step (EventRotating).
+// The order of the steps keeps the password. Before the reset is sent, the store has shown
+// that it can be written, and the State holds the intent. The raw response is in the State
+// before it is parsed. The password is in the store before a login proves it, and only then
+// does the State forget it. Once the intent is recorded, cancellation of ctx is ignored.
+// Config.OnEvent receives each step (EventRotating).
 //
-// If that login is refused, another one is made ten seconds later, because not all
-// parts of the upstream may know the password at once. The end of ctx ends that wait;
-// the next login proves the password then. Both refused cost two strikes.
+// If the login that proves the password is refused, another one is made ten seconds later,
+// because not all parts of the upstream may know the password at once. Cancellation of ctx
+// ends that wait, and the next login proves the password. If both are refused, they have
+// cost two strikes.
 //
-// Errors are *[RotationError], which says what holds and what to do, and those of
-// Tokens; then nothing was begun.
+// Errors are *[RotationError], which says which password is in effect, and those of Tokens,
+// if nothing was begun.
 func (k *Keeper) Rotate(ctx context.Context) error {
-	// The password that is recorded now shows whether another keeper was faster. Times
-	// would not: they may be those of hosts whose clocks differ.
+	// The password that is recorded now shows whether another Keeper was faster. Times would
+	// not, because the clocks of hosts differ.
 	before, err := k.load(ctx)
 	if err != nil {
 		return err
@@ -51,10 +51,9 @@ func (k *Keeper) Rotate(ctx context.Context) error {
 	})
 }
 
-// ResumeRotation finishes a rotation that was not finished, if there is one, at
-// the price of one failed login at most. A Keeper does so by itself within a
-// minute, and before its next login; call it to learn at once. Errors are those
-// of Rotate.
+// ResumeRotation finishes an unfinished rotation, if there is one, at the cost of at most one
+// failed login. A Keeper also does so automatically within a minute, and before its next
+// login. Errors are those of Rotate.
 func (k *Keeper) ResumeRotation(ctx context.Context) error {
 	return k.exclusively(ctx, func() error {
 		return k.withLease(ctx, func(h *leased) error { return h.finish(ctx, errEnded) })
@@ -186,7 +185,7 @@ func (h *leased) finished(begun time.Time, cause, err error) error {
 func (k *Keeper) proveAgain(ctx context.Context, err error) error {
 	var rotation *RotationError
 	if !errors.As(err, &rotation) || rotation.State != RotationUnproven || !errors.Is(err, latchkey.ErrInvalidCredentials) ||
-		k.foreign { // by that clock no time may pass
+		k.foreign { // by another clock, time may stand still
 		return err
 	}
 	timer := time.NewTimer(k.rules.StrikePause)
@@ -220,8 +219,8 @@ func (h *leased) put(ctx context.Context, next ledger.Credential) error {
 	case err != nil:
 		return fmt.Errorf("load what the store has saved: %w", err)
 	case found.User != c.User || !found.Password.Equal(c.Password) || found.Version != version || version == c.Version:
-		return errors.New("the store reported that it saved the credential, and returned another one: " +
-			"it is not reliable, or another program writes to it at the same time")
+		return errors.New("the store reported success, and then returned another credential: it is not reliable, " +
+			"or another program writes to it at the same time")
 	}
 	h.credential = &found
 	return nil

@@ -12,21 +12,23 @@ import (
 // Rotation is what a Keeper needs to change the password of the upstream account. All
 // fields but Every are required.
 type Rotation struct {
-	// Store holds the credential, and takes the new one.
+	// Store holds the credential. The new password is saved there.
 	Store credential.Store
 	// Upstream resets the password.
 	Upstream PasswordResetter
-	// Every is how old the password may become. Then it is rotated, up to a tenth of
-	// that time early, by one of the Keepers that share the State. Default: 0, never
-	// automatically. The least is an hour.
+	// Every is the age at which the password is rotated, up to a tenth of that time early,
+	// by one of the Keepers that share the State. It is at least an hour. Default: 0, never
+	// automatically.
 	Every time.Duration
 }
 
 // PasswordResetter resets passwords. *latchkey.Client is one.
 type PasswordResetter interface {
-	// ResetPassword sends one reset, whatever happens. It calls received with the raw
-	// body of a successful response before it parses it.
-	ResetPassword(ctx context.Context, session, oldPassword latchkey.Secret, received func(response latchkey.Secret)) (latchkey.Secret, error)
+	// ResetPassword sends one reset, whatever happens, and returns the new password. It calls
+	// received with the raw body of a successful response before it parses the body.
+	ResetPassword(
+		ctx context.Context, session, oldPassword latchkey.Secret, received func(response latchkey.Secret),
+	) (latchkey.Secret, error)
 }
 
 var _ PasswordResetter = (*latchkey.Client)(nil)
@@ -48,35 +50,34 @@ const (
 	StepProbe      Step = "determine by one login whether the old password is in effect"
 )
 
-// RotationState is how far a rotation came that was not finished. In all of them
-// nothing is lost that was ever received, and the session that is there goes on
-// being used.
+// RotationState is how far an unfinished rotation has come. In every state, all that was
+// received is kept, and a live session remains in use.
 type RotationState string
 
 // The states.
 const (
-	// RotationNone: none is under way. The password in the store is the one.
+	// RotationNone: there is no rotation. The password in the store is in effect.
 	RotationNone RotationState = ""
-	// RotationUnsaved: the new password is in force and in the State, and could
-	// not be put into the credential store yet. Logins use it from the State.
+	// RotationUnsaved: the new password is in effect and in the State, and is not in the
+	// credential store yet. Logins use it from the State.
 	RotationUnsaved RotationState = "unsaved"
-	// RotationUnproven: the new password is stored, and no login has proven it yet. It
-	// may have been refused once, because not all parts of the upstream know it yet;
-	// one more login is made, ten seconds later at the earliest.
+	// RotationUnproven: the new password is stored, and no login has proven it yet. It may
+	// have been refused once, because not all parts of the upstream know it yet. Then
+	// another login is made after ten seconds at the earliest.
 	RotationUnproven RotationState = "unproven"
-	// RotationInDoubt: the reset may have been sent, and no answer came. One login
-	// with the old password tells whether it still holds; if that has no clear
-	// outcome, no other is made until an operator resets the guard.
+	// RotationInDoubt: the reset may have been sent, and there was no response. One login
+	// with the old password determines whether it is still in effect. If that has no clear
+	// outcome, no further login is made until an operator resets the guard.
 	RotationInDoubt RotationState = "in doubt"
-	// RotationLost: the reset was carried out, its answer never came or cannot be
-	// read, and the old password is refused. A person has to help.
+	// RotationLost: the reset was executed, its response was lost or cannot be parsed, and
+	// the old password is refused. The vendor's support has to set another one.
 	RotationLost RotationState = "lost"
-	// RotationRefused: the upstream refuses the password that it made. Both
-	// passwords are in the State. A person has to look.
+	// RotationRefused: the upstream refuses the password that it generated. Both passwords
+	// are in the State. An operator has to find out why.
 	RotationRefused RotationState = "refused"
 )
 
-// stateOf returns what a phase is to users.
+// stateOf returns the state that a phase is to users.
 func stateOf(phase ledger.Phase) RotationState {
 	switch phase {
 	case ledger.Received, ledger.Unsaved, ledger.Proven:

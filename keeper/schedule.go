@@ -11,25 +11,25 @@ import (
 )
 
 const (
-	// firstLook is how soon after New the first look at the password is taken, and
-	// lookEvery how often it is repeated. While a rotation is not finished, the
-	// looks begin anew at firstLook and come at double the distance each time.
+	// firstLook is how soon after New the password and the rotation are checked for the
+	// first time, and lookEvery how often after that. While a rotation is not finished, the
+	// interval begins at firstLook again and doubles each time.
 	firstLook = time.Minute
 	lookEvery = time.Hour
-	// lookLimit bounds one look, and the rotation that it may lead to.
+	// lookLimit bounds one check, and the rotation that it may lead to.
 	lookLimit = 10 * time.Minute
-	// oldAfter is the age at which a password is warned of: the vendor advises to
-	// change it every 90 days.
+	// oldAfter is the age at which a warning about the password is logged. The vendor
+	// advises to change it every 90 days.
 	oldAfter = 80 * 24 * time.Hour
-	// warnEvery is how often.
+	// warnEvery is how often the warning is repeated.
 	warnEvery = 24 * time.Hour
-	// minRotateEvery bounds Config.RotateEvery.
+	// minRotateEvery is the least Rotation.Every.
 	minRotateEvery = time.Hour
 )
 
-// rotateAt answers when a password of that age is rotated: up to a tenth before
-// its time, so that many accounts do not come at once. All who share the State
-// get the same answer, since it depends on the password alone.
+// rotateAt returns when a password is rotated, or zero for never: up to a tenth before its
+// time, so that many accounts are not rotated at once. The result depends on the password
+// alone, so it is the same for all Keepers that share the State.
 func (k *Keeper) rotateAt(age *ledger.Password) time.Time {
 	if k.config.Rotation == nil || k.config.Rotation.Every == 0 || age == nil {
 		return time.Time{}
@@ -39,8 +39,8 @@ func (k *Keeper) rotateAt(age *ledger.Password) time.Time {
 	return age.Since.Add(every - every/10/(1<<16)*time.Duration(spread))
 }
 
-// look finishes a rotation that was not finished, warns of an old password, and
-// rotates one whose time has come.
+// look finishes an unfinished rotation, warns about an old password, and rotates a password
+// whose time has come.
 func (k *Keeper) look() {
 	ctx, cancel := context.WithTimeout(context.Background(), lookLimit)
 	defer cancel()
@@ -52,15 +52,15 @@ func (k *Keeper) look() {
 	if errors.Is(err, ErrClosed) {
 		return
 	}
-	var told *RotationError
-	if err != nil && !errors.As(err, &told) {
-		k.note(Event{Kind: EventRotationFailed, Err: fmt.Errorf("keeper: the password's age or an unfinished rotation could not be looked at: %w", err)})
+	var noted *RotationError
+	if err != nil && !errors.As(err, &noted) {
+		k.note(Event{Kind: EventRotationFailed, Err: fmt.Errorf("keeper: check the password and the rotation: %w", err)})
 	}
 	k.nextLook.set(k.now(), again)
 	k.watch.Reset(again)
 }
 
-// lookNow answers when to look again.
+// lookNow does what look does, and returns when to look again.
 func (k *Keeper) lookNow(ctx context.Context) (again time.Duration, err error) {
 	record, err := k.load(ctx)
 	if err != nil {
@@ -70,12 +70,12 @@ func (k *Keeper) lookNow(ctx context.Context) (again time.Duration, err error) {
 		k.pending++
 		again = min(firstLook<<min(k.pending-1, 6), lookEvery)
 		if k.stuck(ctx, record) {
-			return again, nil // it was told
+			return again, nil // which was noted before
 		}
 		return again, k.withLease(ctx, func(h *leased) error { return h.finish(ctx, errEnded) })
 	}
 	k.pending = 0
-	if record.NeedsSave() { // or else the password would never grow old
+	if record.NeedsSave() { // times were in the future, so the password would never grow old
 		if err := k.withLease(ctx, func(*leased) error { return nil }); err != nil {
 			return lookEvery, err
 		}

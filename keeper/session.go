@@ -11,47 +11,46 @@ import (
 )
 
 const (
-	// beatsPerLife is how finely the use of a session is timed: to a beat of 15 s
-	// with the documented idle timeout of 20 minutes. Requests only raise a flag
-	// that the beat lowers, so that they neither read the clock nor contend.
+	// beatsPerLife is how precisely the use of a session is timed: to a beat of 15 s with
+	// the documented idle timeout of 20 minutes. Requests only set a flag that the beat
+	// clears, so that they neither read the clock nor contend.
 	beatsPerLife = 80
-	// idleMargin, in beats, is how long before its idle timeout a session is
-	// given up. Up to one beat may have passed between the last use and the beat
-	// that noted it; the other is for the request that would be sent now to
-	// arrive.
+	// idleMargin is how many beats before its idle timeout a session is replaced. Up to
+	// one beat may have passed between the last use and the beat that noted it. The other
+	// one is for the request to arrive.
 	idleMargin = 2
-	// touchEvery is how often the use of a session is told to the State.
+	// touchEvery is how often the use of a session is recorded in the State.
 	touchEvery = 30 * time.Second
 	// shortLife is how long a session must have lasted for its refusal to be its normal
 	// end: see ledger.Rules.
 	shortLife = 5 * time.Minute
-	// strikePause is how long after a strike, in whichever process, the next login
-	// waits: trouble that is over by then costs one strike, and no person.
+	// strikePause is how long the next login waits after a strike, in all processes. Trouble
+	// that is over by then costs one strike, and needs no operator.
 	strikePause = 10 * time.Second
 )
 
-// session is a session token and the watch over its use. What requests read of
-// it is constant or atomic.
+// session is a session token and the record of its use. What requests read of it is
+// constant or atomic.
 type session struct {
 	token  latchkey.Secret
 	header []string // the token, as the value of its header
 	keeper *Keeper
-	met    time.Time // by the system's clock
+	met    time.Time // when it was obtained, by the system's clock
 
-	inUse   atomic.Bool // raised by requests, lowered by the beat
-	over    atomic.Bool // idle, replaced, or no longer ours: not to be used again
-	refused atomic.Bool // a resource of the upstream refused it
+	inUse   atomic.Bool // set by requests, cleared by the beat
+	over    atomic.Bool // idle, replaced, or logged out: not to be used any more
+	refused atomic.Bool // marked as refused: a resource of the upstream refused it
 
 	serial uint64 // of all sessions and bearers, in the order in which they were obtained
 	found  bool   // it is from the State, and may be as dead as the one before
 
 	mu     sync.Mutex // guards what follows
 	used   time.Time
-	shared time.Time // the last use that was told to the State
+	shared time.Time // the last use that is recorded in the State
 	timer  *time.Timer
 }
 
-// newSession starts the watch. used is the last use, or the login.
+// newSession returns a session and starts its beat. used is the last use, or the login.
 func (k *Keeper) newSession(token latchkey.Secret, used time.Time) *session {
 	s := &session{token: token, header: []string{token.Reveal()}, keeper: k, met: time.Now(),
 		used: used, shared: used, serial: k.serials.Add(1)}
@@ -61,7 +60,7 @@ func (k *Keeper) newSession(token latchkey.Secret, used time.Time) *session {
 	return s
 }
 
-// held returns what the ledger has to know of s, which may be nil.
+// held returns s for the ledger. s may be nil.
 func (s *session) held() ledger.Held {
 	if s == nil {
 		return ledger.Held{}
@@ -76,9 +75,9 @@ func (k *Keeper) idleLimit() time.Duration {
 	return k.config.IdleTimeout - idleMargin*k.beatEvery()
 }
 
-// use notes that a request was sent with s and not refused. It counts even if the
-// request failed: while the upstream is away, a session must not seem idle, since
-// that would lead to a login.
+// use notes that a request was sent with s and not refused. It counts even if the request
+// failed: while the upstream cannot be reached, a session must not seem idle, because that
+// would cause a login.
 func (s *session) use() {
 	if s.keeper.foreign || !s.inUse.Load() { // storing what is there already would cost the other cores their cached copy
 		s.noteUse()
@@ -95,12 +94,12 @@ func (s *session) noteUse() {
 	s.used = s.keeper.now()
 }
 
-// dead reports whether s may not be used again. Only a clock that is not the
-// system's is read for that, since beats do not follow it.
+// dead reports whether s must not be used any more. It reads the clock only if that is not
+// the system's, because beats do not follow it then.
 func (s *session) dead() bool { return s.over.Load() || s.keeper.foreign && s.expired() }
 
-// expired gives the session up if it was not used for too long. With a clock that
-// is not the system's it also does what is due by it.
+// expired reports whether the session is over, and ends it if it was unused for too long.
+// With a clock that is not the system's, it also starts a check that is due.
 func (s *session) expired() bool {
 	now := s.keeper.now()
 	if s.keeper.foreign && s.keeper.nextLook.due(now) {
@@ -112,9 +111,8 @@ func (s *session) expired() bool {
 	return s.over.Load()
 }
 
-// beat notes the use since the last beat, and gives the session up when there
-// was none for too long. It also looks at the bearer, whose timer stands still
-// while the machine sleeps.
+// beat notes the use since the last beat, and ends the session if there was none for too
+// long. It also checks the bearer, whose timer does not run while the machine sleeps.
 func (s *session) beat() {
 	if s.over.Load() {
 		return
@@ -135,8 +133,8 @@ func (s *session) beat() {
 	}
 }
 
-// note returns the last use, and whether it is time to tell the State of it,
-// which it is no sooner than apart after the last time.
+// note returns the last use, and whether it has to be recorded in the State, which is done
+// at intervals of apart or longer.
 func (s *session) note(apart time.Duration) (used time.Time, tell bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,7 +150,7 @@ func (s *session) note(apart time.Duration) (used time.Time, tell bool) {
 	return s.used, tell
 }
 
-// stop ends the watch, after telling the State of the last use.
+// stop ends the beat, and records the last use in the State.
 func (s *session) stop() {
 	s.over.Store(true)
 	s.mu.Lock()
@@ -163,7 +161,7 @@ func (s *session) stop() {
 	}
 }
 
-// lastUse returns it as far as it is known, which is to a beat.
+// lastUse returns the last use, to a beat.
 func (s *session) lastUse() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +169,7 @@ func (s *session) lastUse() time.Time {
 	return s.used
 }
 
-// touch tells the State that the session was used.
+// touch records in the State that the session was used.
 func (k *Keeper) touch(at time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), saveLimit)
 	defer cancel()
@@ -180,7 +178,7 @@ func (k *Keeper) touch(at time.Time) {
 	}
 }
 
-// install makes s, which was just opened, the session of all callers.
+// install makes s, which a login has just opened, the session of all callers.
 func (k *Keeper) install(s *session) {
 	if before := k.sessions.install(s); before != nil {
 		before.stop()

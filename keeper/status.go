@@ -9,37 +9,37 @@ import (
 	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
-// Status is what a person wants to know of a Keeper.
+// Status is the state of a Keeper, for people.
 type Status struct {
-	// Live reports whether there is a session that should be accepted.
+	// Live reports whether there is a session that the upstream should accept.
 	Live       bool
 	LoggedInAt time.Time // zero without a session
-	LastUse    time.Time // of the session by anybody who shares the State, to half a minute
+	LastUse    time.Time // of the session by any Keeper that shares the State, to half a minute
 	// BearerExpiresAt is zero while this Keeper has no access token.
 	BearerExpiresAt time.Time
 	// Strikes is how many failed logins in a row the upstream may have counted
 	// against the account.
 	Strikes int
-	// Latched says why no login is made until somebody acts, and Waiting, why none
-	// is made now, and until when. Both are nil if one would be made at once. How
-	// long other Keepers wait that share the State is known as far as it concerns
-	// the account.
+	// Latched is set if no login is made until an operator acts, and Waiting if none is made
+	// for some time. Both are nil if a login would be made at once. Waits of other Keepers
+	// that share the State are included as far as they concern the account.
 	Latched *LatchedError
 	Waiting *WaitError
 
-	// PasswordSince is when the password was made, if PasswordMade, or else when
-	// it was seen first, so that it may be older. It is zero before the first login.
+	// PasswordSince is when the password was generated if PasswordMade is set. Otherwise it
+	// is when the password was first seen, and the password may be older. It is zero before
+	// the first login.
 	PasswordSince time.Time
 	PasswordMade  bool
-	// RotateAt is when Rotation.Every has the password changed; zero for never.
+	// RotateAt is when the password is rotated because of Rotation.Every; zero for never.
 	RotateAt time.Time
-	// Rotation is how far one came that was not finished, and RotationBegun when
-	// it was begun. One that is under way this very moment looks the same.
+	// Rotation is how far an unfinished rotation has come, and RotationBegun when it was
+	// begun. A rotation that is being executed looks the same.
 	Rotation      RotationState
 	RotationBegun time.Time
 }
 
-// Status reads the State and the credential, and returns how things stand. It sends
+// Status reads the State and the credential, and returns the current status. It sends
 // nothing.
 func (k *Keeper) Status(ctx context.Context) (Status, error) {
 	record, err := k.load(ctx)
@@ -80,13 +80,13 @@ func (k *Keeper) Status(ctx context.Context) (Status, error) {
 	return status, nil
 }
 
-// Waiting returns why this Keeper asks for no token now, and for how long; nil if it
-// would, or if it is latched. It looks at nothing but memory.
+// Waiting returns why this Keeper makes no attempt to get a token now, and until when, or nil
+// if it would make one or is latched. It reads memory only.
 func (k *Keeper) Waiting() *WaitError {
 	return cmp.Or(k.sessions.waiting(), k.bearers.waiting())
 }
 
-// waiting returns the wait for the next login; nil if there is none.
+// waiting returns the wait for the next login, or nil if there is none.
 func (k *Keeper) waiting(view ledger.View, now time.Time) *WaitError {
 	wait := k.sessions.waiting()
 	if view.Left > 0 && (wait == nil || view.Left > wait.Wait) {
