@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // followEvery is how often `audit --follow` asks for news.
@@ -70,9 +70,9 @@ In a terminal, request IDs are shown if there is room for them.
 	command.AddCommand(a.auditVerifyCommand())
 	a.completeFlag(command, "user", a.userNames)
 	a.completeFlag(command, "client", a.apiKeys)
-	a.completeFlag(command, "kind", func(context.Context, adminAPI, string) []string { return eventKinds() })
+	a.completeFlag(command, "kind", func(context.Context, *admin.Client, string) []string { return eventKinds() })
 	a.conf.check(command, func(wrong *faults) { q.check(a.Now(), wrong) })
-	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
+	return a.admin(command, func(ctx context.Context, api *admin.Client, _ []string) error {
 		if !isSet(command, "limit") && q.since == "" && !isSet(command, "after") {
 			q.limit = 50
 		}
@@ -104,8 +104,8 @@ func (q *auditQuery) check(now time.Time, wrong *faults) {
 	if q.after < 0 {
 		wrong.add("--after %d is negative", q.after)
 	}
-	if q.limit > maxPage {
-		wrong.add("--limit %d is over %d; 0 shows all", q.limit, maxPage)
+	if q.limit > admin.MaxPage {
+		wrong.add("--limit %d is over %d; 0 shows all", q.limit, admin.MaxPage)
 	}
 	if q.follow && q.until != "" {
 		wrong.add("--follow has no end, so --until does not go with it")
@@ -113,7 +113,7 @@ func (q *auditQuery) check(now time.Time, wrong *faults) {
 }
 
 // filter is the query as the admin API takes it.
-func (a *app) filter(ctx context.Context, api adminAPI, q auditQuery) (url.Values, error) {
+func (a *app) filter(ctx context.Context, api *admin.Client, q auditQuery) (url.Values, error) {
 	filter := url.Values{}
 	for name, value := range map[string]string{"since": q.since, "until": q.until} {
 		if at, ok := parseSince(value, a.Now()); ok {
@@ -136,7 +136,7 @@ func (a *app) filter(ctx context.Context, api adminAPI, q auditQuery) (url.Value
 	return filter, nil
 }
 
-func (a *app) audit(ctx context.Context, api adminAPI, q auditQuery) error {
+func (a *app) audit(ctx context.Context, api *admin.Client, q auditQuery) error {
 	if q.follow && a.direct {
 		return fail(exitUnavailable, "no server runs on this data directory, so there is nothing to follow; start it, or leave out --follow")
 	}
@@ -159,15 +159,15 @@ func (a *app) audit(ctx context.Context, api adminAPI, q auditQuery) error {
 }
 
 // checkCursor says if events behind a number are gone, or if the trail does not reach it.
-func (a *app) checkCursor(ctx context.Context, api adminAPI, after int64) error {
+func (a *app) checkCursor(ctx context.Context, api *admin.Client, after int64) error {
 	if after == 0 {
 		return nil
 	}
-	var oldest, newest wire.AdminEvents
-	if err := api.Get(ctx, wire.PathAdminAudit, url.Values{"limit": {"1"}}, &oldest); err != nil {
+	var oldest, newest admin.Events
+	if err := api.Get(ctx, admin.PathAudit, url.Values{"limit": {"1"}}, &oldest); err != nil {
 		return err
 	}
-	if err := api.Get(ctx, wire.PathAdminAudit, url.Values{"limit": {"1"}, "last": {"true"}}, &newest); err != nil {
+	if err := api.Get(ctx, admin.PathAudit, url.Values{"limit": {"1"}, "last": {"true"}}, &newest); err != nil {
 		return err
 	}
 	switch {
@@ -184,7 +184,7 @@ func (a *app) checkCursor(ctx context.Context, api adminAPI, after int64) error 
 }
 
 // follow shows events as they happen. While the server is away, it waits for it.
-func (a *app) follow(ctx context.Context, api adminAPI, filter url.Values, q auditQuery, last int64) error {
+func (a *app) follow(ctx context.Context, api *admin.Client, filter url.Values, q auditQuery, last int64) error {
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
 	defer func() { a.note("go on from here with: latchkey audit --follow --after %d", last) }()
@@ -219,18 +219,18 @@ func (a *app) follow(ctx context.Context, api adminAPI, filter url.Values, q aud
 
 // isAway reports whether a server that does not respond may come back by itself.
 func isAway(err error) bool {
-	var refusal *wire.AdminError
+	var refusal *admin.Error
 	if errors.As(err, &refusal) {
-		return refusal.Code == wire.AdminUnavailable || refusal.Code == wire.AdminOverloaded
+		return refusal.Code == admin.CodeUnavailable || refusal.Code == admin.CodeOverloaded
 	}
 	return isAny(err, io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist) || errors.As(err, new(*net.OpError))
 }
 
 // auditTo prints the events behind one, up to the newest. It answers the number
 // of the last event, and whether it printed any.
-func (a *app) auditTo(ctx context.Context, api adminAPI, filter url.Values, q auditQuery, after int64) (last int64, shown bool, err error) {
+func (a *app) auditTo(ctx context.Context, api *admin.Client, filter url.Values, q auditQuery, after int64) (last int64, shown bool, err error) {
 	for {
-		query := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(maxPage)}}
+		query := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(admin.MaxPage)}}
 		for name, values := range filter {
 			query[name] = values
 		}
@@ -238,8 +238,8 @@ func (a *app) auditTo(ctx context.Context, api adminAPI, filter url.Values, q au
 			query.Set("limit", strconv.FormatUint(uint64(q.limit), 10))
 			query.Set("last", "true")
 		}
-		var page wire.AdminEvents
-		if err := api.Get(ctx, wire.PathAdminAudit, query, &page); err != nil {
+		var page admin.Events
+		if err := api.Get(ctx, admin.PathAudit, query, &page); err != nil {
 			return after, shown, err
 		}
 		for _, event := range page.Events {
@@ -248,7 +248,7 @@ func (a *app) auditTo(ctx context.Context, api adminAPI, filter url.Values, q au
 			}
 			after, shown = event.Seq, true
 		}
-		if q.limit > 0 || len(page.Events) < maxPage {
+		if q.limit > 0 || len(page.Events) < admin.MaxPage {
 			return after, shown, nil
 		}
 	}

@@ -7,12 +7,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // printEvent prints one event, on a line of its own if it fits. There are no columns to
 // align with: lines come one by one.
-func (a *app) printEvent(event wire.AdminEvent, asJSON bool) error {
+func (a *app) printEvent(event admin.Event, asJSON bool) error {
 	if asJSON {
 		text, err := wire.Marshal(event)
 		if err != nil {

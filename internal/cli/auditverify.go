@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/internal/admin"
 )
 
 func (a *app) auditVerifyCommand() *cobra.Command {
@@ -28,7 +28,7 @@ the server's key proves that the retention removed it (--keep-audit). The exit c
 	}
 	command.Flags().StringVar(&head, "head", "", "the `HEAD` that an earlier verify printed")
 	jsonFlag(command, &asJSON)
-	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
+	return a.admin(command, func(ctx context.Context, api *admin.Client, _ []string) error {
 		query := url.Values{}
 		if head != "" {
 			seq, chain, ok := strings.Cut(head, ":")
@@ -38,15 +38,15 @@ the server's key proves that the retention removed it (--keep-audit). The exit c
 			query.Set("seq", seq)
 			query.Set("chain", chain)
 		}
-		var proof wire.AdminProof
-		if err := api.Get(ctx, wire.PathAdminAuditVerify, query, &proof); err != nil {
+		var proof admin.Proof
+		if err := api.Get(ctx, admin.PathAuditVerify, query, &proof); err != nil {
 			return adminFailure(err, "event", listAudit)
 		}
 		return a.printProof(proof, asJSON)
 	})
 }
 
-func (a *app) printProof(proof wire.AdminProof, asJSON bool) error {
+func (a *app) printProof(proof admin.Proof, asJSON bool) error {
 	if asJSON {
 		if err := a.printJSON(proof); err != nil {
 			return err

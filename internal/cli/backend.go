@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/simulate"
@@ -32,7 +33,8 @@ func (a *app) backend(ctx context.Context, f *serveFlags, log *slog.Logger) (*ba
 		return nil, err
 	}
 	b.opened, b.Authority, b.Ready, b.close = opened, opened.Authority, opened.stores.ready, opened.close
-	b.Collectors, b.Store = opened.stores.metrics, opened.stores.name
+	b.Collectors = opened.stores.metrics
+	b.Admin = admin.NewHandler(opened.Authority, opened.stores.name, log)
 	b.WriteFailure = opened.stores.writes
 	b.seeded, err = a.seed(ctx, f, opened.Authority)
 	if err == nil {
@@ -61,7 +63,7 @@ func (b *backend) simulate(ctx context.Context, f *serveFlags) error {
 		return fail(exitFailed, "%w; nothing was started", err)
 	}
 	forget := context.AfterFunc(ctx, simulation.Release)
-	b.Front, b.seeded = simulation.Front(), true
+	b.Front, b.Admin, b.seeded = simulation.Front(), simulation.Admin(), true
 	b.close = func() error {
 		forget()
 		closing, cancel := context.WithTimeout(context.Background(), closeTimeout)

@@ -43,22 +43,13 @@ server's user. A PostgreSQL is backed up with pg_dump.
 			return nil, cobra.ShellCompDirectiveDefault
 		},
 	}
-	store.addPlacesOf(command)
+	command.Flags().SortFlags = false
+	store.addHidden(command.Flags())
 	a.conf.check(command, func(wrong *faults) {
 		store.check(func(name string) string { return source(command, name) }, wrong)
 	})
 	command.RunE = func(cmd *cobra.Command, args []string) error { return a.backup(cmd, &store, args[0]) }
 	return command
-}
-
-// addPlacesOf registers the flags of a command that works on the files of a database.
-func (s *storeFlags) addPlacesOf(command *cobra.Command) {
-	command.Flags().SortFlags = false
-	s.addPlaces(command.Flags())
-	s.addPolicy(command.Flags())
-	for _, name := range []string{"database-listen", "key-file", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset", "keep-audit"} {
-		command.Flags().Lookup(name).Hidden = true // the rules are the server's
-	}
 }
 
 func (a *app) backup(cmd *cobra.Command, store *storeFlags, file string) error {

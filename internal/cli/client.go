@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/internal/admin"
 )
 
 const listClients = "latchkey client list"
@@ -29,16 +29,17 @@ func (a *app) clientAddCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
 		Use: "add LABEL", Short: "Make an API key and its secret", Args: exactly("a label, what you call the client"),
-		Long:    "\nThe secret is printed this once and kept nowhere.\n",
+		Long:    "\nThe secret is printed only once and stored nowhere.\n",
 		Example: "  latchkey client add billing\n  latchkey client add billing --json",
 	}
 	jsonFlag(command, &asJSON)
-	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
-		var made wire.AdminCredentials
-		if err := api.Post(ctx, wire.PathAdminClientAdd, wire.AdminLabel{Label: args[0]}, &made); err != nil {
+	return a.change(command, func(ctx context.Context, api *admin.Client, args []string) error {
+		made, err := api.AddAPIClient(ctx, args[0])
+		if err != nil {
 			return adminFailure(err, "API client", listClients)
 		}
-		return a.printCredentials(made, asJSON, fmt.Sprintf("API client %s was added; its secret is told this once:", printable(args[0])))
+		return a.printCredentials(made, asJSON,
+			fmt.Sprintf("API client %s was added; its secret is shown only once:", printable(args[0])))
 	})
 }
 
@@ -46,21 +47,21 @@ func (a *app) clientRotateCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
 		Use: "rotate KEY", Short: "Give an API key another secret", Args: exactly("the API key"),
-		Long:    "\nThe old secret and the access token end at once. A label that one client alone has may\nstand for its key.\n",
+		Long:    "\nThe old secret and the access token end at once. A label that only one client has may\nreplace its key.\n",
 		Example: "  latchkey client rotate 3f6c0b1ad2e94c55a7b8e0d1",
 	}
 	jsonFlag(command, &asJSON)
 	a.completeArgs(command, 1, a.apiKeys)
-	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
+	return a.change(command, func(ctx context.Context, api *admin.Client, args []string) error {
 		client, err := a.keyOf(ctx, api, args[0], false)
 		if err != nil {
 			return err
 		}
-		var made wire.AdminCredentials
-		if err := api.Post(ctx, wire.PathAdminClientRotate, wire.AdminKey{Key: client.Key}, &made); err != nil {
+		made, err := api.RotateAPIClient(ctx, client.Key)
+		if err != nil {
 			return adminFailure(err, clientNamed(args[0]), listClients)
 		}
-		return a.printCredentials(made, asJSON, "the old secret has ended; the new one is told this once:")
+		return a.printCredentials(made, asJSON, "the old secret has ended; the new one is shown only once:")
 	})
 }
 
@@ -68,14 +69,14 @@ func (a *app) clientRevokeCommand() *cobra.Command {
 	var yes bool
 	command := &cobra.Command{
 		Use: "revoke KEY...", Short: "End an API key for good", Args: atLeastOne("the API key"),
-		Long:    "\nSessions that were opened through it live on, for clients with a key of their own. A\nlabel that one client alone has may stand for its key.\n",
+		Long:    "\nSessions that were opened through it continue, for clients with another key. A label\nthat only one client has may replace its key.\n",
 		Example: "  latchkey client revoke 3f6c0b1ad2e94c55a7b8e0d1\n  latchkey client revoke --yes billing",
 	}
 	yesFlag(command, &yes)
 	a.completeArgs(command, anyNumber, a.apiKeys)
-	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
-		clients := make([]wire.AdminClient, len(args))
-		for i, name := range args { // one that nobody has should be told before anything is asked
+	return a.change(command, func(ctx context.Context, api *admin.Client, args []string) error {
+		clients := make([]admin.APIClient, len(args))
+		for i, name := range args { // a key that does not exist is reported before the first question
 			var err error
 			if clients[i], err = a.keyOf(ctx, api, name, false); err != nil {
 				return err
@@ -86,7 +87,7 @@ func (a *app) clientRevokeCommand() *cobra.Command {
 			if err := a.confirmChange(ctx, yes, question); err != nil {
 				return err
 			}
-			if err := api.Post(ctx, wire.PathAdminClientRevoke, wire.AdminKey{Key: client.Key}, nil); err != nil {
+			if err := api.RevokeAPIClient(ctx, client.Key); err != nil {
 				return adminFailure(err, clientNamed(client.Key), listClients)
 			}
 			a.note("API key %s (%s) is revoked", printable(client.Key), printable(client.Label))
@@ -95,14 +96,14 @@ func (a *app) clientRevokeCommand() *cobra.Command {
 	})
 }
 
-// keyOf finds the API client of a key, or the one that has a label.
-func (a *app) keyOf(ctx context.Context, api adminAPI, name string, revokedToo bool) (wire.AdminClient, error) {
-	var list wire.AdminClients
-	if err := api.Get(ctx, wire.PathAdminClients, nil, &list); err != nil {
-		return wire.AdminClient{}, adminFailure(err, "API client", listClients)
+// keyOf returns the API client that has a key, or the only one that has a label.
+func (a *app) keyOf(ctx context.Context, api *admin.Client, name string, revokedToo bool) (admin.APIClient, error) {
+	clients, err := api.APIClients(ctx)
+	if err != nil {
+		return admin.APIClient{}, adminFailure(err, "API client", listClients)
 	}
-	var labeled []wire.AdminClient
-	for _, client := range list.Clients {
+	var labeled []admin.APIClient
+	for _, client := range clients {
 		switch {
 		case client.Revoked && !revokedToo:
 		case client.Key == name:
@@ -115,18 +116,20 @@ func (a *app) keyOf(ctx context.Context, api adminAPI, name string, revokedToo b
 	case len(labeled) == 1:
 		return labeled[0], nil
 	case len(labeled) > 1:
-		return wire.AdminClient{}, fail(exitRefused, "%d API clients have the label %q; nothing was changed; name the key: %s", len(labeled), name, listClients)
+		return admin.APIClient{}, fail(exitRefused,
+			"%d API clients have the label %q; nothing was changed; name the key: %s", len(labeled), name, listClients)
 	case revokedToo:
-		return wire.AdminClient{}, fail(exitRefused, "there is no API key %q; see: %s", name, listClients)
+		return admin.APIClient{}, fail(exitRefused, "there is no API key %q; see: %s", name, listClients)
 	}
-	return wire.AdminClient{}, fail(exitRefused, "there is no %s; nothing was changed; see: %s", clientNamed(name), listClients)
+	return admin.APIClient{}, fail(exitRefused,
+		"there is no %s; nothing was changed; see: %s", clientNamed(name), listClients)
 }
 
 func clientNamed(key string) string { return fmt.Sprintf("API key %q that is not revoked", key) }
 
-// printCredentials prints a key and its secret in the form of the variables that
-// the client commands read.
-func (a *app) printCredentials(made wire.AdminCredentials, asJSON bool, words string) error {
+// printCredentials prints a key and its secret as the variables that the client commands
+// read.
+func (a *app) printCredentials(made admin.Credentials, asJSON bool, words string) error {
 	if asJSON {
 		return a.tellJSON(made)
 	}
@@ -141,20 +144,20 @@ func (a *app) clientListCommand() *cobra.Command {
 		Example: "  latchkey client list\n  latchkey client list --json",
 	}
 	jsonFlag(command, &asJSON)
-	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
-		var list wire.AdminClients
-		if err := api.Get(ctx, wire.PathAdminClients, nil, &list); err != nil {
+	return a.admin(command, func(ctx context.Context, api *admin.Client, _ []string) error {
+		clients, err := api.APIClients(ctx)
+		if err != nil {
 			return adminFailure(err, "API client", listClients)
 		}
 		if asJSON {
-			return a.printJSON(list.Clients)
+			return a.printJSON(clients)
 		}
-		if len(list.Clients) == 0 {
+		if len(clients) == 0 {
 			a.note("there are no API clients yet; add one: latchkey client add LABEL")
 			return nil
 		}
 		rows := [][]string{{"KEY", "LABEL", "STATE", "LAST TOKEN", "CREATED"}}
-		for _, c := range list.Clients {
+		for _, c := range clients {
 			state := stateActive
 			if c.Revoked {
 				state = stateRevoked

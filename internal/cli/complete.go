@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/internal/admin"
 )
 
 // completionPatience bounds what a person who pressed Tab waits for.
@@ -20,7 +20,7 @@ const anyNumber = -1
 
 // lister answers what a word that begins with prefix may become, each perhaps with a tab
 // and a description.
-type lister func(ctx context.Context, api adminAPI, prefix string) []string
+type lister func(ctx context.Context, api *admin.Client, prefix string) []string
 
 // completeArgs has the first n arguments of an admin command completed.
 func (a *app) completeArgs(command *cobra.Command, n int, list lister) {
@@ -74,13 +74,13 @@ func described(word string, parts ...string) string {
 	return word + "\t" + strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), ", ")
 }
 
-func (a *app) userNames(ctx context.Context, api adminAPI, prefix string) (names []string) {
-	var exact wire.AdminUser
-	if prefix != "" && api.Get(ctx, wire.PathAdminUser, url.Values{"name": {prefix}}, &exact) == nil {
+func (a *app) userNames(ctx context.Context, api *admin.Client, prefix string) (names []string) {
+	var exact admin.User
+	if prefix != "" && api.Get(ctx, admin.PathUser, url.Values{"name": {prefix}}, &exact) == nil {
 		names = append(names, described(exact.Name, show(exact).State))
 	}
-	var page wire.AdminUsers // those behind the prefix, which are those that begin with it
-	if api.Get(ctx, wire.PathAdminUsers, url.Values{"after": {prefix}, "limit": {"1000"}}, &page) != nil {
+	var page admin.Users // those behind the prefix, which are those that begin with it
+	if api.Get(ctx, admin.PathUsers, url.Values{"after": {prefix}, "limit": {"1000"}}, &page) != nil {
 		return names
 	}
 	for _, user := range page.Users {
@@ -90,9 +90,9 @@ func (a *app) userNames(ctx context.Context, api adminAPI, prefix string) (names
 }
 
 // apiKeys offers keys, and the labels that begin so.
-func (a *app) apiKeys(ctx context.Context, api adminAPI, prefix string) (offers []string) {
-	var list wire.AdminClients
-	if api.Get(ctx, wire.PathAdminClients, nil, &list) != nil {
+func (a *app) apiKeys(ctx context.Context, api *admin.Client, prefix string) (offers []string) {
+	var list admin.APIClients
+	if api.Get(ctx, admin.PathClients, nil, &list) != nil {
 		return nil
 	}
 	labels := map[string]int{}
@@ -110,9 +110,9 @@ func (a *app) apiKeys(ctx context.Context, api adminAPI, prefix string) (offers 
 	return offers
 }
 
-func (a *app) sessionIDs(ctx context.Context, api adminAPI, _ string) (offers []string) {
-	var page wire.AdminSessions
-	if api.Get(ctx, wire.PathAdminSessions, url.Values{"limit": {"1000"}}, &page) != nil {
+func (a *app) sessionIDs(ctx context.Context, api *admin.Client, _ string) (offers []string) {
+	var page admin.Sessions
+	if api.Get(ctx, admin.PathSessions, url.Values{"limit": {"1000"}}, &page) != nil {
 		return nil
 	}
 	for _, session := range page.Sessions {

@@ -71,6 +71,20 @@ func (s *storeFlags) addPolicy(flags *pflag.FlagSet) {
 	settings(flags, "keep-audit", "idle-timeout", "session-lifetime", "lock-after", "unlock-after", "keep-sessions-on-reset", "allow-weak-passwords")
 }
 
+// addHidden registers all of them for a command that may have to open the database itself.
+// It shows only --data and --database: the rules are the server's, and the others are
+// flags here only so that the command opens the database under the same rules.
+func (s *storeFlags) addHidden(flags *pflag.FlagSet) {
+	s.addPlaces(flags)
+	s.addPolicy(flags)
+	for _, name := range []string{
+		"database-listen", "key-file", "idle-timeout", "session-lifetime", "lock-after", "unlock-after",
+		"keep-sessions-on-reset", "allow-weak-passwords", "keep-audit",
+	} {
+		flags.Lookup(name).Hidden = true
+	}
+}
+
 // check answers what is wrong with them.
 func (s *storeFlags) check(source func(string) string, wrong *faults) {
 	if s.data == "" {

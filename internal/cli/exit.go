@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -53,7 +54,7 @@ func (f faults) err() error {
 // exitCode returns the exit code for an error.
 func exitCode(err error) int {
 	var own *failure
-	var admin *wire.AdminError
+	var reported *admin.Error
 	var refused *latchkey.ConnectivityManagementResultError
 	var fault *latchkey.FaultError
 	var oauth *latchkey.OAuthError
@@ -64,8 +65,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &own):
 		return own.code
-	case errors.As(err, &admin):
-		if admin.Code == wire.AdminOverloaded || admin.Code == wire.AdminUnavailable {
+	case errors.As(err, &reported):
+		if reported.Code == admin.CodeOverloaded || reported.Code == admin.CodeUnavailable {
 			return exitUnavailable
 		}
 		return exitRefused

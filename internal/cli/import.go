@@ -46,7 +46,8 @@ left as it is. Do not start a service on it again: it would go its own way.
 			return nil, cobra.ShellCompDirectiveDefault
 		},
 	}
-	target.addPlacesOf(command)
+	command.Flags().SortFlags = false
+	target.addHidden(command.Flags())
 	command.Flags().Lookup("data").Hidden = true // the argument says it
 	command.Flags().Lookup("key-file").Hidden = false
 	command.Flags().Lookup("key-file").Usage = "the `FILE` with the server key (default: " + keyFile + " beside the database)"

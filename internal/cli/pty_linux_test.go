@@ -148,7 +148,7 @@ func TestTheSecondSignalStopsAtOnce(t *testing.T) {
 	fmt.Fprint(conn, "POST /latchkey")
 	healthy(t, url)
 	_ = command.Process.Signal(os.Interrupt)
-	has(t, said.waitFor(t, `(stopping: .*)`), "requests under way are waited for", "atMost=20s", "connections=")
+	has(t, said.waitFor(t, `(stopping: .*)`), "requests in progress may finish", "atMost=20s", "connections=")
 	_ = command.Process.Signal(os.Interrupt)
 	if err := command.Wait(); err == nil || err.Error() != "signal: interrupt" {
 		t.Errorf("it ended with %v", err)

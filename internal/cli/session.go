@@ -3,11 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/url"
 
 	"github.com/spf13/cobra"
 
-	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/internal/admin"
 )
 
 const listSessions = "latchkey session list"
@@ -16,8 +15,8 @@ func (a *app) sessionCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "session",
 		Short: "List and end sessions",
-		Long: `Look at the sessions of a latchkey service, and end them. Sessions have a public
-ID, which opens nothing; their tokens are not known even to the service.
+		Long: `List the sessions of a latchkey service, and end them. A session has a public ID,
+which gives no access. Its token is not known even to the service.
 ` + adminHelp,
 		Example: `  latchkey session list
   latchkey session end 5f0c9a7e21d34b68
@@ -29,7 +28,7 @@ ID, which opens nothing; their tokens are not known even to the service.
 
 // shownSession is a session as `--json` shows it.
 type shownSession struct {
-	wire.AdminSession
+	admin.Session
 	State string `json:"state"`
 }
 
@@ -39,32 +38,26 @@ func (a *app) sessionListCommand() *cobra.Command {
 	var limit uint
 	command := &cobra.Command{
 		Use: "list", Short: "List sessions, newest first", Args: exactly(),
-		Long:    "Ended sessions are kept for 30 days; --ended lists them, too.\n",
+		Long:    "Ended sessions are kept for 30 days; --ended lists them as well.\n",
 		Example: "  latchkey session list\n  latchkey session list --user zoe --ended --json",
 	}
 	flags := command.Flags()
 	flags.StringVar(&user, "user", "", "only the sessions of the user `NAME`")
-	flags.BoolVar(&ended, "ended", false, "list sessions that have ended, too")
+	flags.BoolVar(&ended, "ended", false, "list sessions that have ended as well")
 	a.completeFlag(command, "user", a.userNames)
 	jsonFlag(command, &asJSON)
 	limitFlag(command, &limit, 100)
-	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
+	return a.admin(command, func(ctx context.Context, api *admin.Client, _ []string) error {
 		sessions := []shownSession{}
-		more, err := pages(limit, func(query url.Values) (uint, url.Values, error) {
-			if user != "" {
-				query.Set("user", user)
-			}
-			if ended {
-				query.Set("ended", "true")
-			}
-			var page wire.AdminSessions
-			if err := api.Get(ctx, wire.PathAdminSessions, query, &page); err != nil {
-				return 0, nil, err
+		more, err := pages(limit, func(before string, size int) (uint, string, error) {
+			page, err := api.Sessions(ctx, admin.SessionQuery{User: user, Ended: ended, Before: before, Limit: size})
+			if err != nil {
+				return 0, "", err
 			}
 			for _, session := range page.Sessions {
 				sessions = append(sessions, shownSession{session, a.sessionState(session)})
 			}
-			return uint(len(page.Sessions)), following("before", page.Next), nil
+			return uint(len(page.Sessions)), page.Next, nil
 		})
 		if err != nil {
 			return adminFailure(err, "session", listSessions)
@@ -82,7 +75,9 @@ func (a *app) sessionListCommand() *cobra.Command {
 			if s.EndReason != "" {
 				state += ": " + s.EndReason
 			}
-			rows = append(rows, []string{s.ID, s.User, state, s.Client, s.Address, a.relative(s.LastUsedAt), a.when(s.CreatedAt)})
+			rows = append(rows, []string{
+				s.ID, s.User, state, s.Client, s.Address, a.relative(s.LastUsedAt), a.when(s.CreatedAt),
+			})
 		}
 		a.table(rows, "ID", "CLIENT", "ADDRESS", "STARTED")
 		a.noteMore(more)
@@ -90,9 +85,9 @@ func (a *app) sessionListCommand() *cobra.Command {
 	})
 }
 
-// sessionState judges by the clock, too: expired sessions are marked as ended
-// only when they are swept.
-func (a *app) sessionState(session wire.AdminSession) string {
+// sessionState returns the state of a session by the clock: an expired session is marked
+// as ended only when it is swept.
+func (a *app) sessionState(session admin.Session) string {
 	now := a.Now()
 	over := !session.EndedAt.IsZero() || !session.IdleAfter.After(now) ||
 		!session.ExpiresAt.IsZero() && !session.ExpiresAt.After(now)
@@ -107,15 +102,17 @@ func (a *app) sessionEndCommand() *cobra.Command {
 	var user string
 	command := &cobra.Command{
 		Use: "end ID... | --all [--user NAME]", Short: "End sessions",
-		Long:    "Their tokens are refused from the moment that this returns.\n",
-		Example: "  latchkey session end 5f0c9a7e21d34b68\n  latchkey session end --all --user zoe\n  latchkey session end --all --yes",
-		Args:    cobra.ArbitraryArgs,
+		Long: "Their tokens are refused as soon as the command returns.\n",
+		Example: `  latchkey session end 5f0c9a7e21d34b68
+  latchkey session end --all --user zoe
+  latchkey session end --all --yes`,
+		Args: cobra.ArbitraryArgs,
 		PreRunE: func(_ *cobra.Command, ids []string) error {
 			switch {
 			case !all && user != "":
 				return usage("--user goes with --all: latchkey session end --all --user %s", user)
 			case all && len(ids) > 0:
-				return usage("say either the IDs of sessions or --all, not both; nothing was ended")
+				return usage("give either the IDs of sessions or --all, not both; nothing was ended")
 			case !all && len(ids) == 0:
 				return usage("the ID of a session is missing; nothing was ended; see: %s", listSessions)
 			}
@@ -127,12 +124,12 @@ func (a *app) sessionEndCommand() *cobra.Command {
 	a.completeFlag(command, "user", a.userNames)
 	a.completeArgs(command, anyNumber, a.sessionIDs)
 	yesFlag(command, &yes)
-	return a.change(command, func(ctx context.Context, api adminAPI, ids []string) error {
+	return a.change(command, func(ctx context.Context, api *admin.Client, ids []string) error {
 		if all {
 			return a.endAll(ctx, api, user, yes)
 		}
 		for _, id := range ids {
-			if err := api.Post(ctx, wire.PathAdminSessionEnd, wire.AdminID{ID: id}, nil); err != nil {
+			if err := api.EndSession(ctx, id); err != nil {
 				return adminFailure(err, fmt.Sprintf("live session %q", id), listSessions)
 			}
 			a.note("session %s is ended", printable(id))
@@ -141,8 +138,8 @@ func (a *app) sessionEndCommand() *cobra.Command {
 	})
 }
 
-// endAll ends all sessions of a user, or of everybody.
-func (a *app) endAll(ctx context.Context, api adminAPI, user string, yes bool) error {
+// endAll ends all sessions of a user, or of all users.
+func (a *app) endAll(ctx context.Context, api *admin.Client, user string, yes bool) error {
 	question, users := "End all sessions of all users?", []string{}
 	if user != "" {
 		question, users = fmt.Sprintf("End all sessions of user %s?", printable(user)), []string{user}
@@ -151,13 +148,12 @@ func (a *app) endAll(ctx context.Context, api adminAPI, user string, yes bool) e
 		return err
 	}
 	if user == "" {
-		_, err := pages(0, func(query url.Values) (uint, url.Values, error) {
-			var page wire.AdminUsers
-			err := api.Get(ctx, wire.PathAdminUsers, query, &page)
+		_, err := pages(0, func(after string, size int) (uint, string, error) {
+			page, err := api.Users(ctx, after, size)
 			for _, found := range page.Users {
 				users = append(users, found.Name)
 			}
-			return uint(len(page.Users)), following("after", page.Next), err
+			return uint(len(page.Users)), page.Next, err
 		})
 		if err != nil {
 			return adminFailure(err, "user", listUsers)
@@ -165,11 +161,11 @@ func (a *app) endAll(ctx context.Context, api adminAPI, user string, yes bool) e
 	}
 	total := 0
 	for _, name := range users {
-		var ended wire.AdminCount
-		if err := api.Post(ctx, wire.PathAdminUserEnd, wire.AdminName{Name: name}, &ended); err != nil {
+		ended, err := api.EndUserSessions(ctx, name)
+		if err != nil {
 			return adminFailure(err, userNamed(name), listUsers)
 		}
-		total += ended.Count
+		total += ended
 	}
 	if total == 1 {
 		a.note("1 session is ended")

@@ -15,10 +15,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
-	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // openStores is where a service keeps what it knows.
@@ -30,7 +30,7 @@ type openStores struct {
 	close    func(context.Context) error
 	postgres *postgres.DB // nil for the embedded database
 	metrics  []prometheus.Collector
-	name     wire.AdminStore
+	name     admin.Store
 }
 
 // shared reports whether the database is one that replicas share.
@@ -94,7 +94,7 @@ func (s *storeFlags) name() string {
 
 // isNamed reports whether the database that a server has is the one that was named.
 // The server's own is, whatever it is, if only the data directory was.
-func (s *storeFlags) isNamed(ctx context.Context, served wire.AdminStore) (bool, error) {
+func (s *storeFlags) isNamed(ctx context.Context, served admin.Store) (bool, error) {
 	if s.database == "" {
 		return true, nil
 	}
@@ -136,10 +136,10 @@ func resolved(path string) string {
 }
 
 // embeddedStore is the name of an embedded database that is open.
-func embeddedStore(path string) wire.AdminStore {
+func embeddedStore(path string) admin.Store {
 	name := databaseScheme + resolved(path)
 	sum := sha256.Sum256([]byte(name))
-	return wire.AdminStore{Name: name, ID: hex.EncodeToString(sum[:16])}
+	return admin.Store{Name: name, ID: hex.EncodeToString(sum[:16])}
 }
 
 // openEmbedded opens the embedded database.
@@ -176,7 +176,7 @@ func (s *storeFlags) openShared(ctx context.Context, serves bool, now func() tim
 	}
 	return &openStores{
 		Stores: db.Stores(), now: db.Now, ready: db.Ready, close: db.Close, postgres: db, metrics: []prometheus.Collector{db},
-		name: wire.AdminStore{Name: postgres.RedactURL(s.database), ID: identity},
+		name: admin.Store{Name: postgres.RedactURL(s.database), ID: identity},
 	}, nil
 }
 

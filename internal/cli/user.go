@@ -3,13 +3,12 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/internal/admin"
 )
 
 // The states of users, API clients and sessions, as shown and as in JSON.
@@ -34,32 +33,36 @@ func (a *app) userCommand() *cobra.Command {
   latchkey user list
   latchkey user unlock zoe`,
 	}
-	change := func(use, path, short, long, done string) *cobra.Command {
+	type operation func(*admin.Client, context.Context, string) error
+	change := func(use string, do operation, short, long, done string) *cobra.Command {
 		command := &cobra.Command{
 			Use: use + " NAME...", Short: short, Long: long, Args: atLeastOne("the user's name"),
 			Example: fmt.Sprintf("  latchkey user %s zoe", use),
 		}
 		a.completeArgs(command, anyNumber, a.userNames)
-		return a.change(command, func(ctx context.Context, api adminAPI, names []string) error {
-			return a.changeUsers(ctx, api, path, done, names)
+		return a.change(command, func(ctx context.Context, api *admin.Client, names []string) error {
+			return a.changeUsers(ctx, names, done, func(ctx context.Context, name string) error { return do(api, ctx, name) })
 		})
 	}
 	command.AddCommand(
 		a.userAddCommand(), a.userListCommand(), a.userShowCommand(),
-		change("lock", wire.PathAdminUserLock, "Refuse logins until the user is unlocked",
-			"Live sessions go on; `latchkey session end --all --user NAME` ends them.\n", "is locked; live sessions go on"),
-		change("unlock", wire.PathAdminUserUnlock, "Lift a lock and forget the failed logins", "", "may log in again"),
-		change("disable", wire.PathAdminUserDisable, "End a user's sessions and refuse logins",
+		change("lock", (*admin.Client).LockUser, "Refuse logins until the user is unlocked",
+			"Live sessions continue; `latchkey session end --all --user NAME` ends them.\n", "is locked; live sessions continue"),
+		change("unlock", (*admin.Client).UnlockUser, "Lift a lock and forget the failed logins", "", "may log in again"),
+		change("disable", (*admin.Client).DisableUser, "End a user's sessions and refuse logins",
 			"To the user it looks as if the password were wrong.\n", "is disabled, and has no session any more"),
-		change("enable", wire.PathAdminUserEnable, "Let a disabled user log in again", "", "may log in again"),
+		change("enable", (*admin.Client).EnableUser, "Let a disabled user log in again", "", "may log in again"),
 		a.userRemoveCommand(), a.userPasswordCommand(), a.userAllowCommand(),
 	)
 	return command
 }
 
-func (a *app) changeUsers(ctx context.Context, api adminAPI, path, done string, names []string) error {
+// changeUsers makes a change to each of the users, and prints that it is done.
+func (a *app) changeUsers(
+	ctx context.Context, names []string, done string, change func(context.Context, string) error,
+) error {
 	for _, name := range names {
-		if err := api.Post(ctx, path, wire.AdminName{Name: name}, nil); err != nil {
+		if err := change(ctx, name); err != nil {
 			return adminFailure(err, userNamed(name), listUsers)
 		}
 		a.note("user %s %s", printable(name), done)
@@ -76,7 +79,7 @@ func (a *app) userAddCommand() *cobra.Command {
   latchkey user add zoe --prompt
   latchkey user add zoe --password-file zoe.txt
   latchkey user add dispatch --allow 'GET /api/m2m/v1/devices/**' --allow 'POST /api/m2m/v1/sms'`,
-	}, wire.PathAdminUserAdd, "was added")
+	}, true, "was added")
 }
 
 func (a *app) userPasswordCommand() *cobra.Command {
@@ -85,52 +88,57 @@ func (a *app) userPasswordCommand() *cobra.Command {
 		Long: "A lock stays; `latchkey user unlock NAME` lifts it.\n",
 		Example: `  latchkey user set-password zoe                 # prints a generated password, once
   latchkey user set-password zoe --prompt`,
-	}, wire.PathAdminUserPassword, "has a new password, and no session any more")
+	}, false, "has a new password, and no session any more")
 }
 
-// userWithPassword makes a command that sets a user's password: a generated one,
-// unless one is given.
-func (a *app) userWithPassword(command *cobra.Command, path, done string) *cobra.Command {
+// userWithPassword returns a command that sets the password of a user, of a new one if
+// add is true. Unless a password is given, it is a generated one.
+func (a *app) userWithPassword(command *cobra.Command, add bool, done string) *cobra.Command {
 	var from passwordSource
 	var asJSON bool
 	var allow []string
-	if path == wire.PathAdminUserAdd {
-		command.Flags().StringArrayVar(&allow, "allow", nil, "through a gateway, let the user send only requests like this `RULE`; may be repeated (default: all)")
+	if add {
+		command.Flags().StringArrayVar(&allow, "allow", nil,
+			"through a gateway, let the user send only requests like this `RULE`; may be repeated (default: all)")
 	}
 	command.Args = exactly("the user's name")
 	command.Long += `
-Unless you say otherwise, the service makes up a password of 20 letters and digits.
-It is printed this once, alone on standard output, and kept nowhere. One that you give
-must have 8 characters or more, and be neither among the most common ones, nor characters
-in a row, nor the user's name, unless the service was started with
+Unless you give one, the service generates a password of 20 letters and digits. It is
+printed only once, alone on standard output, and stored nowhere. A password that you
+give must have 8 characters or more. It must not be among the most common ones, a
+sequence of characters, or the user's name, unless the service was started with
 --allow-weak-passwords, which is for tests.
 `
-	if path == wire.PathAdminUserPassword {
+	if !add {
 		a.completeArgs(command, 1, a.userNames)
 	}
 	from.addFlags(command.Flags(), "the password")
 	command.Flags().BoolVar(&from.prompt, "prompt", false, "ask for the password, twice, without showing it")
 	jsonFlag(command, &asJSON)
 	a.conf.check(command, from.check)
-	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
+	return a.change(command, func(ctx context.Context, api *admin.Client, args []string) error {
 		name := args[0]
 		password, err := a.readNewPassword(ctx, &from, name)
 		if err != nil {
 			return err
 		}
-		var answer wire.AdminPassword
-		if err := api.Post(ctx, path, wire.AdminPassword{Name: name, Password: password.Reveal(), Allow: allow}, &answer); err != nil {
+		set := api.SetPassword
+		if add {
+			set = api.AddUser
+		}
+		made, err := set(ctx, admin.Password{Name: name, Password: password.Reveal(), Allow: allow})
+		if err != nil {
 			return adminFailure(err, userNamed(name), listUsers)
 		}
 		if asJSON {
-			return a.tellJSON(answer)
+			return a.tellJSON(made)
 		}
 		a.note("user %s %s", printable(name), done)
-		if answer.Password == "" {
+		if made.Password == "" {
 			return nil
 		}
-		a.note("the password, told this once:")
-		return a.tell(answer.Password + "\n")
+		a.note("the password, shown only once:")
+		return a.tell(made.Password + "\n")
 	})
 }
 
@@ -138,15 +146,15 @@ func (a *app) userRemoveCommand() *cobra.Command {
 	var yes bool
 	command := &cobra.Command{
 		Use: "remove NAME...", Short: "End a user's sessions and forget the user", Args: atLeastOne("the user's name"),
-		Long:    "The audit trail keeps what the user did. To shut somebody out for a while, use disable.\n",
+		Long:    "The audit trail keeps what the user did. To refuse logins for some time, use disable.\n",
 		Example: "  latchkey user remove zoe\n  latchkey user remove --yes zoe ford",
 	}
 	yesFlag(command, &yes)
 	a.completeArgs(command, anyNumber, a.userNames)
-	return a.change(command, func(ctx context.Context, api adminAPI, names []string) error {
+	return a.change(command, func(ctx context.Context, api *admin.Client, names []string) error {
 		for _, name := range names {
-			// A name that nobody has should be told before anything is asked.
-			if err := api.Get(ctx, wire.PathAdminUser, url.Values{"name": {name}}, &wire.AdminUser{}); err != nil {
+			// A name that does not exist is reported before the first question.
+			if _, err := api.User(ctx, name); err != nil {
 				return adminFailure(err, userNamed(name), listUsers)
 			}
 		}
@@ -154,7 +162,7 @@ func (a *app) userRemoveCommand() *cobra.Command {
 			if err := a.confirmChange(ctx, yes, fmt.Sprintf("Remove user %s for good?", printable(name))); err != nil {
 				return err
 			}
-			if err := a.changeUsers(ctx, api, wire.PathAdminUserRemove, "is removed", []string{name}); err != nil {
+			if err := a.changeUsers(ctx, []string{name}, "is removed", api.RemoveUser); err != nil {
 				return err
 			}
 		}
@@ -164,11 +172,11 @@ func (a *app) userRemoveCommand() *cobra.Command {
 
 // shownUser is a user as `--json` shows it.
 type shownUser struct {
-	wire.AdminUser
+	admin.User
 	State string `json:"state"`
 }
 
-func show(user wire.AdminUser) shownUser {
+func show(user admin.User) shownUser {
 	switch {
 	case user.Disabled:
 		return shownUser{user, stateDisabled}
@@ -178,9 +186,9 @@ func show(user wire.AdminUser) shownUser {
 	return shownUser{user, stateActive}
 }
 
-// failures shows the failed logins in a row. An operator's lock says nothing
-// about them.
-func failures(user wire.AdminUser) string {
+// failures returns the number of consecutive failed logins, for a table. It is not known
+// of a user that an operator locked.
+func failures(user admin.User) string {
 	if user.LockedByOperator {
 		return "-"
 	}
@@ -196,17 +204,17 @@ func (a *app) userListCommand() *cobra.Command {
 	}
 	jsonFlag(command, &asJSON)
 	limitFlag(command, &limit, 100)
-	return a.admin(command, func(ctx context.Context, api adminAPI, _ []string) error {
+	return a.admin(command, func(ctx context.Context, api *admin.Client, _ []string) error {
 		users := []shownUser{}
-		more, err := pages(limit, func(query url.Values) (uint, url.Values, error) {
-			var page wire.AdminUsers
-			if err := api.Get(ctx, wire.PathAdminUsers, query, &page); err != nil {
-				return 0, nil, err
+		more, err := pages(limit, func(after string, size int) (uint, string, error) {
+			page, err := api.Users(ctx, after, size)
+			if err != nil {
+				return 0, "", err
 			}
 			for _, user := range page.Users {
 				users = append(users, show(user))
 			}
-			return uint(len(page.Users)), following("after", page.Next), nil
+			return uint(len(page.Users)), page.Next, nil
 		})
 		if err != nil {
 			return adminFailure(err, "user", listUsers)
@@ -220,7 +228,9 @@ func (a *app) userListCommand() *cobra.Command {
 		}
 		rows := [][]string{{"NAME", "STATE", "FAILURES", "PASSWORD SET", "CREATED"}}
 		for _, u := range users {
-			rows = append(rows, []string{u.Name, u.State, failures(u.AdminUser), a.relative(u.PasswordChangedAt), a.when(u.CreatedAt)})
+			rows = append(rows, []string{
+				u.Name, u.State, failures(u.User), a.relative(u.PasswordChangedAt), a.when(u.CreatedAt),
+			})
 		}
 		a.table(rows, "", "CREATED", "PASSWORD SET")
 		a.noteMore(more)
@@ -236,17 +246,17 @@ func (a *app) userShowCommand() *cobra.Command {
 	}
 	a.completeArgs(command, 1, a.userNames)
 	jsonFlag(command, &asJSON)
-	return a.admin(command, func(ctx context.Context, api adminAPI, args []string) error {
-		var found wire.AdminUser
-		if err := api.Get(ctx, wire.PathAdminUser, url.Values{"name": {args[0]}}, &found); err != nil {
+	return a.admin(command, func(ctx context.Context, api *admin.Client, args []string) error {
+		found, err := api.User(ctx, args[0])
+		if err != nil {
 			return adminFailure(err, userNamed(args[0]), listUsers)
 		}
 		user := show(found)
 		if asJSON {
 			return a.printJSON(user)
 		}
-		var sessions wire.AdminSessions
-		if err := api.Get(ctx, wire.PathAdminSessions, url.Values{"user": {user.Name}}, &sessions); err != nil {
+		sessions, err := api.Sessions(ctx, admin.SessionQuery{User: user.Name})
+		if err != nil {
 			return adminFailure(err, userNamed(user.Name), listUsers)
 		}
 		count := strconv.Itoa(len(sessions.Sessions))
@@ -270,14 +280,6 @@ func (a *app) userShowCommand() *cobra.Command {
 	})
 }
 
-// following answers the query of the next page, or nil where there is none.
-func following(name, next string) url.Values {
-	if next == "" {
-		return nil
-	}
-	return url.Values{name: {next}}
-}
-
 func (a *app) noteMore(more bool) {
 	if more {
 		a.note("there may be more; --limit 0 lists all")
@@ -290,7 +292,7 @@ func jsonFlag(command *cobra.Command, asJSON *bool) {
 }
 
 func yesFlag(command *cobra.Command, yes *bool) {
-	command.Flags().BoolVar(yes, "yes", false, "do not ask; needed where there is no terminal")
+	command.Flags().BoolVar(yes, "yes", false, "do not ask; needed if there is no terminal")
 }
 
 func limitFlag(command *cobra.Command, limit *uint, standard uint) {
@@ -302,10 +304,10 @@ func (a *app) userAllowCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "allow NAME [RULE...]", Short: "Limit what a user may send through a gateway",
 		Long: `
-The rules replace those from before, at once. A rule is a method, several with commas
-between or *, and a path under /api/, or under /latchkey/hosts/NAME/ for a further host
-of the upstream. In the path * stands for one segment, and ** at its end for any number.
-What no rule matches is refused with 403 and goes no further.
+The rules replace the previous ones at once. A rule is a method, several separated by
+commas, or *, and a path under /api/, or under /latchkey/hosts/NAME/ for a further host
+of the upstream. In the path, * matches one segment, and ** at its end any number. A
+request that no rule matches is refused with 403 and not forwarded.
 `,
 		Example: `  latchkey user allow dispatch 'GET /api/m2m/v1/devices/**' 'GET,POST /api/m2m/v1/callbacks/*'
   latchkey user allow dispatch --everything`,
@@ -313,18 +315,18 @@ What no rule matches is refused with 403 and goes no further.
 	}
 	command.Flags().BoolVar(&everything, "everything", false, "lift all limits")
 	a.completeArgs(command, 1, a.userNames)
-	return a.change(command, func(ctx context.Context, api adminAPI, args []string) error {
+	return a.change(command, func(ctx context.Context, api *admin.Client, args []string) error {
 		name, rules := args[0], args[1:]
 		if everything == (len(rules) > 0) {
-			return usage("say either the rules or --everything; nothing was changed")
+			return usage("give either rules or --everything; nothing was changed")
 		}
-		if err := api.Post(ctx, wire.PathAdminUserAllow, wire.AdminAllow{Name: name, Allow: rules}, nil); err != nil {
+		if err := api.SetAllow(ctx, name, rules); err != nil {
 			return adminFailure(err, userNamed(name), listUsers)
 		}
 		if everything {
 			a.note("user %s may send every request", printable(name))
 		} else {
-			a.note("user %s may send what %d rules match, and nothing else", printable(name), len(rules))
+			a.note("user %s may send only what %d rules match", printable(name), len(rules))
 		}
 		return nil
 	})

@@ -32,6 +32,7 @@ var may = map[string][]string{
 	"docs":                 {},
 	"docs/examples/client": {"", "internal/outbound", "internal/secret", "internal/wire"},
 	"docs/examples/keeper": {"*"},
+	"internal/admin":       {"internal/authority", "internal/secret", "internal/wire"},
 	"internal/apitest":     {"*"},
 	"internal/atomicfile":  {},
 	"internal/authority":   {"internal/secret"},
@@ -49,7 +50,7 @@ var may = map[string][]string{
 	"internal/secret":    {},
 	"internal/server":    {"api", "internal/authority", "internal/secret", "internal/wire"},
 	"internal/simulate": {
-		"internal/authority", "internal/secret", "internal/server", "internal/store/sqlite", "internal/wire",
+		"internal/admin", "internal/authority", "internal/secret", "internal/server", "internal/store/sqlite", "internal/wire",
 	},
 	"internal/store":              {"internal/authority"},
 	"internal/store/postgres":     {"internal/authority", "internal/store", "internal/store/sessionindex"},

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/enginetest"
-	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // staleness is for how long a session that has ended may still be returned by a replica
@@ -172,8 +172,8 @@ func endSessions(t *testing.T, f *fleet, allowed time.Duration) {
 				switch n % 10 {
 				case 3: // by an operator
 					end = func() (time.Duration, bool) {
-						var count wire.AdminCount
-						err := f.admin(0, wire.PathAdminUserEnd, wire.AdminName{Name: user}, &count)
+						var count admin.Count
+						err := f.admin(0, admin.PathUserEnd, admin.Name{Name: user}, &count)
 						if err != nil || count.Count == 0 {
 							t.Errorf("the operator ended %d sessions: %v", count.Count, err)
 						}

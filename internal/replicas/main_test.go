@@ -19,9 +19,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/cli"
 	"github.com/latchkey/latchkey/internal/enginetest"
-	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -146,8 +146,8 @@ func startFleet(t testing.TB, s setup) *fleet {
 	if t.Failed() {
 		t.FailNow()
 	}
-	var client wire.AdminCredentials
-	must(t, f.admin(0, wire.PathAdminClientAdd, wire.AdminLabel{Label: "tests"}, &client))
+	var client admin.Credentials
+	must(t, f.admin(0, admin.PathClientAdd, admin.Label{Label: "tests"}, &client))
 	f.bearer = f.accessToken(client)
 	return f
 }
@@ -172,7 +172,7 @@ func (f *fleet) stop() {
 }
 
 // accessToken is what all requests carry.
-func (f *fleet) accessToken(client wire.AdminCredentials) string {
+func (f *fleet) accessToken(client admin.Credentials) string {
 	f.t.Helper()
 	token := ""
 	await(f.t, "an access token", func() error {
@@ -211,10 +211,10 @@ func (f *fleet) admin(replica int, path string, body, answer any) error {
 	deadline := time.Now().Add(patience)
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		err := server.NewAdminClient(f.replicas[replica].socket()).Post(ctx, path, body, answer)
+		err := admin.NewClient(f.replicas[replica].socket()).Post(ctx, path, body, answer)
 		cancel()
-		var refused *wire.AdminError
-		if err == nil || errors.As(err, &refused) && refused.Code != wire.AdminUnavailable && refused.Code != wire.AdminOverloaded || time.Now().After(deadline) {
+		var refused *admin.Error
+		if err == nil || errors.As(err, &refused) && refused.Code != admin.CodeUnavailable && refused.Code != admin.CodeOverloaded || time.Now().After(deadline) {
 			return err
 		}
 		pause(50 * time.Millisecond)
@@ -225,9 +225,9 @@ func (f *fleet) admin(replica int, path string, body, answer any) error {
 // have been lost.
 func (f *fleet) addUser(name, password string) {
 	f.t.Helper()
-	err := f.admin(0, wire.PathAdminUserAdd, wire.AdminPassword{Name: name, Password: password}, &wire.AdminPassword{})
-	var refused *wire.AdminError
-	if errors.As(err, &refused) && refused.Code == wire.AdminExists {
+	err := f.admin(0, admin.PathUserAdd, admin.Password{Name: name, Password: password}, &admin.Password{})
+	var refused *admin.Error
+	if errors.As(err, &refused) && refused.Code == admin.CodeExists {
 		return
 	}
 	if err != nil {
@@ -240,9 +240,9 @@ func (f *fleet) trail(user, kind string) int {
 	f.t.Helper()
 	n, after := 0, int64(0)
 	for {
-		var page wire.AdminEvents
+		var page admin.Events
 		query := url.Values{"user": {user}, "after": {fmt.Sprint(after)}, "limit": {"1000"}}
-		must(f.t, server.NewAdminClient(f.replicas[0].socket()).Get(f.t.Context(), wire.PathAdminAudit, query, &page))
+		must(f.t, admin.NewClient(f.replicas[0].socket()).Get(f.t.Context(), admin.PathAudit, query, &page))
 		for _, e := range page.Events {
 			if e.Kind == kind {
 				n++
@@ -291,8 +291,8 @@ func (f *fleet) users() map[string]bool {
 	f.t.Helper()
 	names, after := map[string]bool{}, ""
 	for {
-		var page wire.AdminUsers
-		must(f.t, server.NewAdminClient(f.replicas[0].socket()).Get(f.t.Context(), wire.PathAdminUsers, url.Values{"after": {after}, "limit": {"1000"}}, &page))
+		var page admin.Users
+		must(f.t, admin.NewClient(f.replicas[0].socket()).Get(f.t.Context(), admin.PathUsers, url.Values{"after": {after}, "limit": {"1000"}}, &page))
 		for _, u := range page.Users {
 			names[u.Name] = true
 		}

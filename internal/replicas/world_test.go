@@ -11,8 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/wire"
+	"github.com/latchkey/latchkey/internal/admin"
 )
 
 // world is a fleet with its users, and the history of all that they did.
@@ -113,7 +112,7 @@ func (w *world) asOperator(path string, body any) answer {
 	a := answer{outcome: ok, replica: replica, call: time.Since(w.f.begin)}
 	ctx, cancel := context.WithTimeout(w.t.Context(), w.f.http.Timeout)
 	defer cancel()
-	if err := server.NewAdminClient(w.f.replicas[replica].socket()).Post(ctx, path, body, nil); err != nil {
+	if err := admin.NewClient(w.f.replicas[replica].socket()).Post(ctx, path, body, nil); err != nil {
 		a.outcome, a.text = unanswered, err.Error()
 	}
 	a.back = time.Since(w.f.begin)
@@ -121,7 +120,7 @@ func (w *world) asOperator(path string, body any) answer {
 }
 
 func (w *world) unlock(p *person) {
-	w.h.user(p.name, act{kind: actClear}, w.asOperator(wire.PathAdminUserUnlock, wire.AdminName{Name: p.name}))
+	w.h.user(p.name, act{kind: actClear}, w.asOperator(admin.PathUserUnlock, admin.Name{Name: p.name}))
 }
 
 // settle says what is known of a session.

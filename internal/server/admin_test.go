@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -24,7 +24,7 @@ func (s *service) get(path string, answer any, query ...string) error {
 // refused fails the test unless err is a refusal with the code.
 func refused(t *testing.T, what string, err error, code string) {
 	t.Helper()
-	var refusal *wire.AdminError
+	var refusal *admin.Error
 	if !errors.As(err, &refusal) || refusal.Code != code || refusal.Message == "" {
 		t.Errorf("%s: %v, want the refusal %s", what, err, code)
 	}
@@ -32,15 +32,15 @@ func refused(t *testing.T, what string, err error, code string) {
 
 func TestAnOperatorKeepsUsers(t *testing.T) {
 	s := start(t, setup{})
-	var made wire.AdminPassword
-	s.must(s.post(wire.PathAdminUserAdd, wire.AdminPassword{Name: "arthur dent/é"}, &made))
+	var made admin.Password
+	s.must(s.post(admin.PathUserAdd, admin.Password{Name: "arthur dent/é"}, &made))
 	s.secrets = append(s.secrets, made.Password)
 	if len(made.Password) != 20 || made.Name != "arthur dent/é" {
 		t.Errorf("the new user is %+v, want a generated password", made)
 	}
 	tokens := s.session("arthur dent/é", made.Password)
-	var given wire.AdminPassword
-	s.must(s.post(wire.PathAdminUserPassword, wire.AdminPassword{Name: "arthur dent/é", Password: "given-to-me"}, &given))
+	var given admin.Password
+	s.must(s.post(admin.PathUserPassword, admin.Password{Name: "arthur dent/é", Password: "given-to-me"}, &given))
 	s.secrets = append(s.secrets, "given-to-me")
 	if given.Password != "" {
 		t.Error("a password that the operator knows was told")
@@ -50,30 +50,30 @@ func TestAnOperatorKeepsUsers(t *testing.T) {
 	for range 2 {
 		expect(t, "a failure", s.login(tokens[1], "arthur dent/é", "a wrong one"), wrong)
 	}
-	var one wire.AdminUser
-	s.must(s.get(wire.PathAdminUser, &one, "name", "arthur dent/é"))
+	var one admin.User
+	s.must(s.get(admin.PathUser, &one, "name", "arthur dent/é"))
 	if one.Failures != 2 || !one.LockedAt.IsZero() || one.Disabled || !one.PasswordChangedAt.Equal(s.clock.Now()) {
 		t.Errorf("the user is %+v, want two failures", one)
 	}
-	s.must(s.post(wire.PathAdminUserLock, wire.AdminName{Name: "arthur dent/é"}, nil))
-	s.must(s.get(wire.PathAdminUser, &one, "name", "arthur dent/é"))
+	s.must(s.post(admin.PathUserLock, admin.Name{Name: "arthur dent/é"}, nil))
+	s.must(s.get(admin.PathUser, &one, "name", "arthur dent/é"))
 	if !one.LockedByOperator || !one.LockedAt.Equal(s.clock.Now()) {
 		t.Errorf("the locked user is %+v", one)
 	}
-	s.must(s.post(wire.PathAdminUserRemove, wire.AdminName{Name: "arthur dent/é"}, nil))
+	s.must(s.post(admin.PathUserRemove, admin.Name{Name: "arthur dent/é"}, nil))
 	expect(t, "a session of a user who was removed", s.verify(tokens), expired)
 
-	refused(t, "a user who was removed", s.get(wire.PathAdminUser, &one, "name", "arthur dent/é"), wire.AdminNotFound)
-	for _, path := range []string{wire.PathAdminUserLock, wire.PathAdminUserUnlock, wire.PathAdminUserDisable, wire.PathAdminUserEnable, wire.PathAdminUserRemove, wire.PathAdminUserEnd} {
-		refused(t, path+" of nobody", s.post(path, wire.AdminName{Name: "nobody"}, nil), wire.AdminNotFound)
+	refused(t, "a user who was removed", s.get(admin.PathUser, &one, "name", "arthur dent/é"), admin.CodeNotFound)
+	for _, path := range []string{admin.PathUserLock, admin.PathUserUnlock, admin.PathUserDisable, admin.PathUserEnable, admin.PathUserRemove, admin.PathUserEnd} {
+		refused(t, path+" of nobody", s.post(path, admin.Name{Name: "nobody"}, nil), admin.CodeNotFound)
 	}
-	refused(t, "a password for nobody", s.post(wire.PathAdminUserPassword, wire.AdminPassword{Name: "nobody"}, &made), wire.AdminNotFound)
-	refused(t, "a name that is taken", s.post(wire.PathAdminUserAdd, wire.AdminPassword{Name: user}, &made), wire.AdminExists)
-	refused(t, "an empty name", s.post(wire.PathAdminUserAdd, wire.AdminPassword{}, &made), wire.AdminInvalid)
-	refused(t, "an illegal name", s.post(wire.PathAdminUserAdd, wire.AdminPassword{Name: "o'brien"}, &made), wire.AdminInvalid)
-	refused(t, "another body", s.post(wire.PathAdminUserLock, map[string]string{"nome": user}, nil), wire.AdminInvalid)
-	refused(t, "no object", s.post(wire.PathAdminUserLock, []string{user}, nil), wire.AdminInvalid)
-	refused(t, "an unknown operation", s.post(wire.PathAdmin+"user/praise", wire.AdminName{Name: user}, nil), wire.AdminNotFound)
+	refused(t, "a password for nobody", s.post(admin.PathUserPassword, admin.Password{Name: "nobody"}, &made), admin.CodeNotFound)
+	refused(t, "a name that is taken", s.post(admin.PathUserAdd, admin.Password{Name: user}, &made), admin.CodeExists)
+	refused(t, "an empty name", s.post(admin.PathUserAdd, admin.Password{}, &made), admin.CodeInvalid)
+	refused(t, "an illegal name", s.post(admin.PathUserAdd, admin.Password{Name: "o'brien"}, &made), admin.CodeInvalid)
+	refused(t, "another body", s.post(admin.PathUserLock, map[string]string{"nome": user}, nil), admin.CodeInvalid)
+	refused(t, "no object", s.post(admin.PathUserLock, []string{user}, nil), admin.CodeInvalid)
+	refused(t, "an unknown operation", s.post(wire.PathAdmin+"user/praise", admin.Name{Name: user}, nil), admin.CodeNotFound)
 }
 
 func TestAnOperatorListsUsersByPage(t *testing.T) {
@@ -83,8 +83,8 @@ func TestAnOperatorListsUsersByPage(t *testing.T) {
 	}
 	var names []string
 	for after, pages := "", 0; ; pages++ {
-		var page wire.AdminUsers
-		s.must(s.get(wire.PathAdminUsers, &page, "after", after, "limit", "2"))
+		var page admin.Users
+		s.must(s.get(admin.PathUsers, &page, "after", after, "limit", "2"))
 		for _, one := range page.Users {
 			names = append(names, one.Name)
 		}
@@ -95,17 +95,17 @@ func TestAnOperatorListsUsersByPage(t *testing.T) {
 	if got := strings.Join(names, " "); got != "user-0 user-1 user-2 user-3 "+user {
 		t.Errorf("the pages list %q", got)
 	}
-	var page wire.AdminUsers
+	var page admin.Users
 	for _, limit := range []string{"0", "-1", "x"} {
-		refused(t, "the limit "+limit, s.get(wire.PathAdminUsers, &page, "limit", limit), wire.AdminInvalid)
+		refused(t, "the limit "+limit, s.get(admin.PathUsers, &page, "limit", limit), admin.CodeInvalid)
 	}
 }
 
 func TestAnOperatorKeepsClients(t *testing.T) {
 	s := start(t, setup{})
-	var made, rotated wire.AdminCredentials
-	s.must(s.post(wire.PathAdminClientAdd, wire.AdminLabel{Label: "the depot"}, &made))
-	token := func(c wire.AdminCredentials) reply {
+	var made, rotated admin.Credentials
+	s.must(s.post(admin.PathClientAdd, admin.Label{Label: "the depot"}, &made))
+	token := func(c admin.Credentials) reply {
 		s.secrets = append(s.secrets, c.Secret)
 		return s.do(sound, "POST", wire.PathToken, "grant_type=client_credentials", "Authorization", basic(c.Key, c.Secret), "Content-Type", wire.MediaTypeForm)
 	}
@@ -114,15 +114,15 @@ func TestAnOperatorKeepsClients(t *testing.T) {
 	tokens := s.session(user, password)
 	tokens[1] = "Bearer " + first.field("access_token")
 	expect(t, "a check with it", s.verify(tokens), "ok")
-	s.must(s.post(wire.PathAdminClientRotate, wire.AdminKey{Key: made.Key}, &rotated))
+	s.must(s.post(admin.PathClientRotate, admin.Key{Key: made.Key}, &rotated))
 	expect(t, "a check with the token from before", s.verify(tokens), wire.FaultInvalidBearer)
 	expect(t, "a token for the secret from before", token(made), "invalid_client")
 	expect(t, "a token for the new secret", token(rotated), "ok")
-	s.must(s.post(wire.PathAdminClientRevoke, wire.AdminKey{Key: made.Key}, nil))
+	s.must(s.post(admin.PathClientRevoke, admin.Key{Key: made.Key}, nil))
 	expect(t, "a token for a client that was revoked", token(rotated), "invalid_client")
-	refused(t, "rotating a client that was revoked", s.post(wire.PathAdminClientRotate, wire.AdminKey{Key: made.Key}, &rotated), wire.AdminNotFound)
-	var list wire.AdminClients
-	s.must(s.get(wire.PathAdminClients, &list))
+	refused(t, "rotating a client that was revoked", s.post(admin.PathClientRotate, admin.Key{Key: made.Key}, &rotated), admin.CodeNotFound)
+	var list admin.APIClients
+	s.must(s.get(admin.PathClients, &list))
 	if len(list.Clients) != 2 {
 		t.Fatalf("there are %d clients, want 2", len(list.Clients))
 	}
@@ -143,8 +143,8 @@ func TestAnOperatorEndsSessions(t *testing.T) {
 	ford := s.session("ford", password)
 	var order []string
 	for before := ""; ; {
-		var page wire.AdminSessions
-		s.must(s.get(wire.PathAdminSessions, &page, "limit", "1", "before", before))
+		var page admin.Sessions
+		s.must(s.get(admin.PathSessions, &page, "limit", "1", "before", before))
 		for _, session := range page.Sessions {
 			order = append(order, session.User+" "+session.ID)
 		}
@@ -155,30 +155,30 @@ func TestAnOperatorEndsSessions(t *testing.T) {
 	if len(order) != 3 || !strings.HasPrefix(order[0], "ford ") {
 		t.Fatalf("the pages list %v, want three sessions, ford's first", order)
 	}
-	var list wire.AdminSessions
-	s.must(s.get(wire.PathAdminSessions, &list, "user", user))
+	var list admin.Sessions
+	s.must(s.get(admin.PathSessions, &list, "user", user))
 	if len(list.Sessions) != 2 || list.Sessions[0].Client != apiKey || list.Sessions[0].Address != "127.0.0.1" || !list.Sessions[0].IdleAfter.Equal(list.Sessions[0].LastUsedAt.Add(20*time.Minute)) {
 		t.Errorf("the user's sessions are %+v", list.Sessions)
 	}
-	s.must(s.post(wire.PathAdminSessionEnd, wire.AdminID{ID: list.Sessions[0].ID}, nil))
+	s.must(s.post(admin.PathSessionEnd, admin.ID{ID: list.Sessions[0].ID}, nil))
 	expect(t, "the session that the operator ended", s.verify(second), expired)
 	expect(t, "the user's other session", s.verify(first), "ok")
-	refused(t, "ending it again", s.post(wire.PathAdminSessionEnd, wire.AdminID{ID: list.Sessions[0].ID}, nil), wire.AdminNotFound)
-	refused(t, "ending no session", s.post(wire.PathAdminSessionEnd, wire.AdminID{}, nil), wire.AdminNotFound)
+	refused(t, "ending it again", s.post(admin.PathSessionEnd, admin.ID{ID: list.Sessions[0].ID}, nil), admin.CodeNotFound)
+	refused(t, "ending no session", s.post(admin.PathSessionEnd, admin.ID{}, nil), admin.CodeNotFound)
 	expect(t, "a session that nobody ended", s.verify(ford), "ok")
 
-	var count wire.AdminCount
-	s.must(s.post(wire.PathAdminUserEnd, wire.AdminName{Name: user}, &count))
+	var count admin.Count
+	s.must(s.post(admin.PathUserEnd, admin.Name{Name: user}, &count))
 	if count.Count != 1 {
 		t.Errorf("ending all sessions ended %d, want 1", count.Count)
 	}
 	expect(t, "a session after all were ended", s.verify(first), expired)
-	s.must(s.get(wire.PathAdminSessions, &list, "user", user, "ended", "true"))
+	s.must(s.get(admin.PathSessions, &list, "user", user, "ended", "true"))
 	if len(list.Sessions) != 2 || list.Sessions[0].EndReason != "operator" || list.Sessions[0].EndedAt.IsZero() {
 		t.Errorf("the ended sessions are %+v", list.Sessions)
 	}
-	refused(t, "a page behind nothing", s.get(wire.PathAdminSessions, &list, "before", "0123456789abcdef"), wire.AdminInvalid)
-	refused(t, "ended neither true nor false", s.get(wire.PathAdminSessions, &list, "ended", "perhaps"), wire.AdminInvalid)
+	refused(t, "a page behind nothing", s.get(admin.PathSessions, &list, "before", "0123456789abcdef"), admin.CodeInvalid)
+	refused(t, "ended neither true nor false", s.get(admin.PathSessions, &list, "ended", "perhaps"), admin.CodeInvalid)
 }
 
 func TestAnOperatorReadsTheAuditTrail(t *testing.T) {
@@ -190,8 +190,8 @@ func TestAnOperatorReadsTheAuditTrail(t *testing.T) {
 	expect(t, "a failure of nobody", s.login(tokens[1], "password-in-the-wrong-field", "x"), wrong)
 	s.secrets = append(s.secrets, "password-in-the-wrong-field")
 	kinds := func(query ...string) string {
-		var list wire.AdminEvents
-		s.must(s.get(wire.PathAdminAudit, &list, query...))
+		var list admin.Events
+		s.must(s.get(admin.PathAudit, &list, query...))
 		var kinds []string
 		for i, event := range list.Events {
 			kinds = append(kinds, event.Kind)
@@ -221,21 +221,14 @@ func TestAnOperatorReadsTheAuditTrail(t *testing.T) {
 			t.Errorf("the trail of %q is %q, want %q", query, got, want)
 		}
 	}
-	var list wire.AdminEvents
-	refused(t, "since the day before", s.get(wire.PathAdminAudit, &list, "since", "yesterday"), wire.AdminInvalid)
-	refused(t, "after the end", s.get(wire.PathAdminAudit, &list, "after", "end"), wire.AdminInvalid)
+	var list admin.Events
+	refused(t, "since the day before", s.get(admin.PathAudit, &list, "since", "yesterday"), admin.CodeInvalid)
+	refused(t, "after the end", s.get(admin.PathAudit, &list, "after", "end"), admin.CodeInvalid)
 }
 
 func TestAnOperatorIsToldOfAStoreThatIsAway(t *testing.T) {
 	stores := &away{}
 	s := start(t, setup{stores: stores.of})
 	stores.down.Store(true)
-	refused(t, "locking a user", s.post(wire.PathAdminUserLock, wire.AdminName{Name: user}, nil), wire.AdminUnavailable)
-}
-
-func TestTheAdminClientSaysWhereNobodyListens(t *testing.T) {
-	err := server.NewAdminClient(t.TempDir()+"/none.sock").Get(context.Background(), wire.PathAdminUsers, nil, nil)
-	if err == nil || !strings.Contains(err.Error(), "none.sock") || strings.Contains(err.Error(), "http://") {
-		t.Errorf("calling where nobody listens: %v", err)
-	}
+	refused(t, "locking a user", s.post(admin.PathUserLock, admin.Name{Name: user}, nil), admin.CodeUnavailable)
 }

@@ -13,26 +13,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // verifyTrail asks over the admin socket, as `latchkey audit verify` does.
-func (s *service) verifyTrail(mark *wire.AdminProof) (proof wire.AdminProof) {
+func (s *service) verifyTrail(mark *admin.Proof) (proof admin.Proof) {
 	s.t.Helper()
 	query := url.Values{}
 	if mark != nil {
 		query.Set("seq", fmt.Sprint(mark.Last))
 		query.Set("chain", mark.Head)
 	}
-	s.must(s.admin.Get(s.t.Context(), wire.PathAdminAuditVerify, query, &proof))
+	s.must(s.admin.Get(s.t.Context(), admin.PathAuditVerify, query, &proof))
 	return proof
 }
 
 // tampered is what a service says of its trail after somebody has run a statement
 // on its database.
-func tampered(t *testing.T, statement string) (proof wire.AdminProof) {
+func tampered(t *testing.T, statement string) (proof admin.Proof) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	s := start(t, setup{path: path})
@@ -159,7 +160,7 @@ func TestAForgedTrimmingDoesNotReplaceTheTrail(t *testing.T) {
 	t.Parallel()
 	// forged deletes what statement says and puts one event in its place, chained to
 	// what it claims was trimmed, and returns what the service says of the head.
-	forged := func(t *testing.T, seal string) (with, without wire.AdminProof) {
+	forged := func(t *testing.T, seal string) (with, without admin.Proof) {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "latchkey.db")
 		s := start(t, setup{path: path})

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // upstream is a Forward that returns 418 with the request ID of an upstream, and
@@ -53,12 +53,12 @@ func (s *service) line(tokens []string, line string) int {
 
 // trail returns the events of these kinds as the admin API shows them, once there
 // are n of them: forwarded requests are written behind their responses.
-func (s *service) trail(n int, kinds ...authority.EventKind) (events []wire.AdminEvent) {
+func (s *service) trail(n int, kinds ...authority.EventKind) (events []admin.Event) {
 	s.t.Helper()
 	for deadline := time.After(20 * time.Second); ; {
-		var page wire.AdminEvents
-		s.must(s.get(wire.PathAdminAudit, &page, "limit", "1000"))
-		events = slices.DeleteFunc(page.Events, func(e wire.AdminEvent) bool {
+		var page admin.Events
+		s.must(s.get(admin.PathAudit, &page, "limit", "1000"))
+		events = slices.DeleteFunc(page.Events, func(e admin.Event) bool {
 			return !slices.Contains(kinds, authority.EventKind(e.Kind))
 		})
 		if len(events) >= n {
@@ -105,9 +105,9 @@ func TestWhatARequestSaysIsRecordedAsItWasSent(t *testing.T) {
 	if len(events) != len(lines) {
 		t.Fatalf("%d events of %d requests", len(events), len(lines))
 	}
-	slices.SortStableFunc(events, func(a, b wire.AdminEvent) int { return int(a.Seq - b.Seq) })
+	slices.SortStableFunc(events, func(a, b admin.Event) int { return int(a.Seq - b.Seq) })
 	for _, l := range lines { // several replicas write in any order
-		at := slices.IndexFunc(events, func(e wire.AdminEvent) bool { return e.Method == l.method && e.Path == l.path })
+		at := slices.IndexFunc(events, func(e admin.Event) bool { return e.Method == l.method && e.Path == l.path })
 		if at < 0 {
 			t.Errorf("%.60q is recorded as none of %+v", l.line, events)
 			continue
@@ -147,7 +147,7 @@ func TestAPathThatNoDatabaseKeepsErasesNobodysEvents(t *testing.T) {
 func TestRefusedRequestsAreRecordedBounded(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{alone: true, server: server.Config{Forward: upstream{}}})
-	s.must(s.post(wire.PathAdminUserAllow, wire.AdminAllow{Name: user, Allow: []string{"GET /api/x", "GET /api/refused/**"}}, nil))
+	s.must(s.post(admin.PathUserAllow, admin.Allow{Name: user, Allow: []string{"GET /api/x", "GET /api/refused/**"}}, nil))
 	tokens := s.session(user, password)
 	for i := range 50 {
 		if got := s.line(tokens, fmt.Sprintf("DELETE /api/x/%d", i)); got != http.StatusForbidden {
@@ -190,7 +190,7 @@ func TestRefusedLoginsAreFolded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	s := start(t, setup{path: path})
 	s.addUser("trillian", password)
-	s.must(s.post(wire.PathAdminUserLock, wire.AdminName{Name: user}, nil))
+	s.must(s.post(admin.PathUserLock, admin.Name{Name: user}, nil))
 	bearer := s.bearer()
 	const locked = "REQUEST_FAILED.Login.AccountLocked"
 	for range 5 {
@@ -204,7 +204,7 @@ func TestRefusedLoginsAreFolded(t *testing.T) {
 	if events := s.trail(2, authority.EventLogInRefused); len(events) != 2 || events[0].User != user || events[0].Count != 1 || events[1].User != "" {
 		t.Errorf("within the minute: %+v, want the first of each", events)
 	}
-	s.must(s.post(wire.PathAdminUserUnlock, wire.AdminName{Name: user}, nil))
+	s.must(s.post(admin.PathUserUnlock, admin.Name{Name: user}, nil))
 	events := s.trail(3, authority.EventLogInRefused, authority.EventUnlocked)
 	if len(events) != 4 || events[2].Count != 39 || events[2].User != user || events[3].Kind != string(authority.EventUnlocked) {
 		t.Errorf("when the user is unlocked: %+v, want the other refusals before", events)
@@ -259,22 +259,22 @@ func TestAdminInputThatNoStoreCanHoldIsRefused(t *testing.T) {
 	s := start(t, setup{})
 	for _, text := range []string{"\x00", "zoe\x00", "\xff", "z\xc3"} {
 		var page map[string]any
-		refused(t, "audit", s.get(wire.PathAdminAudit, &page, "user", text), wire.AdminInvalid)
-		refused(t, "sessions", s.get(wire.PathAdminSessions, &page, "user", text), wire.AdminInvalid)
-		refused(t, "sessions behind one", s.get(wire.PathAdminSessions, &page, "before", text), wire.AdminInvalid)
-		refused(t, "users", s.get(wire.PathAdminUsers, &page, "after", text), wire.AdminInvalid)
-		refused(t, "a user", s.get(wire.PathAdminUser, &page, "name", text), wire.AdminInvalid)
-		refused(t, "a parameter", s.get(wire.PathAdminUsers, &page, text, "1"), wire.AdminInvalid)
+		refused(t, "audit", s.get(admin.PathAudit, &page, "user", text), admin.CodeInvalid)
+		refused(t, "sessions", s.get(admin.PathSessions, &page, "user", text), admin.CodeInvalid)
+		refused(t, "sessions behind one", s.get(admin.PathSessions, &page, "before", text), admin.CodeInvalid)
+		refused(t, "users", s.get(admin.PathUsers, &page, "after", text), admin.CodeInvalid)
+		refused(t, "a user", s.get(admin.PathUser, &page, "name", text), admin.CodeInvalid)
+		refused(t, "a parameter", s.get(admin.PathUsers, &page, text, "1"), admin.CodeInvalid)
 	}
 	for path, body := range map[string]any{
-		wire.PathAdminUserLock: wire.AdminName{Name: "zoe\x00"}, wire.PathAdminUserUnlock: wire.AdminName{Name: "\x00"},
-		wire.PathAdminUserRemove: wire.AdminName{Name: "\x00"}, wire.PathAdminUserDisable: wire.AdminName{Name: "\x00"},
-		wire.PathAdminUserEnable: wire.AdminName{Name: "\x00"}, wire.PathAdminUserEnd: wire.AdminName{Name: "\x00"},
-		wire.PathAdminUserAdd: wire.AdminPassword{Name: "z\x00"}, wire.PathAdminUserPassword: wire.AdminPassword{Name: "z\x00"},
-		wire.PathAdminUserAllow: wire.AdminAllow{Name: user, Allow: []string{"GET /api/\x00"}}, wire.PathAdminClientAdd: wire.AdminLabel{Label: "l\x00"},
-		wire.PathAdminClientRotate: wire.AdminKey{Key: "\x00"}, wire.PathAdminClientRevoke: wire.AdminKey{Key: "\x00"},
-		wire.PathAdminSessionEnd: wire.AdminID{ID: "\x00"},
+		admin.PathUserLock: admin.Name{Name: "zoe\x00"}, admin.PathUserUnlock: admin.Name{Name: "\x00"},
+		admin.PathUserRemove: admin.Name{Name: "\x00"}, admin.PathUserDisable: admin.Name{Name: "\x00"},
+		admin.PathUserEnable: admin.Name{Name: "\x00"}, admin.PathUserEnd: admin.Name{Name: "\x00"},
+		admin.PathUserAdd: admin.Password{Name: "z\x00"}, admin.PathUserPassword: admin.Password{Name: "z\x00"},
+		admin.PathUserAllow: admin.Allow{Name: user, Allow: []string{"GET /api/\x00"}}, admin.PathClientAdd: admin.Label{Label: "l\x00"},
+		admin.PathClientRotate: admin.Key{Key: "\x00"}, admin.PathClientRevoke: admin.Key{Key: "\x00"},
+		admin.PathSessionEnd: admin.ID{ID: "\x00"},
 	} {
-		refused(t, path, s.post(path, body, nil), wire.AdminInvalid)
+		refused(t, path, s.post(path, body, nil), admin.CodeInvalid)
 	}
 }

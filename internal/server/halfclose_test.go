@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
@@ -202,7 +203,7 @@ func TestEveryOperationOutlivesAClosedSendingSide(t *testing.T) {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: s.socket, Net: "unix"})
 	s.must(err)
 	defer func() { _ = conn.Close() }()
-	status, body := halfClosed(t, conn, head("POST", wire.PathAdminUserPassword, `{"name":"`+user+`","password":"another password"}`), func() {})
+	status, body := halfClosed(t, conn, head("POST", admin.PathUserPassword, `{"name":"`+user+`","password":"another password"}`), func() {})
 	if status != 204 && status != 200 {
 		t.Errorf("the admin API answered %d %s", status, body)
 	}

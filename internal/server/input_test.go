@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -188,7 +189,7 @@ func TestATokenFormMayEndInLineBreaks(t *testing.T) {
 func TestUnknownPathsAndMethodsAreFaults(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
-	for _, path := range []string{"/", "/api", wire.PathLogIn + "/", "//api/m2m/v1/session/login", "/latchkey/v1/", wire.PathAdminUsers, "/api/m2m/v1/session/login%00", "/healthz/x"} {
+	for _, path := range []string{"/", "/api", wire.PathLogIn + "/", "//api/m2m/v1/session/login", "/latchkey/v1/", admin.PathUsers, "/api/m2m/v1/session/login%00", "/healthz/x"} {
 		r := s.do(sound, "GET", path, "")
 		if r.status != 404 || r.code() != wire.FaultNotFound {
 			t.Errorf("%s answered %d %s, want the fault 404", path, r.status, r.body)

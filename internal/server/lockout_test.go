@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -56,7 +57,7 @@ func TestFiveFailuresInARowLockAnybody(t *testing.T) {
 	}
 	s.clock.advance(30 * 24 * time.Hour)
 	expect(t, "a login a month later", s.login(s.bearer(), user, password), locked)
-	s.must(s.post(wire.PathAdminUserUnlock, wire.AdminName{Name: user}, nil))
+	s.must(s.post(admin.PathUserUnlock, admin.Name{Name: user}, nil))
 	expect(t, "a login once unlocked", s.login(s.bearer(), user, password), "ok")
 }
 
@@ -76,7 +77,7 @@ func TestALockLeavesLiveSessionsAlone(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
-	s.must(s.post(wire.PathAdminUserLock, wire.AdminName{Name: user}, nil))
+	s.must(s.post(admin.PathUserLock, admin.Name{Name: user}, nil))
 	expect(t, "a login after an operator locked", s.login(tokens[1], user, password), locked)
 	expect(t, "a check of the session from before", s.verify(tokens), "ok")
 	expect(t, "a reset while locked", s.reset(tokens, password), locked)
@@ -99,12 +100,12 @@ func TestADisabledUserIsRefusedLikeAWrongPassword(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
-	s.must(s.post(wire.PathAdminUserDisable, wire.AdminName{Name: user}, nil))
+	s.must(s.post(admin.PathUserDisable, admin.Name{Name: user}, nil))
 	expect(t, "a check after the user was disabled", s.verify(tokens), expired)
 	for range 6 {
 		expect(t, "the right password of a disabled user", s.login(tokens[1], user, password), wrong)
 	}
-	s.must(s.post(wire.PathAdminUserEnable, wire.AdminName{Name: user}, nil))
+	s.must(s.post(admin.PathUserEnable, admin.Name{Name: user}, nil))
 	expect(t, "a check after the user was enabled", s.verify(tokens), expired)
 	expect(t, "a login after the user was enabled", s.login(tokens[1], user, password), "ok")
 }

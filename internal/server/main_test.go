@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/apitest"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/enginetest"
@@ -104,7 +105,7 @@ type service struct {
 	further   []string // addresses of other replicas
 	turn      atomic.Int64
 	socket    string // of the admin API
-	admin     *server.AdminClient
+	admin     *admin.Client
 	http      *http.Client
 	contract  *apitest.Contract
 	stop      func() error // ends the service and closes the database; may be called again
@@ -148,6 +149,7 @@ func start(t testing.TB, with setup) *service {
 		s.addUser(user, password)
 	}
 	with.server.Authority, with.server.Log = s.authority, log
+	with.server.Admin = admin.NewHandler(s.authority, admin.Store{}, log)
 	if with.server.Ready == nil {
 		with.server.Ready = places[0].ready
 	}
@@ -159,15 +161,15 @@ func start(t testing.TB, with setup) *service {
 	}
 	s.address = with.listener.Addr().String()
 	socket := filepath.Join(t.TempDir(), "admin.sock")
-	admin, err := server.ListenUnix(socket)
+	adminSocket, err := server.ListenUnix(socket)
 	s.must(err)
-	s.socket, s.admin = socket, server.NewAdminClient(socket)
+	s.socket, s.admin = socket, admin.NewClient(socket)
 	transport := &http.Transport{}
 	s.http = &http.Client{Transport: s.contract.Transport(t, transport)}
 
 	running, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- s.server.Run(running, with.listener, admin, with.further...) }()
+	go func() { done <- s.server.Run(running, with.listener, adminSocket, with.further...) }()
 	var replicas errgroup.Group
 	for i, p := range places[1:] {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -100,7 +101,7 @@ func TestAKeyIsForOneReset(t *testing.T) {
 	if again := s.made(s.resetAs("another", tokens, made)); again != next {
 		t.Error("the repeat of the second told another password")
 	}
-	s.must(s.post(wire.PathAdminUserPassword, wire.AdminPassword{Name: user, Password: "set by an operator"}, nil))
+	s.must(s.post(admin.PathUserPassword, admin.Password{Name: user, Password: "set by an operator"}, nil))
 	tokens = s.session(user, "set by an operator")
 	expect(t, "a repeat after an operator's change", s.resetAs("another", tokens, made), mismatch)
 	// The key is the user's own.

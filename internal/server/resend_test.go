@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // strikes are the failed logins in a row of the user.
@@ -129,12 +129,12 @@ func TestOnlyTheLastResetIsAnsweredAgain(t *testing.T) {
 		t.Error("the repeat of the second reset told another password")
 	}
 	expect(t, "a repeat of the first reset", s.reset(tokens, password), mismatch)
-	s.must(s.post(wire.PathAdminUserPassword, wire.AdminPassword{Name: user, Password: "set by an operator"}, nil))
+	s.must(s.post(admin.PathUserPassword, admin.Password{Name: user, Password: "set by an operator"}, nil))
 	expect(t, "a repeat after an operator's change, which ends the session", s.reset(tokens, first), expired)
 	tokens = s.session(user, "set by an operator")
 	made := s.made(s.reset(tokens, "set by an operator"))
-	s.must(s.post(wire.PathAdminUserDisable, wire.AdminName{Name: user}, nil))
-	s.must(s.post(wire.PathAdminUserEnable, wire.AdminName{Name: user}, nil))
+	s.must(s.post(admin.PathUserDisable, admin.Name{Name: user}, nil))
+	s.must(s.post(admin.PathUserEnable, admin.Name{Name: user}, nil))
 	tokens = s.session(user, made)
 	expect(t, "a repeat over another session", s.reset(tokens, "set by an operator"), mismatch)
 }
@@ -165,7 +165,7 @@ func TestAPasswordThatSomebodyElseReplacedIsToldSo(t *testing.T) {
 		t.Errorf("two minutes later it was told: %s", r.body)
 	}
 
-	s.must(s.post(wire.PathAdminUserPassword, wire.AdminPassword{Name: user, Password: "set by an operator"}, nil))
+	s.must(s.post(admin.PathUserPassword, admin.Password{Name: user, Password: "set by an operator"}, nil))
 	tokens := s.session(user, "set by an operator")
 	r = s.reset(tokens, made)
 	expect(t, "the password that an operator replaced", r, mismatch)

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/wire"
 )
 
 const mismatch = "REQUEST_FAILED.Password.Mismatch"
@@ -103,6 +103,6 @@ func TestOfResetsOfManySessionsAtOnceOneSucceeds(t *testing.T) {
 		t.Errorf("%d resets at once answered %v, want one ok", len(sessions), counts)
 	}
 	s.secrets = append(s.secrets, next)
-	s.must(s.post(wire.PathAdminUserUnlock, wire.AdminName{Name: user}, nil))
+	s.must(s.post(admin.PathUserUnlock, admin.Name{Name: user}, nil))
 	expect(t, "the password that was answered", s.login(sessions[0][1], user, next), "ok")
 }

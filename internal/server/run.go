@@ -68,9 +68,9 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener, further ...ne
 	}
 	if admin != nil {
 		conns := newConnections(adminConnections)
-		server := s.httpServer(s.front.Admin, conns)
+		server := s.httpServer(forOperators(s.admin), conns)
 		server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-			return WithPeer(withConn(ctx, c), c)
+			return withPeer(withConn(ctx, c), c)
 		}
 		servers = append(servers, server)
 		watching.Go(func() { conns.watch(watch) })

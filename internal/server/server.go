@@ -23,14 +23,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // Config configures a Server.
 type Config struct {
 	Authority *authority.Authority // may be nil if there is a Front
-	// Store names the database, for the admin API.
-	Store wire.AdminStore
+	// Admin is the administration API, which Run serves on the admin socket alone. It
+	// receives requests whose RemoteAddr names the operator. nil: there is none.
+	Admin http.Handler
 	// Ready returns an error if the stores do not respond, for the readiness probe. Its
 	// context ends after two seconds. nil: they always respond.
 	Ready func(context.Context) error
@@ -79,8 +79,8 @@ type Config struct {
 // Front replaces what Run serves and does, for a simulation. Either all of its fields
 // are set or none is.
 type Front struct {
-	API, Admin http.Handler
-	Sweep      func(context.Context) error // called every few seconds
+	API   http.Handler
+	Sweep func(context.Context) error // called every few seconds
 }
 
 // Server serves the API. It is safe for concurrent use.
@@ -93,6 +93,7 @@ type Server struct {
 	log       *slog.Logger
 	drain     time.Duration
 	front     Front
+	admin     http.Handler
 	forward   http.Handler
 	hostNamed func(string) string
 	local     string
@@ -117,6 +118,7 @@ func New(config Config) *Server {
 		log:       config.Log,
 		drain:     config.DrainTimeout,
 		front:     config.Front,
+		admin:     config.Admin,
 		forward:   config.Forward,
 		hostNamed: config.HostNamed,
 		local:     config.TrustLocal,
@@ -134,9 +136,11 @@ func New(config Config) *Server {
 	if config.MaxConnections <= 0 {
 		config.MaxConnections = defaultConnections
 	}
+	if s.admin == nil {
+		s.admin = http.NotFoundHandler()
+	}
 	if s.front.API == nil {
-		admin := AdminHandler(s.authority, config.Store, s.log)
-		s.front = Front{API: s.Handler(), Admin: admin, Sweep: s.authority.Sweep}
+		s.front = Front{API: s.Handler(), Sweep: s.authority.Sweep}
 	}
 	s.audit = newAuditQueue(s.authority, s.log)
 	s.conns = newConnections(config.MaxConnections)

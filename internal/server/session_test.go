@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -179,8 +180,8 @@ func TestVerifyTellsSessionsApart(t *testing.T) {
 			}
 		}
 	}
-	var other wire.AdminCredentials
-	s.must(s.post(wire.PathAdminClientAdd, wire.AdminLabel{Label: "another program"}, &other))
+	var other admin.Credentials
+	s.must(s.post(admin.PathClientAdd, admin.Label{Label: "another program"}, &other))
 	s.secrets = append(s.secrets, other.Secret)
 	token := s.do(sound, "POST", wire.PathToken, "grant_type=client_credentials", "Authorization", basic(other.Key, other.Secret), "Content-Type", wire.MediaTypeForm)
 	tokens := []string{"Authorization", "Bearer " + token.field("access_token"), wire.HeaderSessionToken, of[user][3]}

@@ -4,14 +4,16 @@ import (
 	"context"
 	"net"
 	"net/http"
+
+	"github.com/latchkey/latchkey/internal/wire"
 )
 
 type peerKey struct{}
 
-// WithPeer stores in the context of a connection's requests which user of this machine
+// withPeer stores in the context of a connection's requests which user of this machine
 // connected, if the system reports it. It is for http.Server.ConnContext of a server on
 // a Unix socket.
-func WithPeer(ctx context.Context, c net.Conn) context.Context {
+func withPeer(ctx context.Context, c net.Conn) context.Context {
 	if wrapped, ok := c.(*conn); ok {
 		c = wrapped.Conn
 	}
@@ -26,8 +28,19 @@ func WithPeer(ctx context.Context, c net.Conn) context.Context {
 // operator returns the address of an operator for the audit trail. Over the admin
 // socket only the user ID identifies the operator.
 func operator(r *http.Request) string {
-	if uid, ok := r.Context().Value(peerKey{}).(string); ok {
-		return "admin socket, uid " + uid
-	}
-	return "admin socket"
+	uid, _ := r.Context().Value(peerKey{}).(string)
+	return wire.OperatorAddress(uid)
+}
+
+// forOperators returns next for the admin socket: RemoteAddr names the operator, the
+// request has exactly one request ID, and its context ends when the operator disconnects.
+func forOperators(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := untilDisconnect(r)
+		defer cancel()
+		r = r.WithContext(ctx)
+		r.RemoteAddr = operator(r)
+		r.Header.Set(wire.HeaderRequestID, requestID(r))
+		next.ServeHTTP(w, r)
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -74,7 +75,7 @@ func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
 			t.Errorf("%q is refused with %s", headers, got)
 		}
 	}
-	s.must(s.post(wire.PathAdminUserDisable, wire.AdminName{Name: user}, nil))
+	s.must(s.post(admin.PathUserDisable, admin.Name{Name: user}, nil))
 	carried = 0
 	if got := s.askAsLocal("", wire.HeaderLocal, user); got == http.StatusOK || carried != 0 {
 		t.Errorf("a disabled user was answered %d, carried %d times", got, carried)

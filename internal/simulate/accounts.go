@@ -7,9 +7,9 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/secret"
-	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -31,9 +31,9 @@ func (s *Service) showUsers(ctx context.Context, r *http.Request) (any, error) {
 		accounts, err = a.Accounts(ctx, authority.UserQuery{After: query.Get("after"), Limit: limit})
 		return err
 	})
-	answer := wire.AdminUsers{Users: make([]wire.AdminUser, len(accounts))}
+	answer := admin.Users{Users: make([]admin.User, len(accounts))}
 	for i, account := range accounts {
-		answer.Users[i] = server.AdminUser(account)
+		answer.Users[i] = admin.UserOf(account)
 	}
 	if len(accounts) == limit {
 		answer.Next = accounts[limit-1].Name
@@ -74,11 +74,11 @@ func (s *Service) setStrikes(ctx context.Context, r *http.Request) (any, error) 
 }
 
 func (s *Service) showClients(ctx context.Context, _ *http.Request) (any, error) {
-	answer := wire.AdminClients{Clients: []wire.AdminClient{}}
+	answer := admin.APIClients{Clients: []admin.APIClient{}}
 	err := s.With(func(a *authority.Authority) error {
 		clients, err := a.Clients(ctx)
 		for _, client := range clients {
-			answer.Clients = append(answer.Clients, server.AdminClientOf(client))
+			answer.Clients = append(answer.Clients, admin.APIClientOf(client))
 		}
 		return err
 	})
@@ -86,7 +86,7 @@ func (s *Service) showClients(ctx context.Context, _ *http.Request) (any, error)
 }
 
 func (s *Service) addClient(ctx context.Context, r *http.Request) (any, error) {
-	return nil, change(s, r, func(a *authority.Authority, body wire.AdminCredentials) error {
+	return nil, change(s, r, func(a *authority.Authority, body admin.Credentials) error {
 		if body.Secret == "" {
 			return bad(errors.New("the secret is empty"))
 		}

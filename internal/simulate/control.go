@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -73,20 +73,20 @@ func (s *Service) controls() http.Handler {
 		}
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["Allow"] = allowed
-			writeRefusal(w, http.StatusMethodNotAllowed, wire.AdminInvalid, "the control takes "+strings.Join(allowed, ", "))
+			writeRefusal(w, http.StatusMethodNotAllowed, admin.CodeInvalid, "the control takes "+strings.Join(allowed, ", "))
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeRefusal(w, http.StatusNotFound, wire.AdminNotFound, "there is no such control")
+		writeRefusal(w, http.StatusNotFound, admin.CodeNotFound, "there is no such control")
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxRequestBodyBytes))
 		if err != nil {
-			writeRefusal(w, http.StatusBadRequest, wire.AdminInvalid, "the body is too long, or did not arrive; nothing was done")
+			writeRefusal(w, http.StatusBadRequest, admin.CodeInvalid, "the body is too long, or did not arrive; nothing was done")
 			return
 		}
 		if status, problem := foreign(r, len(body) > 0); status != 0 {
-			writeRefusal(w, status, wire.AdminInvalid, problem+"; nothing was done")
+			writeRefusal(w, status, admin.CodeInvalid, problem+"; nothing was done")
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
@@ -115,18 +115,18 @@ func refuse(w http.ResponseWriter, err error) {
 	var invalid *authority.InvalidError
 	switch {
 	case errors.As(err, &own), errors.As(err, &invalid):
-		writeRefusal(w, http.StatusBadRequest, wire.AdminInvalid, err.Error())
+		writeRefusal(w, http.StatusBadRequest, admin.CodeInvalid, err.Error())
 	case errors.Is(err, authority.ErrNotFound):
-		writeRefusal(w, http.StatusNotFound, wire.AdminNotFound, "there is none of that name")
+		writeRefusal(w, http.StatusNotFound, admin.CodeNotFound, "there is none of that name")
 	case errors.Is(err, authority.ErrExists):
-		writeRefusal(w, http.StatusConflict, wire.AdminExists, "there is one of that name already")
+		writeRefusal(w, http.StatusConflict, admin.CodeExists, "there is one of that name already")
 	default:
-		writeRefusal(w, http.StatusServiceUnavailable, wire.AdminUnavailable, err.Error())
+		writeRefusal(w, http.StatusServiceUnavailable, admin.CodeUnavailable, err.Error())
 	}
 }
 
 func writeRefusal(w http.ResponseWriter, status int, code, message string) {
-	writeJSON(w, status, wire.AdminErrorBody{Error: wire.AdminError{Code: code, Message: message}})
+	writeJSON(w, status, admin.ErrorBody{Error: admin.Error{Code: code, Message: message}})
 }
 
 // decode reads the body of a request to a control.
@@ -255,9 +255,9 @@ func (s *Service) showEvents(ctx context.Context, r *http.Request) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	answer := wire.AdminEvents{Events: make([]wire.AdminEvent, len(events))}
+	answer := admin.Events{Events: make([]admin.Event, len(events))}
 	for i, event := range events {
-		answer.Events[i] = server.AdminEvent(event)
+		answer.Events[i] = admin.EventOf(event)
 	}
 	return answer, nil
 }
@@ -272,16 +272,16 @@ func change[Body any](s *Service, r *http.Request, do func(*authority.Authority,
 }
 
 func (s *Service) lock(ctx context.Context, r *http.Request) (any, error) {
-	return nil, change(s, r, func(a *authority.Authority, body wire.AdminName) error { return a.LockUser(ctx, body.Name, origin) })
+	return nil, change(s, r, func(a *authority.Authority, body admin.Name) error { return a.LockUser(ctx, body.Name, origin) })
 }
 
 func (s *Service) unlock(ctx context.Context, r *http.Request) (any, error) {
-	return nil, change(s, r, func(a *authority.Authority, body wire.AdminName) error { return a.UnlockUser(ctx, body.Name, origin) })
+	return nil, change(s, r, func(a *authority.Authority, body admin.Name) error { return a.UnlockUser(ctx, body.Name, origin) })
 }
 
 func (s *Service) expire(ctx context.Context, r *http.Request) (any, error) {
-	var answer wire.AdminCount
-	err := change(s, r, func(a *authority.Authority, body wire.AdminName) (err error) {
+	var answer admin.Count
+	err := change(s, r, func(a *authority.Authority, body admin.Name) (err error) {
 		answer.Count, err = a.EndUserSessions(ctx, body.Name, origin)
 		return err
 	})
@@ -289,7 +289,7 @@ func (s *Service) expire(ctx context.Context, r *http.Request) (any, error) {
 }
 
 func (s *Service) revoke(ctx context.Context, r *http.Request) (any, error) {
-	return nil, change(s, r, func(a *authority.Authority, body wire.AdminKey) error { return a.EndAccessToken(ctx, body.Key, origin) })
+	return nil, change(s, r, func(a *authority.Authority, body admin.Key) error { return a.EndAccessToken(ctx, body.Key, origin) })
 }
 
 func (s *Service) reset(ctx context.Context, _ *http.Request) (any, error) {

@@ -17,11 +17,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
-	"github.com/latchkey/latchkey/internal/wire"
 )
 
 // Seed is the user and the API client that a service begins with.
@@ -94,7 +94,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 }
 
 // memory is what a simulation has in place of a database.
-var memory = wire.AdminStore{Name: "memory", ID: "memory"}
+var memory = admin.Store{Name: "memory", ID: "memory"}
 
 // seed makes a world as it is in the beginning.
 func (s *Service) seed(ctx context.Context) (*stage, error) {
@@ -128,7 +128,7 @@ func (s *Service) build(w *world, switches Switches) (*stage, error) {
 	plain := server.New(server.Config{Authority: a, Ready: w.db.Ready, Log: s.config.Log, Version: s.config.Version})
 	return &stage{
 		world: w, switches: switches, authority: a,
-		admin: server.AdminHandler(a, memory, s.config.Log), api: plain.Handler(), standIn: plain.Guard(standIn),
+		admin: admin.NewHandler(a, memory, s.config.Log), api: plain.Handler(), standIn: plain.Guard(standIn),
 	}, nil
 }
 
@@ -170,18 +170,22 @@ func (s *Service) execute(w http.ResponseWriter, r *http.Request) {
 	now.api.ServeHTTP(w, r)
 }
 
-// Front answers what server.Server.Run serves in place of its own: the API with
-// the controls, and the admin API.
+// Front returns what server.Server.Run serves and does for a simulation: the API with the
+// controls.
 func (s *Service) Front() server.Front {
 	return server.Front{
-		API: s.withControls(),
-		Admin: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			now, leave := s.enter()
-			defer leave()
-			now.admin.ServeHTTP(w, r)
-		}),
+		API:   s.withControls(),
 		Sweep: s.sweep,
 	}
+}
+
+// Admin returns the handler of the administration API.
+func (s *Service) Admin() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now, leave := s.enter()
+		defer leave()
+		now.admin.ServeHTTP(w, r)
+	})
 }
 
 func (s *Service) sweep(ctx context.Context) error {

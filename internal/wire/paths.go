@@ -73,3 +73,12 @@ const ServiceSession = "UnifiedWebService"
 
 // MaxRequestBodyBytes bounds what a request to the session API may carry.
 const MaxRequestBodyBytes = 16 << 10
+
+// OperatorAddress returns the address that the audit trail has for an operator who uses
+// the admin socket; uid is the operator's user ID, or "" if the system does not report it.
+func OperatorAddress(uid string) string {
+	if uid == "" {
+		return "admin socket"
+	}
+	return "admin socket, uid " + uid
+}

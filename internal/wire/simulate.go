@@ -4,22 +4,22 @@ import "time"
 
 // The controls of a simulation, which `latchkey serve --demo --simulate` serves
 // and nothing else does. Every body is JSON, and says so in Content-Type. An answer
-// without a body is 204; refusals are AdminErrorBody. Requests of web pages are refused.
+// without a body is 204; refusals are admin.ErrorBody. Requests of web pages are refused.
 const (
 	PathSimulateClock    = PathSimulate + "clock"    // GET → SimulateClock; POST SimulateAdvance → SimulateClock; PUT SimulateStanding → SimulateClock
 	PathSimulateFaults   = PathSimulate + "faults"   // GET → SimulateFaults; POST SimulateFault → SimulateFaults; DELETE
 	PathSimulateSwitches = PathSimulate + "switches" // GET → SimulateSwitches; PUT SimulateSwitches → SimulateSwitches
-	PathSimulateEvents   = PathSimulate + "events"   // GET ?after=&limit= → AdminEvents
-	PathSimulateLock     = PathSimulate + "lock"     // POST AdminName
-	PathSimulateUnlock   = PathSimulate + "unlock"   // POST AdminName
-	PathSimulateExpire   = PathSimulate + "expire"   // POST AdminName → AdminCount
-	PathSimulateRevoke   = PathSimulate + "revoke"   // POST AdminKey
+	PathSimulateEvents   = PathSimulate + "events"   // GET ?after=&limit= → admin.Events
+	PathSimulateLock     = PathSimulate + "lock"     // POST admin.Name
+	PathSimulateUnlock   = PathSimulate + "unlock"   // POST admin.Name
+	PathSimulateExpire   = PathSimulate + "expire"   // POST admin.Name → admin.Count
+	PathSimulateRevoke   = PathSimulate + "revoke"   // POST admin.Key
 	PathSimulateReset    = PathSimulate + "reset"    // POST, no body
 
-	PathSimulateUsers    = PathSimulate + "users"    // GET ?after=&limit= → AdminUsers; POST SimulatePassword; DELETE ?name=
+	PathSimulateUsers    = PathSimulate + "users"    // GET ?after=&limit= → admin.Users; POST SimulatePassword; DELETE ?name=
 	PathSimulatePassword = PathSimulate + "password" // PUT SimulatePassword
 	PathSimulateStrikes  = PathSimulate + "strikes"  // PUT SimulateStrikes
-	PathSimulateClients  = PathSimulate + "clients"  // GET → AdminClients; POST AdminCredentials; DELETE ?key=
+	PathSimulateClients  = PathSimulate + "clients"  // GET → admin.APIClients; POST admin.Credentials; DELETE ?key=
 )
 
 // SimulateClock tells the time of the simulation.
