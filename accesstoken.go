@@ -77,11 +77,11 @@ func (c *Client) RevokeAccessToken(ctx context.Context) error {
 	began := time.Now()
 	r := &request{op: opRevokeToken, method: http.MethodPost, path: wire.PathRevoke}
 	a, err := c.revokeAccessToken(ctx, r)
-	c.logAnswer(ctx, r, began, a, err)
+	c.logResponse(ctx, r, began, a, err)
 	return err
 }
 
-func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*answer, error) {
+func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*response, error) {
 	if c.config.APIKey == "" {
 		return nil, refuse(r.op, "the access token is not from this Client, and no API key is configured to revoke it with")
 	}
@@ -118,7 +118,7 @@ func (c *Client) clientRequest(op, path string, form url.Values, carries ...Secr
 	basic := base64.StdEncoding.EncodeToString([]byte(c.config.APIKey + ":" + c.config.APISecret.Reveal()))
 	r := &request{
 		op: op, method: http.MethodPost, path: path, contentType: wire.MediaTypeForm,
-		body: []byte(form.Encode()), carries: append(carries, Secret(basic)),
+		body: []byte(form.Encode()), secrets: append(carries, Secret(basic)),
 	}
 	r.authorize("Basic "+basic, c.config.APISecret)
 	return r
@@ -141,7 +141,7 @@ func (c *Client) fetchAccessToken(ctx context.Context) (cachedToken, error) {
 		if err == nil {
 			token, life, err = a.accessToken()
 		}
-		c.logAnswer(ctx, r, began, a, err)
+		c.logResponse(ctx, r, began, a, err)
 		if err != nil {
 			return cachedToken{}, err
 		}
@@ -168,7 +168,7 @@ func (c *Client) fetchAccessToken(ctx context.Context) (cachedToken, error) {
 }
 
 // accessToken reads the answer of the token endpoint.
-func (a *answer) accessToken() (Secret, time.Duration, error) {
+func (a *response) accessToken() (Secret, time.Duration, error) {
 	if err := a.failure(); err != nil {
 		return "", 0, err
 	}

@@ -62,6 +62,10 @@ func (c *Client) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "latchkey.Client(%s)", c.base)
 }
 
+// BaseURL returns the URL that requests go to: the scheme, the host and the path prefix,
+// if there is one, with a slash at its end.
+func (c *Client) BaseURL() string { return c.base.String() }
+
 // CloseIdleConnections closes the connections that no request uses. The Client
 // goes on working.
 func (c *Client) CloseIdleConnections() {
@@ -82,7 +86,7 @@ func (c *Client) Clock() func() time.Time { return c.clock }
 
 // Do sends any request of the API, with the bearer and, unless it is empty, the
 // session token in their headers, and returns the response, whatever its status; see
-// [ErrorFromResponse]. req.URL may be relative to Config.BaseURL ("/api/m2m/…") or an
+// [CheckResponse]. req.URL may be relative to Config.BaseURL ("/api/m2m/…") or an
 // absolute URL that [Client.SessionHeader] permits; any other is refused, because the
 // tokens would go there. Accept and User-Agent are filled in if they are missing.
 //
@@ -136,11 +140,11 @@ func (c *Client) do(req *http.Request, r *request, sessionToken Secret) (*http.R
 	if sessionToken != "" {
 		out.Header.Set(header, sessionToken.Reveal())
 	}
-	r.carries = []Secret{sessionToken, token.Token}
+	r.secrets = []Secret{sessionToken, token.Token}
 	if target.Host != c.base.Host {
 		r.host = target.Host
 	}
-	if c.isPrecious(target) {
+	if c.isLogInOrReset(target) {
 		r.once = true
 	} else if req.Close || isKeyed(req) {
 		r.once, r.keepsKey = true, true
@@ -149,8 +153,8 @@ func (c *Client) do(req *http.Request, r *request, sessionToken Secret) (*http.R
 	return resp, err
 }
 
-// isPrecious reports whether u is that of a login or a reset.
-func (c *Client) isPrecious(u *url.URL) bool {
+// isLogInOrReset reports whether u is that of a login or a reset.
+func (c *Client) isLogInOrReset(u *url.URL) bool {
 	for _, path := range []string{
 		wire.PathLogIn, wire.PathLogInAlias, wire.PathResetPassword, wire.PathResetPasswordAlias,
 	} {
@@ -191,7 +195,7 @@ func (c *Client) target(u *url.URL) (target *url.URL, header, problem string) {
 
 // authorized sends r with the access token as its bearer and answers a success,
 // or an error.
-func (c *Client) authorized(ctx context.Context, r *request) (*answer, error) {
+func (c *Client) authorized(ctx context.Context, r *request) (*response, error) {
 	ctx, cancel := r.bind(ctx, c.config.Timeout)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
@@ -224,7 +228,7 @@ func (c *Client) authorized(ctx context.Context, r *request) (*answer, error) {
 // timeout. For an answer that is told once, ctx counts until the request may be
 // on its way, and from then on the timeout alone.
 func (r *request) bind(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
-	if !r.toldOnce || ctx.Err() != nil {
+	if !r.unrepeatedResult || ctx.Err() != nil {
 		return context.WithTimeout(ctx, timeout)
 	}
 	detached, leave := context.WithCancelCause(context.WithoutCancel(ctx))

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/outbound"
-	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -22,15 +21,6 @@ const Version = "0.1.0"
 // defaultTimeout leaves room for a slow login (servers hash passwords slowly on
 // purpose, and may queue) and a fetch of the access token before it.
 const defaultTimeout = 30 * time.Second
-
-// Secret is a string that must not be seen: a password, an API secret or a token.
-// Convert with Secret("…"). fmt (with any verb), encoding/json, encoding text and
-// log/slog show "[redacted]" instead of it, or nothing where it is empty. Reveal
-// returns the string itself, and Equal compares two in constant time.
-//
-// A Secret in an unexported field of a struct of your own is beyond that: fmt
-// prints such fields without asking them. Give the struct a String method.
-type Secret = secret.Text
 
 // Config says which service a Client speaks to, and as whom. APIKey and
 // APISecret are required unless AccessToken is set; the zero value of every other

@@ -9,10 +9,12 @@
 //		APISecret: latchkey.Secret(os.Getenv("API_SECRET")),
 //	})
 //	if err != nil { … }
-//	session, err := client.SessionManagement.StartConnectivityManagementSession(ctx,
-//		&latchkey.LogInRequest{Username: "zbeeblebrox", Password: password})
+//	session, err := client.LogIn(ctx, "zbeeblebrox", password)
 //	if err != nil { … }
-//	defer client.SessionManagement.EndConnectivityManagementSession(ctx, session.Data.SessionToken)
+//	defer client.LogOut(ctx, session)
+//
+// The operations also have the names, models and responses of the vendor's SDKs, under
+// [Client.SessionManagement].
 //
 // The access token that every request needs beside the session is fetched,
 // cached and shared by the Client. Make one Client and use it everywhere: it is

@@ -158,7 +158,7 @@ func TestAnswersOfGatewaysAndOtherServicesAreClassified(t *testing.T) {
 
 func TestSuccessIsNoError(t *testing.T) {
 	for _, status := range []int{200, 201, 204} {
-		if err := latchkey.ErrorFromResponse(status, http.Header{}, nil); err != nil {
+		if err := checkResponse(status, http.Header{}, nil); err != nil {
 			t.Errorf("status %d: %v", status, err)
 		}
 	}
@@ -176,7 +176,7 @@ func TestRetryAfterIsReadFromSecondsAndDatesAndBounded(t *testing.T) {
 	} {
 		header := http.Header{"Retry-After": {value}, "Date": {date}}
 		var odd *latchkey.ResponseError
-		if err := latchkey.ErrorFromResponse(503, header, nil); !errors.As(err, &odd) || odd.RetryAfter != want {
+		if err := checkResponse(503, header, nil); !errors.As(err, &odd) || odd.RetryAfter != want {
 			t.Errorf("Retry-After %q: %v, want %v", value, odd.RetryAfter, want)
 		}
 	}
@@ -196,7 +196,7 @@ func TestServersThatEchoSecretsDoNotMakeErrorsShowThem(t *testing.T) {
 		"not a shape": password,
 	} {
 		header := http.Header{"X-Request-Id": {sessionID}, "Content-Type": {"text/" + password}}
-		err := latchkey.ErrorFromResponse(400, header, []byte(body), password, sessionID, bearer, quoted, "tab\there")
+		err := checkResponse(400, header, []byte(body), password, sessionID, bearer, quoted, "tab\there")
 		mustNotShow(t, err, quoted, "tab here", strings.ToUpper(sessionID), "wörd", `w\u00f6rd`, "w%C3%B6rd")
 		if !strings.Contains(err.Error(), "[redacted]") {
 			t.Errorf("%s: nothing is marked as redacted: %v", name, err)
@@ -205,18 +205,18 @@ func TestServersThatEchoSecretsDoNotMakeErrorsShowThem(t *testing.T) {
 }
 
 func TestPasswordThatIsAWordOfTheAPIDoesNotHideItsCodes(t *testing.T) {
-	err := latchkey.ErrorFromResponse(400, http.Header{},
+	err := checkResponse(400, http.Header{},
 		[]byte(`{"errorCode":"UnifiedWebService.REQUEST_FAILED.Password.Mismatch","errorMessage":"Password?"}`), "Password")
 	if !errors.Is(err, latchkey.ErrPasswordMismatch) || strings.Contains(err.Error(), "Password?") {
 		t.Errorf("the error became %v", err)
 	}
-	err = latchkey.ErrorFromResponse(401, http.Header{}, []byte(`{"fault":{"code":"900901"}}`), "900901")
+	err = checkResponse(401, http.Header{}, []byte(`{"fault":{"code":"900901"}}`), "900901")
 	if !errors.Is(err, latchkey.ErrUnauthorized) {
 		t.Errorf("the error became %v", err)
 	}
 }
 
-func FuzzErrorFromResponse(f *testing.F) {
+func FuzzCheckResponse(f *testing.F) {
 	f.Add(400, "text/html", "7", []byte(`{"errorCode":"A.B","errorMessage":"m"}`))
 	f.Add(401, "", "", []byte(`{"fault":{"code":900901,"message":"m","description":"d"}}`))
 	f.Add(401, "", "", []byte(`<fault><code>900901</code></fault>`))
@@ -227,7 +227,7 @@ func FuzzErrorFromResponse(f *testing.F) {
 		header := http.Header{
 			"Content-Type": {contentType}, "Retry-After": {retryAfter}, "X-Request-Id": {contentType + retryAfter},
 		}
-		err := latchkey.ErrorFromResponse(status, header, body, password)
+		err := checkResponse(status, header, body, password)
 		if err == nil {
 			if status < 200 || status > 299 {
 				t.Fatalf("status %d is no error", status)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"net/http"
@@ -153,11 +152,7 @@ func ExampleClient_Do() {
 		log.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		log.Fatal(err)
-	}
-	err = latchkey.ErrorFromResponse(resp.StatusCode, resp.Header, body, session)
+	err = latchkey.CheckResponse(resp)
 	fmt.Println(err)
 	fmt.Println("log in again:", errors.Is(err, latchkey.ErrSessionExpired))
 	// Output:

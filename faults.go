@@ -1,8 +1,10 @@
 package latchkey
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -165,30 +167,82 @@ func newResponseError(
 	status int, header http.Header, body []byte, problem string, cause error, sent []Secret,
 ) *ResponseError {
 	return &ResponseError{
-		StatusCode: status, ContentType: prose(header.Get("Content-Type"), maxWord, sent),
+		StatusCode: status, ContentType: sanitize(header.Get("Content-Type"), maxWord, sent),
 		Size: len(body), Problem: problem, RetryAfter: retryAfter(header),
-		RequestID: prose(header.Get(wire.HeaderRequestID), maxWord, sent),
+		RequestID: sanitize(header.Get(wire.HeaderRequestID), maxWord, sent),
 		RawBody:   Secret(body), Err: cause,
 	}
 }
 
-// ErrorFromResponse classifies a response of any service of the API: nil for a
-// 2xx status, and otherwise a [ConnectivityManagementResultError], [FaultError]
-// or [OAuthError] where the body has that form, and a [ResponseError] where it
-// has none of them. docs/contract.md lists the published forms. The body may be
-// in the content coding that header names (gzip or deflate), may begin with a
-// byte order mark, and may be cut off behind its code.
+// CheckResponse returns nil if resp has a 2xx status. Otherwise it reads the body and
+// returns a [ConnectivityManagementResultError], [FaultError] or [OAuthError] if the
+// body has that form, and a [ResponseError] if it has none of them. docs/contract.md
+// lists the published forms. The body may be in the content coding that its header names
+// (gzip or deflate), may begin with a byte order mark, and may be cut off after its
+// code.
 //
-// sent names the secrets that the request carried; if the server echoes one, it is
-// redacted. A secret that could be an ordinary word is not searched for, because
-// the gap would tell it: the service's message is then not shown at all, whatever
-// is in it.
-func ErrorFromResponse(status int, header http.Header, body []byte, sent ...Secret) error {
+// CheckResponse reads at most 1 MiB. resp.Body can still be read from its beginning, and
+// the caller closes it.
+//
+// If the server echoes a secret of the request, the error does not show it. That
+// includes the tokens in the headers of resp.Request; sent names further secrets. A
+// secret that could be an ordinary word is not searched for, because the gap would
+// reveal it: the error then does not show the service's message at all.
+func CheckResponse(resp *http.Response, sent ...Secret) error {
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		return nil
+	}
+	sent = append(tokensOf(resp.Request), sent...)
+	if resp.Body == nil {
+		return classify(resp.StatusCode, resp.Header, nil, nil, sent)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	rest := io.Reader(resp.Body)
+	if err != nil {
+		rest = failingReader{err}
+		if !quotesNothing(err) {
+			err = errNotHTTP
+		}
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), rest), resp.Body}
+	if len(body) > maxBody {
+		body, err = body[:maxBody], errBodyTooLong
+	}
+	return classify(resp.StatusCode, resp.Header, body, err, sent)
+}
+
+// failingReader is the end of a body that could not be read.
+type failingReader struct{ err error }
+
+func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
+
+// tokensOf returns the tokens in the headers of req, which may be nil.
+func tokensOf(req *http.Request) (tokens []Secret) {
+	if req == nil {
+		return nil
+	}
+	for _, name := range []string{"Authorization", wire.HeaderSessionToken, wire.HeaderSessionTokenIMP} {
+		for _, value := range req.Header.Values(name) {
+			if _, credentials, ok := strings.Cut(value, " "); ok {
+				value = credentials
+			}
+			tokens = append(tokens, Secret(value))
+		}
+	}
+	return tokens
+}
+
+// classify returns the error of a response; nil for a success. broken is why the body
+// ended early, if it did.
+func classify(status int, header http.Header, body []byte, broken error, sent []Secret) error {
 	if status >= 200 && status <= 299 {
 		return nil
 	}
-	id := prose(header.Get(wire.HeaderRequestID), maxWord, sent)
-	text, _ := wire.Decode(header, body, maxAnswer) // what cannot be decoded has no form
+	id := sanitize(header.Get(wire.HeaderRequestID), maxWord, sent)
+	text, _ := wire.Decode(header, body, maxBody) // what cannot be decoded has no form
 	refusal := wire.ParseRefusal(status, text)
 	code, message := errorCode(refusal.Code, sent), message(refusal.Code, refusal.Message, sent)
 	switch refusal.Form {
@@ -215,7 +269,7 @@ func ErrorFromResponse(status int, header http.Header, body []byte, sent ...Secr
 	if status >= 300 && status <= 399 {
 		problem = "it is a redirect, and none is followed, because it would take the credentials elsewhere"
 	}
-	return newResponseError(status, header, body, problem, nil, sent)
+	return newResponseError(status, header, body, problem, broken, sent)
 }
 
 // statusIs matches the sentinels that a status stands for in every form of error.

@@ -13,8 +13,8 @@ import (
 // maxLoggedPath bounds the path in a line of the log. The API's own are shorter.
 const maxLoggedPath = 256
 
-// logAnswer is log for what was read as a whole.
-func (c *Client) logAnswer(ctx context.Context, r *request, began time.Time, a *answer, err error) {
+// logResponse is log for what was read as a whole.
+func (c *Client) logResponse(ctx context.Context, r *request, began time.Time, a *response, err error) {
 	if a == nil {
 		c.log(ctx, r, began, nil, err)
 		return
@@ -44,14 +44,14 @@ func (c *Client) log(ctx context.Context, r *request, began time.Time, resp *htt
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("op", r.op), slog.String("method", r.method), slog.String("path", prose(r.path, maxLoggedPath, r.secrets())),
+		slog.String("op", r.op), slog.String("method", r.method), slog.String("path", sanitize(r.path, maxLoggedPath, r.allSecrets())),
 	}
 	if r.host != "" {
 		attrs = append(attrs, slog.String("host", r.host))
 	}
 	status, id := 0, ""
 	if resp != nil {
-		status, id = resp.StatusCode, prose(resp.Header.Get(wire.HeaderRequestID), maxWord, r.secrets())
+		status, id = resp.StatusCode, sanitize(resp.Header.Get(wire.HeaderRequestID), maxWord, r.allSecrets())
 	} else {
 		status, id = statusOf(err)
 	}

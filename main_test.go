@@ -1,6 +1,7 @@
 package latchkey_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -193,6 +194,13 @@ func reset(ctx context.Context, c *latchkey.Client) error {
 	_, err := c.SessionManagement.ResetConnectivityManagementPassword(ctx, sessionID,
 		&latchkey.SessionResetPasswordRequest{OldPassword: password})
 	return err
+}
+
+// checkResponse makes a response and returns what CheckResponse returns for it.
+func checkResponse(status int, header http.Header, body []byte, sent ...latchkey.Secret) error {
+	return latchkey.CheckResponse(&http.Response{
+		StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(body)),
+	}, sent...)
 }
 
 // mustNotShow fails if any way of printing v shows one of the secrets.

@@ -22,8 +22,8 @@ import (
 // How much of a server's words is kept: enough for a code, and for a sentence or
 // two.
 const (
-	maxWord  = 128
-	maxProse = 512
+	maxWord = 128
+	maxText = 512
 )
 
 // notShown takes the place of what a server said if it cannot be shown safely.
@@ -38,7 +38,7 @@ func message(code, text string, sent []Secret) string {
 	if text != "" && !areRecognizable(sent) {
 		return cmp.Or(wordsOn(code), notShown)
 	}
-	return prose(text, maxProse, sent)
+	return sanitize(text, maxText, sent)
 }
 
 // detail is message for what a server said beside its message.
@@ -46,7 +46,7 @@ func detail(text string, sent []Secret) string {
 	if !areRecognizable(sent) {
 		return ""
 	}
-	return prose(text, maxProse, sent)
+	return sanitize(text, maxText, sent)
 }
 
 func areRecognizable(secrets []Secret) bool {
@@ -81,7 +81,7 @@ func isRecognizable(s Secret) bool {
 // prose makes what a server said fit to be printed: without the recognizable secrets
 // that were sent to it, on one line, with nothing that moves a terminal's cursor, and
 // not longer than limit bytes.
-func prose(text string, limit int, sent []Secret) string {
+func sanitize(text string, limit int, sent []Secret) string {
 	// Twice, because closing the gaps may put a secret together.
 	return shortened(redact(onOneLine(redact(text, sent)), sent), limit)
 }
@@ -115,7 +115,7 @@ func shortened(text string, limit int) string {
 func errorCode(code string, sent []Secret) string {
 	service, rest, _ := strings.Cut(code, ".")
 	if _, ok := errorOfCode[wire.Code(rest)]; ok {
-		return prose(service, maxWord, sent) + "." + rest
+		return sanitize(service, maxWord, sent) + "." + rest
 	}
 	if wire.FaultMeaning(0, code) != wire.MeaningOther {
 		return code
@@ -124,7 +124,7 @@ func errorCode(code string, sent []Secret) string {
 	case wire.FaultUnavailable, wire.OAuthInvalidClient, wire.OAuthUnauthorized, wire.OAuthInternal:
 		return code
 	}
-	return prose(code, maxWord, sent)
+	return sanitize(code, maxWord, sent)
 }
 
 // redact replaces the recognizable secrets in text, in whatever case, and also in the
@@ -185,24 +185,25 @@ func presentable(ctx context.Context, err error, watch *delivery, sent []Secret)
 	if outer, ok := err.(*url.Error); ok { //nolint:errorlint // http.Client wraps exactly once
 		err = outer.Err // the rest is in Op, Method and Path
 	}
-	if watch.answered.Load() && !quotesNothing(ctx, err) {
+	if watch.answered.Load() && !quotesNothing(err) && !(ctx.Err() != nil && errors.Is(err, context.Cause(ctx))) {
 		return errNotHTTP
 	}
 	text := err.Error()
 	shown := onOneLine(text) // a proxy's words may be in it
 	if !watch.sawAll {
-		shown = prose(text, maxProse, sent)
+		shown = sanitize(text, maxText, sent)
 	}
 	if shown != text {
-		return &redactedError{shortened(shown, maxProse), err}
+		return &redactedError{shortened(shown, maxText), err}
 	}
 	return err
 }
 
-func quotesNothing(ctx context.Context, err error) bool {
+// quotesNothing reports whether err is known to show nothing of a response.
+func quotesNothing(err error) bool {
 	var netErr net.Error
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errAnswerTooLong) ||
-		errors.As(err, &netErr) || ctx.Err() != nil && errors.Is(err, context.Cause(ctx))
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errBodyTooLong) ||
+		errors.As(err, &netErr) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // redactedError shows text in place of an error that prints a secret, or what moves a

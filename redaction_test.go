@@ -27,7 +27,7 @@ func TestGapInAKnownSentenceDoesNotTellThePassword(t *testing.T) {
 		shown := map[string]bool{}
 		for _, secret := range weak {
 			for _, echo := range []string{secret.Reveal(), "something else"} {
-				err := latchkey.ErrorFromResponse(400, header, []byte(strings.Replace(body, "%s", echo, 1)), secret, sessionID)
+				err := checkResponse(400, header, []byte(strings.Replace(body, "%s", echo, 1)), secret, sessionID)
 				if strings.Contains(err.Error(), "[redacted]") || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "request id req-7-wrong-400") {
 					t.Errorf("password %q: %v", secret.Reveal(), err)
 				}
@@ -53,7 +53,7 @@ func TestErrorsOfTheSystemAreNotRedacted(t *testing.T) {
 }
 
 func TestEmptySecretsAreNoneAndRealOnesAreStillRedacted(t *testing.T) {
-	err := latchkey.ErrorFromResponse(400, http.Header{}, []byte(`{"errorCode":"A.B","errorMessage":"you sent `+password+`"}`), "", password)
+	err := checkResponse(400, http.Header{}, []byte(`{"errorCode":"A.B","errorMessage":"you sent `+password+`"}`), "", password)
 	if !strings.Contains(err.Error(), "you sent [redacted]") {
 		t.Errorf("the error is %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"unicode/utf16"
 
 	"github.com/latchkey/latchkey"
@@ -91,7 +92,7 @@ func TestRefusalsAreReadInEveryEncoding(t *testing.T) {
 		"blank before":                {nil, []byte("\r\n\t " + expired)},
 		"names in another case":       {nil, []byte(`{"ErrorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired"}`)},
 	} {
-		err := latchkey.ErrorFromResponse(400, test.header, test.body)
+		err := checkResponse(400, test.header, test.body)
 		if !errors.Is(err, latchkey.ErrSessionExpired) {
 			t.Errorf("%s: %v, want ErrSessionExpired", name, err)
 		}
@@ -103,7 +104,7 @@ func TestRefusalsAreReadInEveryEncoding(t *testing.T) {
 		"cut off":        []byte(faultXML[:strings.Index(faultXML, "<message>")+10]),
 	} {
 		var fault *latchkey.FaultError
-		if err := latchkey.ErrorFromResponse(401, nil, body); !errors.As(err, &fault) || fault.Code != "900901" {
+		if err := checkResponse(401, nil, body); !errors.As(err, &fault) || fault.Code != "900901" {
 			t.Errorf("fault in XML, %s: %v", name, err)
 		}
 	}
@@ -131,7 +132,7 @@ func TestWhatIsNotSaidIsNotRead(t *testing.T) {
 		"failure behind UWS":   {"", []byte(`{"error":"internal_server_error","error_description":"UWS V1 REST accounts: [500]"}`)},
 		"a 400 behind UWS":     {"", []byte(`{"error":"internal_server_error","error_description":"UWS V1 REST accounts: [400]"}`)},
 	} {
-		err := latchkey.ErrorFromResponse(400, http.Header{"Content-Encoding": {test.coding}}, test.body)
+		err := checkResponse(400, http.Header{"Content-Encoding": {test.coding}}, test.body)
 		for _, sentinel := range []error{latchkey.ErrSessionExpired, latchkey.ErrSessionTokenInvalid, latchkey.ErrUnauthorized} {
 			if errors.Is(err, sentinel) {
 				t.Errorf("%s: %v matches %q", name, err, sentinel)
@@ -151,7 +152,7 @@ func TestPublishedRefusalsMatchWhatTheyMean(t *testing.T) {
 		if got := wire.ParseRefusal(form.Status, []byte(form.Body)); got.Form == wire.FormUnknown || got.Meaning != form.Meaning {
 			t.Errorf("%s is read as %+v", form.Name, got)
 		}
-		err := latchkey.ErrorFromResponse(form.Status, http.Header{"Retry-After": {"7"}}, []byte(form.Body))
+		err := checkResponse(form.Status, http.Header{"Retry-After": {"7"}}, []byte(form.Body))
 		if !errors.Is(err, want[form.Meaning]) {
 			t.Errorf("%s: %v does not match %q", form.Name, err, want[form.Meaning])
 		}
@@ -167,7 +168,7 @@ func TestPublishedRefusalsMatchWhatTheyMean(t *testing.T) {
 		}
 	}
 	for code := range 8 {
-		err := latchkey.ErrorFromResponse(429, nil, []byte(`{"fault":{"code":"90080`+string(rune('0'+code))+`"}}`))
+		err := checkResponse(429, nil, []byte(`{"fault":{"code":"90080`+string(rune('0'+code))+`"}}`))
 		if errors.Is(err, latchkey.ErrThrottled) != (code != 5) || errors.Is(err, latchkey.ErrBlocked) != (code == 5) {
 			t.Errorf("90080%d is %v", code, err)
 		}
@@ -182,10 +183,10 @@ func TestEvery401IsErrUnauthorized(t *testing.T) {
 		"status as a number": `{"status":401,"message":"Unauthorized","data":{}}`, "spring": `{"status":401,"error":"Unauthorized","path":"/x"}`,
 		"fault": `{"fault":{"code":"900900"}}`, "client": `{"error":"invalid_client"}`,
 	} {
-		if err := latchkey.ErrorFromResponse(401, nil, []byte(body)); !errors.Is(err, latchkey.ErrUnauthorized) {
+		if err := checkResponse(401, nil, []byte(body)); !errors.Is(err, latchkey.ErrUnauthorized) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := latchkey.ErrorFromResponse(403, nil, []byte(body)); errors.Is(err, latchkey.ErrUnauthorized) {
+		if err := checkResponse(403, nil, []byte(body)); errors.Is(err, latchkey.ErrUnauthorized) {
 			t.Errorf("%s with status 403: %v matches ErrUnauthorized", name, err)
 		}
 	}
@@ -210,11 +211,13 @@ func TestSuccessesAreReadWithAMarkAndInSpiteOfACoding(t *testing.T) {
 			_, _ = w.Write(test.body)
 		}
 		var raw latchkey.Secret
-		made, err := client.ResetPassword(t.Context(), sessionID, password, func(answer latchkey.Secret) { raw = answer })
+		made, err := client.ResetPassword(t.Context(), sessionID, password, latchkey.ResetOptions{
+			OnResponse: func(body latchkey.Secret) { raw = body },
+		})
 		if err != nil || made.Reveal() != newPassword {
 			t.Errorf("%s: %v", name, err)
 		}
-		if made, err := latchkey.NewPassword(raw); err != nil || made.Reveal() != newPassword {
+		if made, err := latchkey.ParseNewPassword(raw); err != nil || made.Reveal() != newPassword {
 			t.Errorf("%s, from what was kept: %v", name, err)
 		}
 	}
@@ -258,4 +261,67 @@ func TestA401InAnyFormForgetsTheAccessToken(t *testing.T) {
 	if len(a.to(wire.PathLogOut)) != 1 || len(a.to(wire.PathToken)) != 1 {
 		t.Error("a refused session cost an access token")
 	}
+}
+
+func TestCheckResponseLeavesTheBodyReadable(t *testing.T) {
+	body := `{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired","errorMessage":"you sent ` + sessionID + `"}`
+	closed := false
+	request := &http.Request{Header: http.Header{}}
+	request.Header.Set(wire.HeaderSessionToken, sessionID)
+	request.Header.Set("Authorization", "Bearer "+bearer)
+	resp := &http.Response{StatusCode: 400, Request: request, Body: &closeRecorder{strings.NewReader(body), &closed}}
+	err := latchkey.CheckResponse(resp)
+	if !errors.Is(err, latchkey.ErrSessionExpired) {
+		t.Errorf("CheckResponse returned %v, want ErrSessionExpired", err)
+	}
+	mustNotShow(t, err)
+	if closed {
+		t.Error("CheckResponse closed the body")
+	}
+	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != body {
+		t.Errorf("the body is then %q, %v; want all of it", rest, err)
+	}
+	if err := resp.Body.Close(); err != nil || !closed {
+		t.Errorf("Close returned %v and closed the body: %v", err, closed)
+	}
+
+	broken := errors.New("broken \x1b[2J " + sessionID)
+	long := strings.Repeat("x", 2<<20)
+	for name, test := range map[string]struct {
+		body io.Reader
+		want string
+		err  error
+	}{
+		"long":   {strings.NewReader(long), long, nil},
+		"broken": {io.MultiReader(strings.NewReader("part"), iotest.ErrReader(broken)), "part", broken},
+	} {
+		resp := &http.Response{StatusCode: 502, Body: io.NopCloser(test.body)}
+		err := latchkey.CheckResponse(resp)
+		var odd *latchkey.ResponseError
+		if !errors.As(err, &odd) || odd.Err == nil || odd.Size > 1<<20 {
+			t.Errorf("%s: CheckResponse returned %v, want a ResponseError with a cause and at most 1 MiB", name, err)
+		}
+		mustNotShow(t, err)
+		if rest, err := io.ReadAll(resp.Body); string(rest) != test.want || !errors.Is(err, test.err) {
+			t.Errorf("%s: the body is then %d bytes, %v; want %d bytes, %v", name, len(rest), err, len(test.want), test.err)
+		}
+	}
+
+	if err := latchkey.CheckResponse(&http.Response{StatusCode: 204}); err != nil {
+		t.Errorf("CheckResponse returned %v for a success", err)
+	}
+	if err := latchkey.CheckResponse(&http.Response{StatusCode: 401}); !errors.Is(err, latchkey.ErrUnauthorized) {
+		t.Errorf("CheckResponse returned %v for a 401 without a body, want ErrUnauthorized", err)
+	}
+}
+
+// closeRecorder is a body that records its Close.
+type closeRecorder struct {
+	io.Reader
+	closed *bool
+}
+
+func (c *closeRecorder) Close() error {
+	*c.closed = true
+	return nil
 }

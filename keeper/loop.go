@@ -272,7 +272,7 @@ func (h *leased) act(ctx context.Context, action ledger.Action) (ledger.Outcome,
 	case ledger.ResetPassword:
 		return h.resetPassword(ctx, action)
 	case ledger.ReadResponse:
-		password, err := latchkey.NewPassword(latchkey.Secret(action.Response))
+		password, err := latchkey.ParseNewPassword(latchkey.Secret(action.Response))
 		h.resetErr = err
 		out := outcomeOf(err)
 		out.Password = password.Reveal()

@@ -234,13 +234,15 @@ func (h *leased) resetPassword(ctx context.Context, action ledger.Action) (ledge
 	defer cancel()
 	received := false
 	old := latchkey.Secret(action.Credential.Password)
-	_, err := h.config.Rotation.Upstream.ResetPassword(ctx, latchkey.Secret(action.Token), old, func(response latchkey.Secret) {
+	keep := func(response latchkey.Secret) {
 		received = true
 		kept := &keptResponse{rotation: h.record.KeepResponse(response.Reveal())}
 		h.kept.Store(kept)
 		h.step(StepResponse)
 		kept.saved.Store(h.saveChanges(ctx))
-	})
+	}
+	_, err := h.config.Rotation.Upstream.ResetPassword(ctx, latchkey.Secret(action.Token), old,
+		latchkey.ResetOptions{OnResponse: keep})
 	h.credential = nil // it may have been changed in the meantime
 	switch {
 	case received:

@@ -269,7 +269,7 @@ func (r *crashRig) resetByHand(k *keeper.Keeper) (keeper.Tokens, latchkey.Secret
 	if err != nil {
 		return tokens, "", err
 	}
-	password, err := r.service.Client.ResetPassword(r.Context(), tokens.Session, "another", nil)
+	password, err := r.service.Client.ResetPassword(r.Context(), tokens.Session, "another", latchkey.ResetOptions{})
 	return tokens, password, err
 }
 

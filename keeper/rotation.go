@@ -25,9 +25,9 @@ type Rotation struct {
 // PasswordResetter resets passwords. *latchkey.Client is one.
 type PasswordResetter interface {
 	// ResetPassword sends one reset, whatever happens, and returns the new password. It calls
-	// received with the raw body of a successful response before it parses the body.
+	// options.OnResponse with the raw body of a successful response before it parses the body.
 	ResetPassword(
-		ctx context.Context, session, oldPassword latchkey.Secret, received func(response latchkey.Secret),
+		ctx context.Context, session, oldPassword latchkey.Secret, options latchkey.ResetOptions,
 	) (latchkey.Secret, error)
 }
 

@@ -1,7 +1,9 @@
 package keeper
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -109,7 +111,9 @@ func (k *Keeper) noteWrong(r resource, resp *http.Response, s *session, b *beare
 	err := fmt.Errorf("keeper: %s %s refuses a %s that is accepted elsewhere", r.method, r.path, token)
 	if resp != nil {
 		if body, ok := resp.Body.(*peeked); ok {
-			err = fmt.Errorf("%w: %w", err, latchkey.ErrorFromResponse(resp.StatusCode, resp.Header, body.head, s.token, b.Token))
+			seen := *resp
+			seen.Body = io.NopCloser(bytes.NewReader(body.head))
+			err = fmt.Errorf("%w: %w", err, latchkey.CheckResponse(&seen, s.token, b.Token))
 		}
 	}
 	k.note(Event{Kind: EventRequestRefused, Err: secret.HideInError(err, s.token, b.Token)})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/secret"
 )
 
 // origin is who does what a test asks for, in the audit trail.
@@ -15,19 +16,19 @@ var origin = authority.Origin{Address: "latchtest"}
 func (s *Server) AddUser(name string, password latchkey.Secret) {
 	s.t.Helper()
 	s.do(fmt.Sprintf("add the user %q", name), func(ctx context.Context, a *authority.Authority) error {
-		_, err := a.AddUser(ctx, name, password, origin)
+		_, err := a.AddUser(ctx, name, secret.Text(password), origin)
 		return err
 	})
 }
 
 // AddClient adds an API client and answers a Client that uses it. The test fails
 // where there is one of that key.
-func (s *Server) AddClient(key string, secret latchkey.Secret) *latchkey.Client {
+func (s *Server) AddClient(key string, apiSecret latchkey.Secret) *latchkey.Client {
 	s.t.Helper()
 	s.do(fmt.Sprintf("add the API client %q", key), func(ctx context.Context, a *authority.Authority) error {
-		return a.AddKnownClient(ctx, "latchtest", authority.Credentials{Key: key, Secret: secret}, origin)
+		return a.AddKnownClient(ctx, "latchtest", authority.Credentials{Key: key, Secret: secret.Text(apiSecret)}, origin)
 	})
-	return s.client(key, secret)
+	return s.client(key, apiSecret)
 }
 
 // SetPassword changes a user's password behind the user's back, and ends the
@@ -35,7 +36,7 @@ func (s *Server) AddClient(key string, secret latchkey.Secret) *latchkey.Client 
 func (s *Server) SetPassword(name string, password latchkey.Secret) {
 	s.t.Helper()
 	s.do(fmt.Sprintf("set the password of %q", name), func(ctx context.Context, a *authority.Authority) error {
-		_, err := a.SetPassword(ctx, name, password, origin)
+		_, err := a.SetPassword(ctx, name, secret.Text(password), origin)
 		return err
 	})
 }

@@ -1,6 +1,7 @@
 package latchtest_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,7 +50,8 @@ func get(t *testing.T, s *latchtest.Server, path string, token latchkey.Secret) 
 	if response.StatusCode == http.StatusOK {
 		return string(body), nil
 	}
-	return string(body), latchkey.ErrorFromResponse(response.StatusCode, response.Header, body, token)
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	return string(body), latchkey.CheckResponse(response, token)
 }
 
 func want(t *testing.T, what string, err, target error) {

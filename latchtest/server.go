@@ -50,6 +50,7 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/simulate"
 )
 
@@ -103,7 +104,9 @@ func Log(handler slog.Handler) Option {
 func NewServer(t T, options ...Option) *Server {
 	t.Helper()
 	config := simulate.Config{
-		Seed:  simulate.Seed{APIKey: APIKey, APISecret: APISecret, User: User, Password: Password},
+		Seed: simulate.Seed{
+			APIKey: APIKey, APISecret: secret.Text(APISecret), User: User, Password: secret.Text(Password),
+		},
 		Start: time.Now().UTC().Truncate(time.Millisecond),
 	}
 	for _, option := range options {

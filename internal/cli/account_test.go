@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -173,7 +174,8 @@ func useSession(ctx context.Context, api *latchkey.Client, token latchkey.Secret
 	if err != nil {
 		return &latchkey.TransportError{Err: err}
 	}
-	return latchkey.ErrorFromResponse(response.StatusCode, response.Header, body)
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	return latchkey.CheckResponse(response)
 }
 
 // checkSessions checks all sessions after a crash, and forgets some of those

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/credential"
-	"github.com/latchkey/latchkey/internal/secret"
 )
 
 // maxIdentityBytes bounds a file of age keys.
@@ -73,11 +73,11 @@ func (a *app) setCredential(ctx context.Context, u *upstream, from *passwordSour
 }
 
 // readIdentity reads a file of age secret keys.
-func (a *app) readIdentity(path string) (secret.Text, error) {
+func (a *app) readIdentity(path string) (latchkey.Secret, error) {
 	text, err := readBounded(path, maxIdentityBytes)
 	if err != nil {
 		return "", usage("the age key cannot be read: %w; nothing was done", err)
 	}
 	a.warnReadable(path)
-	return secret.Text(text), nil
+	return latchkey.Secret(text), nil
 }

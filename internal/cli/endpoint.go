@@ -17,7 +17,6 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/outbound"
-	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -228,9 +227,9 @@ func (e *endpoint) transport() (*http.Transport, error) {
 }
 
 // apiSecret answers the API secret.
-func (a *app) apiSecret(ctx context.Context, e *endpoint) (secret.Text, error) {
+func (a *app) apiSecret(ctx context.Context, e *endpoint) (latchkey.Secret, error) {
 	if value := os.Getenv(apiSecretVariable); value != "" {
-		return secret.Text(value), nil
+		return latchkey.Secret(value), nil
 	}
 	if e.secretFile != "" {
 		return a.readSecretFile(e.secretFile)

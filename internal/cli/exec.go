@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey"
-	"github.com/latchkey/latchkey/internal/secret"
 )
 
 // The variables that the command of `exec` gets.
@@ -130,7 +129,7 @@ func environmentWithoutSecrets() []string {
 
 // sessionFor returns a session token, and what ends the session again if it was made
 // for this.
-func (a *app) sessionFor(ctx context.Context, f *execFlags, client *latchkey.Client) (secret.Text, func(), error) {
+func (a *app) sessionFor(ctx context.Context, f *execFlags, client *latchkey.Client) (latchkey.Secret, func(), error) {
 	if l := f.stored; l != nil && a.presumedLive(l) && !f.force {
 		err := f.touch(ctx, func(l *login) { l.LastUsedAt = a.Now().UTC() }) // the command is about to
 		return l.token(), func() {}, err
@@ -156,7 +155,7 @@ func (a *app) sessionFor(ctx context.Context, f *execFlags, client *latchkey.Cli
 }
 
 // logInForNow logs in, once, as `login` does, and stores no token.
-func (a *app) logInForNow(ctx context.Context, f *execFlags, client *latchkey.Client) (secret.Text, error) {
+func (a *app) logInForNow(ctx context.Context, f *execFlags, client *latchkey.Client) (latchkey.Secret, error) {
 	unlock, err := lockState(ctx, "login.lock")
 	if err != nil {
 		return "", err

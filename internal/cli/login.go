@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey"
-	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -130,7 +129,7 @@ func count(n int, noun string) string {
 
 // countLogin logs in, once. The login is counted as failed before it is sent, so
 // that a crash on the way does not forget it; who stores the result sets that right.
-func (a *app) countLogin(ctx context.Context, f *loginFlags, client *latchkey.Client, password secret.Text) (secret.Text, error) {
+func (a *app) countLogin(ctx context.Context, f *loginFlags, client *latchkey.Client, password latchkey.Secret) (latchkey.Secret, error) {
 	l, err := updateLogin(ctx, f.url, f.apiKey, f.user, func(l *login) { l.Failures++ })
 	if err != nil {
 		return "", err
@@ -144,7 +143,7 @@ func (a *app) countLogin(ctx context.Context, f *loginFlags, client *latchkey.Cl
 }
 
 // sendLogin logs in, once, and stores the session.
-func (a *app) sendLogin(ctx context.Context, f *loginFlags, client *latchkey.Client, password secret.Text) error {
+func (a *app) sendLogin(ctx context.Context, f *loginFlags, client *latchkey.Client, password latchkey.Secret) error {
 	token, err := a.countLogin(ctx, f, client, password)
 	if err != nil {
 		return err

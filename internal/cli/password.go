@@ -12,7 +12,6 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/atomicfile"
-	"github.com/latchkey/latchkey/internal/secret"
 )
 
 func (a *app) passwordCommand() *cobra.Command {
@@ -92,7 +91,7 @@ func (a *app) resetPassword(ctx context.Context, f *resetFlags) error {
 }
 
 // passwordChanged stores the new password before anything else.
-func (a *app) passwordChanged(ctx context.Context, f *resetFlags, keep *place, password secret.Text) error {
+func (a *app) passwordChanged(ctx context.Context, f *resetFlags, keep *place, password latchkey.Secret) error {
 	where, err := keep.store(password.Reveal() + "\n")
 	if err != nil {
 		return err

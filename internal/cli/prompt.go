@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -52,7 +52,7 @@ func (s *passwordSource) piped() bool { return s.stdin || s.file != "" }
 
 // readPassword answers a password that exists already: from where the flags say,
 // or else from the person at the terminal.
-func (a *app) readPassword(ctx context.Context, from *passwordSource, question string) (secret.Text, error) {
+func (a *app) readPassword(ctx context.Context, from *passwordSource, question string) (latchkey.Secret, error) {
 	switch {
 	case from.stdin:
 		return readSecretLine(a.In, "standard input")
@@ -67,7 +67,7 @@ func (a *app) readPassword(ctx context.Context, from *passwordSource, question s
 
 // readNewPassword answers the password that an account shall have: "" for one
 // that the service makes up, which is the default.
-func (a *app) readNewPassword(ctx context.Context, from *passwordSource, name string) (secret.Text, error) {
+func (a *app) readNewPassword(ctx context.Context, from *passwordSource, name string) (latchkey.Secret, error) {
 	if !from.prompt && !from.piped() {
 		return "", nil
 	}
@@ -86,7 +86,7 @@ func (a *app) readNewPassword(ctx context.Context, from *passwordSource, name st
 }
 
 // readSecretFile reads a secret that is the only line of a file.
-func (a *app) readSecretFile(path string) (secret.Text, error) {
+func (a *app) readSecretFile(path string) (latchkey.Secret, error) {
 	file, err := os.Open(path) //nolint:gosec // the user names the file
 	if err != nil {
 		return "", fail(exitUsage, "the secret cannot be read: %w; nothing was sent", err)
@@ -100,7 +100,7 @@ func (a *app) readSecretFile(path string) (secret.Text, error) {
 
 // readSecretLine reads one line. The end of the line is not part of the secret,
 // and there must not be a second one: then it is not the file that was meant.
-func readSecretLine(r io.Reader, from string) (secret.Text, error) {
+func readSecretLine(r io.Reader, from string) (latchkey.Secret, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxSecretBytes+1))
 	if err != nil {
 		return "", fail(exitFailed, "the secret cannot be read from %s: %w; nothing was sent", from, err)
@@ -121,7 +121,7 @@ func readSecretLine(r io.Reader, from string) (secret.Text, error) {
 
 // checkSecret refuses what an editor or a shell added to a secret, and what would
 // be another text once it is sent as JSON.
-func checkSecret(text, from string) (secret.Text, error) {
+func checkSecret(text, from string) (latchkey.Secret, error) {
 	const utf16Little, utf16Big = "\xff\xfe", "\xfe\xff"
 	switch {
 	case strings.HasPrefix(text, utf16Little), strings.HasPrefix(text, utf16Big):
@@ -131,14 +131,14 @@ func checkSecret(text, from string) (secret.Text, error) {
 	case !utf8.ValidString(text):
 		return "", usage("%s is not UTF-8; nothing was sent; save it as UTF-8", from)
 	}
-	return secret.Text(text), nil
+	return latchkey.Secret(text), nil
 }
 
 // errInterrupted is what a prompt answers when the person presses Ctrl-C.
 var errInterrupted = fail(exitFailed, "interrupted; nothing was sent")
 
 // ask reads a secret from the terminal, without showing it.
-func (a *app) ask(ctx context.Context, question string) (secret.Text, error) {
+func (a *app) ask(ctx context.Context, question string) (latchkey.Secret, error) {
 	descriptor, ok := terminal(a.In)
 	if !ok {
 		return "", usage("there is no terminal to ask at; nothing was done")

@@ -201,7 +201,9 @@ func (a *app) passBody(resp *http.Response, token latchkey.Secret) (refusal, err
 	if _, ok := terminal(a.Out); ok && last.n > 0 && last.b != '\n' {
 		_, _ = fmt.Fprintln(a.Out) // so that the prompt starts on a line of its own
 	}
-	return latchkey.ErrorFromResponse(resp.StatusCode, resp.Header, seen.Bytes(), token), nil
+	copied := *resp
+	copied.Body = io.NopCloser(&seen)
+	return latchkey.CheckResponse(&copied, token), nil
 }
 
 // limitedBuffer keeps the first bytes and takes the rest without a word.

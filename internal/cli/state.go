@@ -12,8 +12,8 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/atomicfile"
-	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -46,7 +46,7 @@ type login struct {
 	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero"` // by `password reset`
 }
 
-func (l *login) token() secret.Text { return secret.Text(l.SessionToken) }
+func (l *login) token() latchkey.Secret { return latchkey.Secret(l.SessionToken) }
 
 // forget drops the session, and keeps what else is known.
 func (l *login) forget() { l.SessionToken, l.LoggedInAt, l.LastUsedAt = "", time.Time{}, time.Time{} }

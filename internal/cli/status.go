@@ -171,12 +171,12 @@ func askSession(ctx context.Context, client *latchkey.Client, token latchkey.Sec
 		return session, err
 	}
 	defer func() { _ = resp.Body.Close() }() // it was only read
+	if err := latchkey.CheckResponse(resp, token); err != nil {
+		return session, err
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	if err != nil {
 		return session, fail(exitUnavailable, "the answer broke off: %w; nothing is known of the session", err)
-	}
-	if err := latchkey.ErrorFromResponse(resp.StatusCode, resp.Header, body, token); err != nil {
-		return session, err
 	}
 	if err := json.Unmarshal(body, &session); err != nil || session.ID == "" {
 		return session, fail(exitFailed, "the service answered 200, but not like a latchkey service; nothing is known of the session")

@@ -22,7 +22,6 @@ import (
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/internal/gateway"
-	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/keeper"
 	"github.com/latchkey/latchkey/keeper/pgstate"
 )
@@ -175,9 +174,9 @@ func (u *upstreamFlags) source(ctx context.Context, a *app) (credential.Source, 
 	return u.store(a)
 }
 
-func (u *upstreamFlags) apiSecret(a *app) (secret.Text, error) {
+func (u *upstreamFlags) apiSecret(a *app) (latchkey.Secret, error) {
 	if value := os.Getenv(upstreamSecretVariable); value != "" {
-		return secret.Text(value), nil
+		return latchkey.Secret(value), nil
 	}
 	return a.readSecretFile(u.secretFile)
 }

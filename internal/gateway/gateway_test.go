@@ -320,7 +320,7 @@ func TestLocalLoginsAreLocal(t *testing.T) {
 	if failures, _ := r.upstream.Strikes(latchtest.User); failures != 0 || r.upstream.Count(latchtest.EventLogIn) != 1 {
 		t.Errorf("%d strikes and %d logins upstream", failures, r.upstream.Count(latchtest.EventLogIn))
 	}
-	if _, err := r.client.ResetPassword(t.Context(), r.token, localPassword, nil); err != nil {
+	if _, err := r.client.ResetPassword(t.Context(), r.token, localPassword, latchkey.ResetOptions{}); err != nil {
 		t.Error(err)
 	}
 	if err := r.client.LogOut(t.Context(), r.token); err != nil {

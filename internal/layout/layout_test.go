@@ -70,7 +70,7 @@ var may = map[string][]string{
 	"keeper/pgstate":              {"keeper", "keeper/internal/sharedstate"},
 	"keeper/redisstate":           {"keeper", "keeper/internal/sharedstate"},
 	"keeper/statetest":            {"", "keeper"},
-	"latchtest":                   {"", "internal/authority", "internal/simulate"},
+	"latchtest":                   {"", "internal/authority", "internal/secret", "internal/simulate"},
 	"verify":                      {"internal/outbound", "internal/wire"},
 }
 

@@ -8,7 +8,7 @@ import (
 // HideInError returns err, or an error that wraps err and shows Redacted in the place
 // of the secrets if its text holds one of them: net/http quotes what it cannot read of
 // a response, which may repeat what the request carried.
-func HideInError(err error, secrets ...Text) error {
+func HideInError[S ~string](err error, secrets ...S) error {
 	if err == nil {
 		return nil
 	}
@@ -18,8 +18,9 @@ func HideInError(err error, secrets ...Text) error {
 		if s == "" {
 			continue
 		}
-		quoted := strconv.Quote(s.Reveal())
-		for _, form := range []string{s.Reveal(), quoted[1 : len(quoted)-1]} {
+		plain := string(s)
+		quoted := strconv.Quote(plain)
+		for _, form := range []string{plain, quoted[1 : len(quoted)-1]} {
 			shown = strings.ReplaceAll(shown, form, Redacted)
 		}
 	}

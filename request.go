@@ -11,43 +11,41 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"slices"
-	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// maxAnswer bounds the bodies that are read. The longest answer of the session
+// maxBody bounds the bodies that are read. The longest answer of the session
 // API has a few hundred bytes.
-const maxAnswer = 1 << 20
+const maxBody = 1 << 20
 
 var (
-	errAnswerTooLong = errors.New("the answer is longer than 1 MiB")
-	errNotHTTP       = errors.New("what came back is not valid HTTP (it is not shown, for it may hold a secret)")
+	errBodyTooLong = errors.New("the answer is longer than 1 MiB")
+	errNotHTTP     = errors.New("what came back is not valid HTTP (it is not shown, for it may hold a secret)")
 )
 
 // request is a request of the API that is to be sent, and read, as a whole.
 type request struct {
-	op           string // for errors: "start session"
-	method, path string
-	host         string // for the log, if it is not that of Config.BaseURL
-	contentType  string
-	body         []byte
-	sessionToken Secret
-	needsSession bool
-	idempotency  string // the key in the header of that name; "": none
-	once         bool   // must never be repeated, on any layer
-	keepsKey     bool   // although once, an Idempotency-Key goes with it
-	toldOnce     bool   // its answer holds what is told nowhere else
+	op               string // for errors: "start session"
+	method, path     string
+	host             string // for the log, if it is not that of Config.BaseURL
+	contentType      string
+	body             []byte
+	sessionToken     Secret
+	needsSession     bool
+	idempotencyKey   string // "": none
+	once             bool   // must never be repeated, on any layer
+	keepsKey         bool   // although once, an Idempotency-Key goes with it
+	unrepeatedResult bool   // its answer holds what is told nowhere else
 
 	authorization string
 	bearer        Secret
-	carries       []Secret // what no error may show, the bearer aside
+	secrets       []Secret // what no error may show, except for the bearer
 	onSent        func()   // called when the request may be on its way; may be nil
-	// received, if set, gets the body of a success before anything else is done
-	// with it.
-	received func(body Secret)
+	// onResponse, if set, is called with the body of a success before anything else is
+	// done with it.
+	onResponse func(body Secret)
 }
 
 // setJSON makes v, a struct of strings, the body.
@@ -59,7 +57,8 @@ func (r *request) authorize(header string, bearer Secret) {
 	r.authorization, r.bearer = header, bearer
 }
 
-func (r *request) secrets() []Secret { return append(slices.Clip(r.carries), r.bearer) }
+// allSecrets returns everything that no error may show.
+func (r *request) allSecrets() []Secret { return append(slices.Clip(r.secrets), r.bearer) }
 
 // build makes the HTTP request.
 func (r *request) build(ctx context.Context, base *url.URL, userAgent string) (*http.Request, error) {
@@ -81,7 +80,7 @@ func (r *request) build(ctx context.Context, base *url.URL, userAgent string) (*
 
 // send sends r and reads the answer to its end. An error means that there is no
 // answer; one that broke off is an answer with err set.
-func (c *Client) send(ctx context.Context, r *request) (*answer, error) {
+func (c *Client) send(ctx context.Context, r *request) (*response, error) {
 	if ctx.Err() != nil {
 		return nil, &TransportError{Op: r.op, Method: r.method, Path: r.path, Err: context.Cause(ctx)}
 	}
@@ -93,12 +92,12 @@ func (c *Client) send(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &answer{status: resp.StatusCode, header: resp.Header, secrets: r.secrets()}
+	a := &response{status: resp.StatusCode, header: resp.Header, secrets: r.allSecrets()}
 	a.body, err = readBody(resp.Body)
 	a.err = presentable(ctx, err, watch, a.secrets)
 	a.decompress()
-	if r.received != nil && a.status/100 == 2 {
-		r.received(Secret(a.body))
+	if r.onResponse != nil && a.status/100 == 2 {
+		r.onResponse(Secret(a.body))
 	}
 	return a, nil
 }
@@ -109,8 +108,8 @@ func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delive
 	if r.once {
 		client = c.conns.once
 		unrepeatable(req, r.keepsKey)
-		if r.idempotency != "" {
-			req.Header.Set(wire.HeaderIdempotency, r.idempotency)
+		if r.idempotencyKey != "" {
+			req.Header.Set(wire.HeaderIdempotency, r.idempotencyKey)
 		}
 	}
 	watch := &delivery{sawAll: c.conns.native}
@@ -119,7 +118,7 @@ func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delive
 	if err != nil {
 		return nil, watch, &TransportError{
 			Op: r.op, Method: r.method, Path: r.path, MaybeSent: watch.maybeSent() && !watch.handshakeRefused(err),
-			Err: presentable(ctx, err, watch, r.secrets()), repeatable: r.idempotency != "",
+			Err: presentable(ctx, err, watch, r.allSecrets()), repeatable: r.idempotencyKey != "",
 		}
 	}
 	return resp, watch, nil
@@ -173,19 +172,19 @@ func (d *delivery) handshakeRefused(err error) bool {
 	return false
 }
 
-// readBody reads up to maxAnswer bytes and closes the body. What was read is
+// readBody reads up to maxBody bytes and closes the body. What was read is
 // answered together with the error, too.
 func readBody(body io.ReadCloser) ([]byte, error) {
 	defer func() { _ = body.Close() }()
-	b, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
-	if len(b) > maxAnswer {
-		return b[:maxAnswer], errAnswerTooLong
+	b, err := io.ReadAll(io.LimitReader(body, maxBody+1))
+	if len(b) > maxBody {
+		return b[:maxBody], errBodyTooLong
 	}
 	return b, err
 }
 
 // answer is what the server said to a request.
-type answer struct {
+type response struct {
 	status  int
 	header  http.Header
 	body    []byte
@@ -194,20 +193,15 @@ type answer struct {
 }
 
 // failure classifies an answer that is no success; nil for a success.
-func (a *answer) failure() error {
-	err := ErrorFromResponse(a.status, a.header, a.body, a.secrets...)
-	var odd *ResponseError
-	if a.err != nil && errors.As(err, &odd) {
-		odd.Err = a.err
-	}
-	return err
+func (a *response) failure() error {
+	return classify(a.status, a.header, a.body, a.err, a.secrets)
 }
 
 // decompress undoes the content coding of the body: some servers compress although
 // they were asked not to. A body that cannot be decoded is kept as it is, unless
 // what broke off was only the checksum behind it.
-func (a *answer) decompress() {
-	if text, err := wire.Decode(a.header, a.body, maxAnswer); err == nil || json.Valid(text) {
+func (a *response) decompress() {
+	if text, err := wire.Decode(a.header, a.body, maxBody); err == nil || json.Valid(text) {
 		a.body = text
 		a.header.Del("Content-Encoding") // as http.Transport does
 	}
@@ -215,7 +209,7 @@ func (a *answer) decompress() {
 
 // decode reads the body of a success into v and answers what is wrong with it. A
 // body that parses is whole, even if the connection broke behind it.
-func (a *answer) decode(v any) (problem string) {
+func (a *response) decode(v any) (problem string) {
 	switch err := json.Unmarshal(wire.Text(a.body), v); {
 	case err == nil:
 		return ""
@@ -226,23 +220,7 @@ func (a *answer) decode(v any) (problem string) {
 	}
 }
 
-// tells decodes the body into v and answers what is wrong with it, or with the
-// secret that told then finds there.
-func (a *answer) tells(v any, told func() Secret) (problem string) {
-	if problem := a.decode(v); problem != "" {
-		return problem
-	}
-	switch secret := told(); {
-	case secret == "":
-		return "it lacks what it should tell"
-	case strings.ContainsRune(secret.Reveal(), utf8.RuneError):
-		// encoding/json puts this character where it could not read the real one.
-		return "what it tells is not valid text"
-	}
-	return ""
-}
-
 // unreadable is the error for a success that does not hold what it should.
-func (a *answer) unreadable(problem string) error {
+func (a *response) unreadable(problem string) error {
 	return newResponseError(a.status, a.header, a.body, problem, a.err, a.secrets)
 }
