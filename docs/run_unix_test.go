@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -44,7 +46,7 @@ ready() { until curl -s -o /dev/null "$1/readyz"; do kill -0 "${2:-$!}" 2>/dev/n
 launch() {
   local at=$1 log=log.$((++launched)); shift
   LATCHKEY_LISTEN=$at "$@" >$log 2>&1 & service=$!
-  ready $at $service || { cat $log; exit 1; }
+  ready $at $service && kill -0 $service || { cat $log; exit 1; }
   cat $log
 }
 `
@@ -178,14 +180,35 @@ func replacer(t *testing.T) func(text string) string {
 		"127.0.0.1:808$n", "${address[$n]}",
 	}
 	for _, port := range []string{"8080", "8081", "8082", "8083"} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = listener.Close() }() // when all are taken
-		pairs = append(pairs, "127.0.0.1:"+port, listener.Addr().String())
+		pairs = append(pairs, "127.0.0.1:"+port, freeAddress(t))
 	}
 	return strings.NewReplacer(pairs...).Replace
+}
+
+var (
+	addressLock sync.Mutex
+	addresses   = map[string]bool{} // those that a test has
+)
+
+// freeAddress returns an address for one document. Its port is below those that the
+// system gives to outgoing connections, and those of internal/enginetest.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	addressLock.Lock()
+	defer addressLock.Unlock()
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 3000+rand.IntN(9000))
+		listener, err := net.Listen("tcp", address)
+		if err == nil {
+			err = listener.Close()
+		}
+		if err == nil && !addresses[address] {
+			addresses[address] = true
+			return address
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // database makes a database. It returns a function that replaces the printed databases
