@@ -46,7 +46,7 @@ func EventOf(event authority.Event) Event {
 
 func proofOf(proof authority.AuditProof) Proof {
 	return Proof{
-		Events: proof.Events, Unchained: proof.Unchained, First: proof.First, Last: proof.Last, Head: proof.Head.String(),
+		Events: proof.Events, First: proof.First, Last: proof.Last, Head: proof.Head.String(),
 		Broken: proof.Broken, Problem: proof.Problem, Unproven: proof.Unproven, HeadTrimmed: proof.MarkTrimmed,
 	}
 }

@@ -195,13 +195,12 @@ type Events struct {
 
 // Proof is the result of a check that the audit trail is as it was written.
 type Proof struct {
-	Events    int    `json:"events"`
-	Unchained int    `json:"unchained,omitempty"` // written before there was a chain
-	First     int64  `json:"first"`
-	Last      int64  `json:"last"`
-	Head      string `json:"head"`
-	Broken    int64  `json:"broken,omitempty"` // the first event that is not as it was written
-	Problem   string `json:"problem,omitempty"`
+	Events  int    `json:"events"`
+	First   int64  `json:"first"`
+	Last    int64  `json:"last"`
+	Head    string `json:"head"`
+	Broken  int64  `json:"broken,omitempty"` // the first event that is not as it was written
+	Problem string `json:"problem,omitempty"`
 	// Unproven means that no seal proves that the events before First were trimmed.
 	Unproven bool `json:"unproven,omitempty"`
 	// HeadTrimmed means that the event of the head was trimmed, which a seal proves.

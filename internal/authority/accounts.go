@@ -43,14 +43,7 @@ func (a *Authority) account(ctx context.Context, user User) (Account, error) {
 	if err != nil {
 		return Account{}, unavailable(err)
 	}
-	if now := a.now(); strikes.LockedAt.After(now) { // a clock was ahead, and the next attempt makes it so
-		strikes.LockedAt = now
-	}
-	if lifted := strikes.LockedAt.Add(a.policy.UnlockAfter); a.policy.UnlockAfter > 0 && !strikes.LockedAt.IsZero() &&
-		!strikes.Manual && !a.now().Before(lifted) {
-		strikes = Strikes{}
-	}
-	return Account{User: user, Strikes: strikes}, nil
+	return Account{User: user, Strikes: a.lock.at(strikes, a.now())}, nil
 }
 
 // AddUser creates a user. An empty password means a generated one. It answers
@@ -171,44 +164,50 @@ func (a *Authority) changeUser(ctx context.Context, name string, change func(*Us
 	if err != nil {
 		return adminError(err)
 	}
-	a.finishEnding(ctx, user)
+	a.endPending(ctx, user)
 	a.record(ctx, origin, Event{Kind: kind, User: name})
 	return nil
 }
 
-// LockUser refuses logins as after too many failures, until UnlockUser. Live
-// sessions go on.
+// LockUser refuses logins as after too many failures, until UnlockUser. Live sessions
+// stay.
 func (a *Authority) LockUser(ctx context.Context, name string, origin Origin) error {
-	return a.setStrikes(ctx, name, Strikes{Failures: a.policy.LockAfter, LockedAt: a.now(), Manual: true}, origin, EventLocked)
+	return a.setStrikes(ctx, name, a.policy.LockAfter, true, origin, EventLocked)
 }
 
 // UnlockUser lifts a lock and forgets the failures.
 func (a *Authority) UnlockUser(ctx context.Context, name string, origin Origin) error {
-	return a.setStrikes(ctx, name, Strikes{}, origin, EventUnlocked)
+	return a.setStrikes(ctx, name, 0, false, origin, EventUnlocked)
 }
 
-// SetFailures sets how many logins of a user failed in a row. As many as lock an account
-// lock it, as the last of them would have; fewer lift a lock. It is for tests of programs.
+// SetFailures sets how many consecutive logins of a user failed. As many as lock an
+// account lock it, as the last of them would have; fewer lift a lock. It is for tests of
+// programs.
 func (a *Authority) SetFailures(ctx context.Context, name string, failures int, origin Origin) error {
 	before, err := a.Account(ctx, name)
 	if err != nil {
 		return err
 	}
-	strikes, kind := Strikes{Failures: failures}, EventKind("")
-	switch wasLocked := !before.Strikes.LockedAt.IsZero(); {
+	kind := EventKind("")
+	switch {
 	case failures >= a.policy.LockAfter:
-		strikes.LockedAt, kind = a.now(), EventLocked
-	case wasLocked:
+		kind = EventLocked
+	case !before.Strikes.LockedAt.IsZero():
 		kind = EventUnlocked
 	}
-	return a.setStrikes(ctx, name, strikes, origin, kind)
+	return a.setStrikes(ctx, name, failures, false, origin, kind)
 }
 
-func (a *Authority) setStrikes(ctx context.Context, name string, strikes Strikes, origin Origin, kind EventKind) error {
+func (a *Authority) setStrikes(ctx context.Context, name string, failures int, manual bool, origin Origin, kind EventKind) error {
 	if _, err := a.stores.Users.User(ctx, name); err != nil {
 		return adminError(err)
 	}
-	if err := a.stores.Strikes.SetStrikes(ctx, strikeKey(name), strikes); err != nil {
+	now := a.now()
+	err := a.stores.Strikes.UpdateStrikes(ctx, strikeKey(name), func(s *Strikes) error {
+		a.lock.set(s, failures, manual, now)
+		return nil
+	})
+	if err != nil {
 		return unavailable(err)
 	}
 	if kind != "" {
@@ -233,7 +232,7 @@ func (a *Authority) Sessions(ctx context.Context, query SessionQuery) ([]Session
 		}
 		now := a.now()
 		for _, session := range sessions {
-			if a.IdleAt(session).After(now) && (session.ExpiresAt.IsZero() || session.ExpiresAt.After(now)) {
+			if !session.Expired(now, a.policy.IdleTimeout) {
 				live = append(live, session)
 			}
 		}

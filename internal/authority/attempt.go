@@ -3,6 +3,7 @@ package authority
 import (
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -13,29 +14,85 @@ import (
 )
 
 // How long the parts of an attempt may take. A reservation is extended for as long as
-// the attempt lasts, so that only a stuck or dead process ever loses one, and keeps
-// nobody out for long.
+// the attempt lasts. So only a process that hangs or dies loses one, and it does not
+// lock anyone out for long.
 const (
 	attemptTimeout    = 30 * time.Second
 	settleTimeout     = 10 * time.Second
-	reservationHold   = 10 * time.Second
 	reservationExtend = 3 * time.Second
 )
 
-// strikeKey returns what strikes of a user name are counted under.
-func strikeKey(name string) StrikeKey { return sha256.Sum256([]byte(name)) }
-
-// attempt is one evaluation of a password under a reserved strike. Every attempt
-// that begin returned must be settled, once.
+// attempt is one evaluation of a password under a reserved strike. Every attempt that
+// begin returned must be settled, once.
 type attempt struct {
-	authority   *Authority
-	reservation Reservation
-	user        User // zero where nobody has the name
-	known       bool
-	sum         []byte // the hash of the password that was verified
-	rehash      string // the password under today's parameters, where the stored hash has others
-	extend      *time.Timer
-	settled     atomic.Bool
+	authority *Authority
+	key       StrikeKey
+	id        ReservationID
+	user      User // zero if no user has the name
+	known     bool
+	sum       []byte // the hash of the password that was verified
+	rehash    string // the password under the current parameters, if the stored hash has others
+	extend    *time.Timer
+	settled   atomic.Bool
+}
+
+// begin reserves a strike. While all that are left are reserved, it waits in the login
+// queue. It returns ErrAccountLocked if none is left.
+func (a *Authority) begin(ctx context.Context, name string) (*attempt, error) {
+	key := strikeKey(name)
+	place, err := a.logins.enter(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer a.logins.leave(key, place)
+	for {
+		id, err := a.reserve(ctx, key)
+		switch {
+		case err == nil:
+			return a.load(ctx, name, key, id)
+		case errors.Is(err, errLocked):
+			return nil, ErrAccountLocked
+		case !errors.Is(err, errBusy):
+			return nil, unavailable(err)
+		}
+		if err := place.wait(ctx); err != nil {
+			return nil, unavailable(err)
+		}
+	}
+}
+
+// reserve reserves a strike. It returns errLocked or errBusy if none is left.
+func (a *Authority) reserve(ctx context.Context, key StrikeKey) (id ReservationID, err error) {
+	_, _ = rand.Read(id[:])
+	now := a.now()
+	var refused error
+	err = a.stores.Strikes.UpdateStrikes(ctx, key, func(s *Strikes) error {
+		locked := s.LockedAt
+		refused = a.lock.reserve(s, id, now)
+		if s.LockedAt.Before(locked) && errors.Is(refused, errLocked) {
+			return nil // a lock in the future became one of now, which is stored
+		}
+		return refused
+	})
+	if err == nil {
+		err = refused
+	}
+	return id, err
+}
+
+// load reads the user of an attempt.
+func (a *Authority) load(ctx context.Context, name string, key StrikeKey, id ReservationID) (*attempt, error) {
+	t := &attempt{authority: a, key: key, id: id}
+	t.hold()
+	user, err := a.stores.Users.User(ctx, name)
+	switch {
+	case err == nil:
+		t.user, t.known = user, true
+	case !errors.Is(err, ErrNotFound):
+		_, _ = t.settle(ctx, abandoned)
+		return nil, unavailable(err)
+	}
+	return t, nil
 }
 
 // hold extends the reservation until the attempt is settled.
@@ -43,8 +100,10 @@ func (t *attempt) hold() {
 	t.extend = time.AfterFunc(attemptTimeout, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), reservationExtend)
 		defer cancel()
-		// An error shows when the attempt is settled, if the reservation is lost by then.
-		_ = t.authority.stores.Strikes.ExtendStrike(ctx, t.reservation, t.authority.now(), reservationHold)
+		// If the reservation is lost, that shows when the attempt is settled.
+		_ = t.authority.stores.Strikes.UpdateStrikes(ctx, t.key, func(s *Strikes) error {
+			return s.extend(t.id, t.authority.now())
+		})
 		if !t.settled.Load() {
 			t.extend.Reset(reservationExtend)
 		}
@@ -52,54 +111,12 @@ func (t *attempt) hold() {
 	t.extend.Reset(reservationExtend) // now that the function finds the timer
 }
 
-// begin reserves a strike, waiting its turn while all that are left are
-// reserved. It answers ErrAccountLocked where there is none left.
-func (a *Authority) begin(ctx context.Context, name string) (*attempt, error) {
-	key := strikeKey(name)
-	turn, err := a.turns.take(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	defer a.turns.leave(key, turn)
-	limit := StrikeLimit{Max: a.policy.LockAfter, UnlockAfter: a.policy.UnlockAfter, Hold: reservationHold}
-	for {
-		limit.Now = a.now()
-		reservation, err := a.stores.Strikes.ReserveStrike(ctx, key, limit)
-		switch {
-		case err == nil:
-			return a.load(ctx, name, reservation)
-		case errors.Is(err, ErrLocked):
-			return nil, ErrAccountLocked
-		case !errors.Is(err, ErrBusy):
-			return nil, unavailable(err)
-		}
-		if err := turn.wait(ctx); err != nil {
-			return nil, unavailable(err)
-		}
-	}
-}
-
-func (a *Authority) load(ctx context.Context, name string, reservation Reservation) (*attempt, error) {
-	t := &attempt{authority: a, reservation: reservation}
-	t.hold()
-	user, err := a.stores.Users.User(ctx, name)
-	switch {
-	case err == nil:
-		t.user, t.known = user, true
-	case !errors.Is(err, ErrNotFound):
-		_, _ = t.settle(ctx, Abandoned)
-		return nil, unavailable(err)
-	}
-	return t, nil
-}
-
-// verify tells whether the password is right, in a hash slot. Nobody's password
-// is looked at just as long. And then, in the same slot, it hands the answer to
-// further, which may be nil: once a password was looked at, nothing may keep the
-// attempt from being judged.
+// verify reports whether the password is right, in a hash slot. For an unknown name it
+// takes just as long. In the same slot it then passes the result to further, which may be
+// nil: after a password was evaluated, nothing may keep the attempt from being judged.
 func (t *attempt) verify(ctx context.Context, password secret.Text, further func(right bool)) (bool, error) {
 	a := t.authority
-	stored, err := a.decoy(ctx, t.reservation.Key)
+	stored, err := a.decoy(ctx, t.key)
 	if err != nil {
 		return false, err
 	}
@@ -122,7 +139,7 @@ func (t *attempt) verify(ctx context.Context, password secret.Text, further func
 	return right, admission(err)
 }
 
-// admission is what callers are told of an error of hashSlots.run.
+// admission converts an error of hashSlots.run to one for callers of the Authority.
 func admission(err error) error {
 	if err == nil || errors.Is(err, ErrOverloaded) {
 		return err
@@ -130,42 +147,50 @@ func admission(err error) error {
 	return unavailable(err)
 }
 
-// settle ends the attempt. It happens even when the caller has left: what was
-// evaluated counts.
-func (t *attempt) settle(ctx context.Context, outcome Outcome) (strikes Strikes, err error) {
-	err = t.conclude(ctx, func(ctx context.Context, store StrikeStore) (err error) {
-		strikes, err = store.SettleStrike(ctx, t.reservation, outcome, t.authority.now())
-		return err
-	})
-	return strikes, err
+// settle ends the attempt. It does so even if the caller has left: what was evaluated
+// counts.
+func (t *attempt) settle(ctx context.Context, o outcome) (Strikes, error) {
+	return t.conclude(ctx, func(s *Strikes, now time.Time) error { return t.authority.lock.settle(s, t.id, o, now) })
 }
 
-// failAgain settles a wrong password of a session. It reports whether that was a
-// strike: the same wrong password again in one session is none, because
-// transports repeat a reset without asking anybody.
-func (t *attempt) failAgain(ctx context.Context, session SessionKey) (strikes Strikes, counted bool, err error) {
+// settleGuess settles a wrong password of a session. It reports whether that was a strike:
+// the same wrong password again in one session is none, because transports repeat a reset
+// unasked.
+func (t *attempt) settleGuess(ctx context.Context, session SessionKey) (strikes Strikes, counted bool, err error) {
 	guess := t.authority.guess(session, t.sum)
-	err = t.conclude(ctx, func(ctx context.Context, store StrikeStore) (err error) {
-		strikes, counted, err = store.FailStrike(ctx, t.reservation, guess, t.authority.now())
+	strikes, err = t.conclude(ctx, func(s *Strikes, now time.Time) (err error) {
+		counted, err = t.authority.lock.settleGuess(s, t.id, guess, now)
 		return err
 	})
-	return strikes, counted, err
+	return strikes, counted && err == nil, err
 }
 
-func (t *attempt) conclude(ctx context.Context, settle func(context.Context, StrikeStore) error) error {
+func (t *attempt) conclude(ctx context.Context, change func(*Strikes, time.Time) error) (Strikes, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	a := t.authority
 	t.settled.Store(true)
 	t.extend.Stop()
-	err := settle(ctx, a.stores.Strikes)
-	a.turns.settled(t.reservation.Key)
-	return unavailable(err)
+	now := a.now()
+	var strikes Strikes
+	err := a.stores.Strikes.UpdateStrikes(ctx, t.key, func(s *Strikes) error {
+		err := change(s, now)
+		strikes = *s
+		return err
+	})
+	a.logins.settled(t.key)
+	if err != nil {
+		return Strikes{}, unavailable(err)
+	}
+	if a.settledStrikes.Add(1)%foldEvery == 0 {
+		_ = a.stores.Strikes.FoldStrikes(ctx, a.foldBounds()) // the next time makes up for it
+	}
+	return strikes, nil
 }
 
-// guess identifies a wrong password of a session by its hash. So a stolen
-// database tells nothing of what was tried, as long as the server key is not
-// stolen with it, and then as little as of the passwords themselves.
+// guess identifies a wrong password of a session by its hash. A stolen database reveals
+// nothing about it unless the server key is stolen too, and then as little as about the
+// passwords themselves.
 func (a *Authority) guess(session SessionKey, sum []byte) (guess Guess) {
 	mac := hmac.New(sha256.New, a.key)
 	mac.Write([]byte("guess:"))
@@ -175,10 +200,10 @@ func (a *Authority) guess(session SessionKey, sum []byte) (guess Guess) {
 	return guess
 }
 
-// fail settles a wrong password of a login and writes it down. It answers
-// ErrUnavailable where the strike could not be counted: then nothing may be told.
+// fail settles a wrong password of a login and records it. It returns ErrUnavailable if
+// the strike could not be counted: then the caller must not learn the result.
 func (t *attempt) fail(ctx context.Context, origin Origin) error {
-	strikes, err := t.settle(ctx, Failed)
+	strikes, err := t.settle(ctx, failed)
 	if err != nil {
 		return err
 	}
@@ -186,8 +211,7 @@ func (t *attempt) fail(ctx context.Context, origin Origin) error {
 	return nil
 }
 
-// recordFailure writes down a wrong password that was settled, and the lock that
-// came of it.
+// recordFailure records a wrong password that was settled, and the lock that it caused.
 func (t *attempt) recordFailure(ctx context.Context, origin Origin, event Event, strikes Strikes, counted bool) {
 	event.User = t.user.Name
 	if !counted {
@@ -195,7 +219,7 @@ func (t *attempt) recordFailure(ctx context.Context, origin Origin, event Event,
 		t.authority.record(ctx, origin, event)
 		return
 	}
-	event.Detail = fmt.Sprintf("failure %d of %d", strikes.Failures, t.reservation.Max) + event.Detail
+	event.Detail = fmt.Sprintf("failure %d of %d", strikes.Failures, t.authority.policy.LockAfter) + event.Detail
 	if !t.known {
 		event.Detail += ", unknown user name"
 	}

@@ -93,25 +93,31 @@ type Config struct {
 	HashQueue int              // logins that wait for a slot; 0: 64 for each slot
 	Now       func() time.Time // nil: time.Now
 	Log       *slog.Logger     // nil: slog.Default()
+	// UnknownStrikes is how many strikes of names that no user has are kept unfolded; 0:
+	// 100,000.
+	UnknownStrikes int
 }
 
 // Authority applies the rules.
 type Authority struct {
-	stores        Stores
-	key           []byte
-	policy        Policy
-	params        HashParams
-	slots         *hashSlots
-	decoys        decoys
-	tokens        *tokenDeriver
-	turns         turns
-	sole          sync.Mutex // held while a login makes its session the only one; see Policy.EndSessionsOnLogin
-	now           func() time.Time
-	log           *slog.Logger
-	auditFailures atomic.Int64
-	refused       refusals
-	allow         allowCache
-	allowed       atomic.Int64 // rules that were read
+	stores         Stores
+	key            []byte
+	policy         Policy
+	params         HashParams
+	slots          *hashSlots
+	decoys         decoys
+	tokens         *tokenDeriver
+	lock           lockRule
+	logins         loginQueue
+	sole           sync.Mutex // held while a login makes its session the only one; see Policy.EndSessionsOnLogin
+	now            func() time.Time
+	log            *slog.Logger
+	auditFailures  atomic.Int64
+	settledStrikes atomic.Int64
+	unknownStrikes int
+	refused        refusals
+	allow          allowCache
+	allowed        atomic.Int64 // rules that were read
 }
 
 // New returns an Authority, or an error that lists everything that is wrong with
@@ -144,6 +150,9 @@ func New(config Config) (*Authority, error) {
 		return nil, err
 	}
 	a.decoys.key = a.key
+	a.lock = lockRule{max: a.policy.LockAfter, unlockAfter: a.policy.UnlockAfter}
+	a.unknownStrikes = config.UnknownStrikes
+	setDefault(&a.unknownStrikes, maxUnknownStrikes)
 	return a, nil
 }
 
@@ -162,7 +171,7 @@ type Load struct {
 // Load returns how busy the Authority is at this moment.
 func (a *Authority) Load() Load {
 	hashing := len(a.slots.running)
-	return Load{Hashing: hashing, Waiting: max(0, len(a.slots.queued)-hashing) + a.turns.waiting()}
+	return Load{Hashing: hashing, Waiting: max(0, len(a.slots.queued)-hashing) + a.logins.len()}
 }
 
 // unavailable marks an error of a store as "cannot tell". It keeps nil.

@@ -31,26 +31,21 @@ func (e Event) After(prev Chain) Chain {
 		h.Write([]byte(text))
 	}
 	part(e.At.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano))
-	for _, text := range []string{string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail} {
+	for _, text := range []string{
+		string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail, e.Method, e.Host, e.Path,
+		strconv.Itoa(e.Status), strconv.FormatInt(e.Duration.Microseconds(), 10), e.UpstreamID, strconv.Itoa(e.Count),
+	} {
 		part(text)
-	}
-	if e.Method != "" || e.Host != "" || e.Path != "" || e.Status != 0 || e.Duration != 0 || e.UpstreamID != "" || e.Count != 0 {
-		// Events without these fields have the chain that they had before there were any.
-		for _, text := range []string{e.Method, e.Host, e.Path, strconv.Itoa(e.Status),
-			strconv.FormatInt(e.Duration.Microseconds(), 10), e.UpstreamID, strconv.Itoa(e.Count)} {
-			part(text)
-		}
 	}
 	return Chain(h.Sum(nil))
 }
 
 // AuditProof is what a look at the whole trail has found.
 type AuditProof struct {
-	Events    int   // that were looked at
-	Unchained int   // of them, from before there was a chain; nothing protects these
-	First     int64 // Seq; 0 where there are none
-	Last      int64
-	Head      Chain // of the last; who keeps it can tell later whether the end was cut off
+	Events int   // that were looked at
+	First  int64 // Seq; 0 where there are none
+	Last   int64
+	Head   Chain // of the last; who keeps it can tell later whether the end was cut off
 	// Broken is the first event that is not what was written, or not where it was;
 	// 0 where all are.
 	Broken  int64
@@ -145,7 +140,6 @@ type verification struct {
 	first       Event   // whose predecessor was removed
 	trimmed     trimmed // the last that there is; seq is 0 if there is none
 	provenSeq   int64   // up to which seals prove that events were trimmed
-	chained     bool
 	beginsLater bool
 }
 
@@ -168,15 +162,10 @@ func (v *verification) next(e Event) {
 		}
 	}
 	switch {
-	case e.Chain == Chain{} && !v.chained:
-		v.proof.Unchained++
-	case !v.chained && v.proof.Unchained == 0 && e.Seq > 1:
-		v.first, v.beginsLater, v.chained = e, true, true // judged in the end
+	case v.proof.Events == 1 && e.Seq > 1:
+		v.first, v.beginsLater = e, true // judged in the end
 	case e.Chain != e.After(v.proof.Head):
-		v.chained = true
-		v.broken(e.Seq, "it is not what was written, or what stood before it was changed or removed")
-	default:
-		v.chained = true
+		v.broken(e.Seq, "it is not what was written, or the event before it was changed or removed")
 	}
 	v.proof.Last, v.proof.Head = e.Seq, e.Chain
 	if e.Seq == v.mark.Seq {

@@ -11,33 +11,23 @@ import (
 // could not answer, and must be treated as "unknown, try again": never as
 // "allowed" and never as "expired".
 var (
-	ErrInvalidCredentials = errors.New("the user name or the password is wrong")
-	ErrAccountLocked      = errors.New("the account is locked after too many failed logins; an operator has to unlock it")
-	ErrPasswordMismatch   = errors.New("the old password is wrong")
-	ErrPasswordReplaced   = fmt.Errorf("%w: somebody else replaced it a moment ago", ErrPasswordMismatch)
-	ErrRepeatKeyReused    = errors.New("the key of a repeatable reset was used for another one already")
-	ErrSessionExpired     = errors.New("the session has ended, or was idle too long")
-	ErrInvalidBearer      = errors.New("the access token is wrong, expired or revoked")
-	ErrInvalidClient      = errors.New("the API key or its secret is wrong, or the key is revoked")
-	ErrOverloaded         = errors.New("too many logins are waiting")
-	ErrUnavailable        = errors.New("the store cannot answer now")
-	ErrExists             = errors.New("exists already")
-	ErrNotFound           = errors.New("does not exist")
+	ErrInvalidCredentials   = errors.New("the user name or the password is wrong")
+	ErrAccountLocked        = errors.New("the account is locked after too many failed logins; an operator has to unlock it")
+	ErrPasswordMismatch     = errors.New("the old password is wrong")
+	ErrPasswordReplaced     = fmt.Errorf("%w: somebody else replaced it a moment ago", ErrPasswordMismatch)
+	ErrIdempotencyKeyReused = errors.New("the key of a repeatable reset was used for another one already")
+	ErrSessionExpired       = errors.New("the session has ended, or was idle too long")
+	ErrInvalidBearer        = errors.New("the access token is wrong, expired or revoked")
+	ErrInvalidClient        = errors.New("the API key or its secret is wrong, or the key is revoked")
+	ErrOverloaded           = errors.New("too many logins are waiting")
+	ErrUnavailable          = errors.New("the store cannot answer now")
+	ErrExists               = errors.New("exists already")
+	ErrNotFound             = errors.New("does not exist")
 )
 
-// What stores answer beside ErrExists and ErrNotFound.
-var (
-	// ErrLocked: the strikes have reached their limit.
-	ErrLocked = errors.New("authority: locked")
-	// ErrBusy: as many attempts are under way as there are strikes left, so
-	// nobody may try before one of them is settled.
-	ErrBusy = errors.New("authority: every strike that is left is reserved")
-	// ErrUserInUse: the user is enabled, or has sessions that are still to be ended.
-	ErrUserInUse = errors.New("authority: the user is enabled, or sessions of the user are still to be ended")
-	// ErrReservationLost: the reservation ran out before it was settled. What
-	// was found out under it must not be told.
-	ErrReservationLost = errors.New("authority: the reservation ran out")
-)
+// ErrUserInUse is returned by UserStore.RemoveUser for a user who is enabled, or has
+// sessions that are still to be ended.
+var ErrUserInUse = errors.New("authority: the user is enabled, or sessions of the user are still to be ended")
 
 // RetryAfter is how long a caller should wait after ErrOverloaded or
 // ErrUnavailable: long enough for a queue of logins to drain by a good part.

@@ -31,8 +31,7 @@ type Event struct {
 	// Count is how many occurrences the event stands for. 0 means one.
 	Count  int
 	Detail string
-	// Chain is set by the store; see Event.After. It is zero for events from
-	// before there was one.
+	// Chain is set by the store; see Event.After.
 	Chain Chain
 }
 
@@ -73,7 +72,7 @@ var EventKinds = []EventKind{
 	EventLogIn, EventLogInFailed, EventLogInRefused, EventLocked, EventUnlocked, EventLogOut, EventExpired, EventReset,
 	EventResetFailed, EventResetRepeated, EventSessionEnded, EventUserAdded, EventUserRemoved, EventUserDisabled,
 	EventUserEnabled, EventPasswordSet, EventUserAllowed, EventClientAdded, EventClientRotated, EventClientRevoked,
-	EventTokenRevoked, EventForwarded, EventForwardRefused, EventAuditTrimmed,
+	EventTokenRevoked, EventForwarded, EventForwardRefused, EventAuditTrimmed, EventImported,
 }
 
 // Bounds of the texts of an event, in bytes. A text that is longer ends in "…".

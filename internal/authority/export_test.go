@@ -2,11 +2,17 @@ package authority
 
 import "context"
 
-// StrikeKeyOf returns what strikes of a user name are counted under.
-func StrikeKeyOf(name string) StrikeKey { return strikeKey(name) }
+// ReserveStrike reserves a strike, like an attempt of a process that then dies.
+func ReserveStrike(ctx context.Context, a *Authority, name string) error {
+	_, err := a.reserve(ctx, strikeKey(name))
+	return err
+}
 
-// DecoyParams returns the parameters that a password of a name costs that nobody has.
+// DecoyParams returns the parameters that a password of a name costs that no user has.
 func DecoyParams(ctx context.Context, a *Authority, name string) (HashParams, error) {
 	decoy, err := a.decoy(ctx, strikeKey(name))
 	return decoy.params, err
 }
+
+// ErrReservationLost is what an attempt gets whose reservation expired.
+var ErrReservationLost = errReservationLost

@@ -31,7 +31,7 @@ func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text
 	}
 	right, err := t.verify(ctx, password, nil)
 	if err != nil {
-		_, _ = t.settle(ctx, Abandoned)
+		_, _ = t.settle(ctx, abandoned)
 		return SessionToken{}, err
 	}
 	if a.policy.StrikeOnAbort && caller.Err() != nil {
@@ -47,7 +47,7 @@ func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text
 		return SessionToken{}, ErrInvalidCredentials
 	}
 	if t.user.Disabled {
-		if _, err := t.settle(ctx, Abandoned); err != nil {
+		if _, err := t.settle(ctx, abandoned); err != nil {
 			return SessionToken{}, err
 		}
 		a.refuse(ctx, origin, Event{Kind: EventLogInFailed, User: name, Detail: "the user is disabled"})
@@ -82,13 +82,13 @@ func (a *Authority) openSession(ctx context.Context, t *attempt, origin Origin) 
 	}
 	if err := a.stores.Sessions.CreateSession(ctx, session); err != nil {
 		a.discard(ctx, session)
-		_, _ = t.settle(ctx, Abandoned)
+		_, _ = t.settle(ctx, abandoned)
 		return SessionToken{}, unavailable(err)
 	}
 	user, err := a.stores.Users.User(ctx, t.user.Name)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		a.discard(ctx, session)
-		_, _ = t.settle(ctx, Abandoned)
+		_, _ = t.settle(ctx, abandoned)
 		return SessionToken{}, unavailable(err)
 	}
 	if err != nil || user.Disabled || user.PasswordVersion != t.user.PasswordVersion {
@@ -98,7 +98,7 @@ func (a *Authority) openSession(ctx context.Context, t *attempt, origin Origin) 
 		}
 		return SessionToken{}, ErrInvalidCredentials
 	}
-	if _, err := t.settle(ctx, Succeeded); err != nil {
+	if _, err := t.settle(ctx, succeeded); err != nil {
 		a.discard(ctx, session)
 		return SessionToken{}, err
 	}

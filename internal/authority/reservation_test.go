@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,11 +31,17 @@ func (d *dying) CreateSession(ctx context.Context, session authority.Session) er
 	return d.SessionStore.CreateSession(ctx, session)
 }
 
-func (d *dying) ExtendStrike(ctx context.Context, r authority.Reservation, now time.Time, hold time.Duration) error {
-	if d.dead.Load() {
-		return errors.New("dead")
-	}
-	return d.StrikeStore.ExtendStrike(ctx, r, now, hold)
+// UpdateStrikes fails when a dead process would extend a reservation. Those that settle
+// one reach the database: what they find there is what the test is about.
+func (d *dying) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+	return d.StrikeStore.UpdateStrikes(ctx, key, func(s *authority.Strikes) error {
+		before := slices.Clone(s.Reservations)
+		err := change(s)
+		if d.dead.Load() && len(s.Reservations) == len(before) && len(before) > 0 && !slices.Equal(s.Reservations, before) {
+			return errors.New("dead")
+		}
+		return err
+	})
 }
 
 // TestAReservationLivesAsLongAsItsAttempt begins attempts in a process that takes long,

@@ -19,11 +19,11 @@ var errChanged = errors.New("authority: the password changed meanwhile")
 // nothing: for two minutes, and unless the password is changed again, the same
 // session with the same old password gets the same answer. With a key, which may
 // be empty, so does every session of the user for 24 hours. The same key with
-// another password that holds is ErrRepeatKeyReused, and changes nothing.
+// another password that holds is ErrIdempotencyKeyReused, and changes nothing.
 //
 // It returns *InvalidError, ErrSessionExpired, ErrPasswordMismatch, which is a
 // strike unless the session sent the same wrong password before,
-// ErrPasswordReplaced, which is an ErrPasswordMismatch, ErrRepeatKeyReused,
+// ErrPasswordReplaced, which is an ErrPasswordMismatch, ErrIdempotencyKeyReused,
 // ErrAccountLocked, ErrOverloaded, or an error that wraps ErrUnavailable.
 func (a *Authority) ResetPassword(
 	ctx context.Context, token SessionToken, old secret.Text, key string, origin Origin,
@@ -35,7 +35,7 @@ func (a *Authority) ResetPassword(
 	if err := checkPassword("oldPassword", old); err != nil {
 		return "", err
 	}
-	if err := checkRepeatKey(key); err != nil {
+	if err := checkIdempotencyKey(key); err != nil {
 		return "", err
 	}
 	note := func(kind EventKind, detail string) {
@@ -51,14 +51,14 @@ func (a *Authority) ResetPassword(
 		return "", err
 	}
 	if !t.known || !t.user.owns(session) {
-		_, _ = t.settle(ctx, Abandoned)
+		_, _ = t.settle(ctx, abandoned)
 		return "", ErrSessionExpired // the user was removed, and the session ends at this moment
 	}
-	password, hash, repeat := generatePassword(), "", Repeat{}
+	password, hash, repeat := generatePassword(), "", IdempotentReset{}
 	told, mismatch := secret.Text(""), ErrPasswordMismatch
 	right, err := t.verify(ctx, old, func(right bool) {
 		if right {
-			hash, repeat = a.params.hash(password), a.sealRepeat(t.user, session.Key, key, old, password)
+			hash, repeat = a.params.hash(password), a.sealReset(t.user, session.Key, key, old, password)
 			return
 		}
 		var replaced error
@@ -67,20 +67,20 @@ func (a *Authority) ResetPassword(
 		}
 	})
 	if err != nil {
-		_, _ = t.settle(ctx, Abandoned)
+		_, _ = t.settle(ctx, abandoned)
 		return "", err
 	}
 	if told != "" {
 		// What was found out under a reservation that is lost must not be told: it
 		// bounded the guesses.
-		if _, err := t.settle(ctx, Abandoned); err != nil {
+		if _, err := t.settle(ctx, abandoned); err != nil {
 			return "", err
 		}
 		note(EventResetRepeated, "")
 		return told, nil
 	}
 	if !right {
-		strikes, counted, err := t.failAgain(ctx, session.Key)
+		strikes, counted, err := t.settleGuess(ctx, session.Key)
 		if err != nil {
 			return "", err
 		}
@@ -93,17 +93,17 @@ func (a *Authority) ResetPassword(
 	}
 	// Settled before the change: once the password is new it must be told, and
 	// nothing may stand in between.
-	if _, err := t.settle(ctx, Succeeded); err != nil {
+	if _, err := t.settle(ctx, succeeded); err != nil {
 		return "", err
 	}
-	if t.user.Repeat.answers(key, a.now()) {
+	if t.user.LastReset.answers(key, a.now()) {
 		note(EventResetFailed, "the idempotency key is that of another reset")
-		return "", ErrRepeatKeyReused
+		return "", ErrIdempotencyKeyReused
 	}
 	user, err := a.changePassword(ctx, t.user, hash, session, repeat)
 	if errors.Is(err, errChanged) {
 		// Another reset was faster; perhaps it is the same one.
-		told, err := a.replacedMeanwhile(ctx, t.user, session, old, key)
+		told, err := a.replayConcurrent(ctx, t.user, session, old, key)
 		if err == nil {
 			note(EventResetRepeated, "at the same time")
 		} else if errors.Is(err, ErrPasswordMismatch) {
@@ -114,14 +114,14 @@ func (a *Authority) ResetPassword(
 	if err != nil {
 		return "", err
 	}
-	a.finishEnding(ctx, user)
+	a.endPending(ctx, user)
 	note(EventReset, "")
 	return password, nil
 }
 
-// replacedMeanwhile is replaced for an old password that was right when it was
+// replayConcurrent is replaced for an old password that was right when it was
 // verified. It returns the new password or an error.
-func (a *Authority) replacedMeanwhile(
+func (a *Authority) replayConcurrent(
 	ctx context.Context, verified User, session Session, old secret.Text, key string,
 ) (secret.Text, error) {
 	user, err := a.stores.Users.User(ctx, session.User)
@@ -144,7 +144,7 @@ func (a *Authority) replacedMeanwhile(
 // changePassword writes the new hash if the user's password is still the one
 // that was verified, or else returns errChanged. It demands that the sessions end
 // which the policy does not keep.
-func (a *Authority) changePassword(ctx context.Context, verified User, hash string, session Session, repeat Repeat) (User, error) {
+func (a *Authority) changePassword(ctx context.Context, verified User, hash string, session Session, repeat IdempotentReset) (User, error) {
 	if err := ctx.Err(); err != nil {
 		return User{}, unavailable(err) // nobody is there to be told the new password
 	}
@@ -161,7 +161,7 @@ func (a *Authority) changePassword(ctx context.Context, verified User, hash stri
 		if !a.policy.KeepSessionsOnReset {
 			user.endSessions(&session, ReasonReset)
 		}
-		user.Repeat = repeat
+		user.LastReset = repeat
 		return nil
 	})
 	switch {
@@ -184,34 +184,30 @@ func (a *Authority) changePassword(ctx context.Context, verified User, hash stri
 	return User{}, unavailable(err)
 }
 
-// finishEnding ends the sessions that the user's last change demands, and then
-// takes the demand back. Where it fails, the demand stands, and Sweep finishes
-// it.
-func (a *Authority) finishEnding(ctx context.Context, user User) {
-	if !user.Ending.Pending {
+// endPending ends the sessions that the user's last change requires to end, and then
+// clears the requirement. If it fails, the requirement stays, and Sweep fulfills it.
+func (a *Authority) endPending(ctx context.Context, user User) {
+	pending := user.PendingEnd
+	if pending == (PendingEnd{}) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	end := End{At: a.now(), Reason: user.Ending.Reason, By: byOperator}
+	end := End{At: a.now(), Reason: pending.Reason, By: byOperator}
 	if end.Reason == ReasonReset {
 		end.By = user.Name
 	}
-	version := user.Ending.Version
-	if version == 0 { // as older versions of this program leave it
-		version = user.PasswordVersion
-	}
-	_, err := a.stores.Sessions.EndUserSessions(ctx, user.Name, version, user.Ending.Keep, end)
+	_, err := a.stores.Sessions.EndUserSessions(ctx, user.Name, pending.Version, pending.Keep, end)
 	if err == nil {
 		_, err = a.stores.Users.UpdateUser(ctx, user.Name, func(now *User) error {
-			if now.Ending == user.Ending && (user.Ending.Version != 0 || now.PasswordVersion == user.PasswordVersion) {
-				now.Ending = Ending{}
+			if now.PendingEnd == pending {
+				now.PendingEnd = PendingEnd{}
 			}
 			return nil
 		})
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		a.log.Error("sessions that a change of the password ends could not be ended yet; it is tried again soon",
+		a.log.Error("sessions that a change of the password ends could not be ended yet; the next sweep tries again",
 			"user", user.Name, "error", err)
 	}
 }

@@ -32,6 +32,18 @@ type Session struct {
 	End             End       // zero while the session lives
 }
 
+// Expired reports whether the session is over at now: it was not used for idle or longer,
+// or has reached its ExpiresAt.
+func (s *Session) Expired(now time.Time, idle time.Duration) bool {
+	return Expired(s.LastUsedAt, s.ExpiresAt, now, idle)
+}
+
+// Expired is Session.Expired for a session of which only these times are known. It is the
+// one place that decides. The query of a sweep repeats it, and storetest compares the two.
+func Expired(lastUsed, expiresAt, now time.Time, idle time.Duration) bool {
+	return now.Sub(lastUsed) >= idle || !expiresAt.IsZero() && !now.Before(expiresAt)
+}
+
 // End says when, why and by whom a session was ended.
 type End struct {
 	At     time.Time

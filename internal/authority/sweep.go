@@ -15,13 +15,13 @@ const sweepBatch = 500
 // the time between two sweeps.
 const sweepHold = 15 * time.Second
 
-// mySweep reports whether this Authority is the one that sweeps. It is asked
+// leads reports whether this Authority is the one that sweeps. It is asked
 // before each batch.
-func (a *Authority) mySweep(ctx context.Context) (bool, error) {
-	if a.stores.Turns == nil {
+func (a *Authority) leads(ctx context.Context) (bool, error) {
+	if a.stores.Leader == nil {
 		return true, nil
 	}
-	mine, err := a.stores.Turns.TakeTurn(ctx, "sweep", sweepHold)
+	mine, err := a.stores.Leader.HoldLeaderLock(ctx, "sweep", sweepHold)
 	return mine, unavailable(err)
 }
 
@@ -35,10 +35,10 @@ func (a *Authority) mySweep(ctx context.Context) (bool, error) {
 func (a *Authority) Sweep(ctx context.Context) error {
 	a.writeRefusals(ctx, false)
 	counted := a.countHashes(ctx)
-	if mine, err := a.mySweep(ctx); !mine || err != nil {
+	if mine, err := a.leads(ctx); !mine || err != nil {
 		return errors.Join(counted, err)
 	}
-	return errors.Join(counted, a.sweepEndings(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetRepeats(ctx), a.trimAudit(ctx))
+	return errors.Join(counted, a.sweepPendingEnds(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetResets(ctx), a.trimAudit(ctx))
 }
 
 // ClockSlack is how far apart correct clocks may be.
@@ -57,7 +57,7 @@ func (a *Authority) pullBackChanges(ctx context.Context) error {
 			_, err := a.stores.Users.UpdateUser(ctx, user.Name, func(now *User) error {
 				if ahead := now.PasswordChangedAt.Sub(a.now()); ahead > 0 {
 					now.PasswordChangedAt = now.PasswordChangedAt.Add(-ahead)
-					now.Repeat.Until = now.Repeat.Until.Add(-ahead)
+					now.LastReset.Until = now.LastReset.Until.Add(-ahead)
 				}
 				return nil
 			})
@@ -69,20 +69,20 @@ func (a *Authority) pullBackChanges(ctx context.Context) error {
 	return nil
 }
 
-// forgetRepeats removes what can be had no more.
-func (a *Authority) forgetRepeats(ctx context.Context) error {
+// forgetResets removes what can be had no more.
+func (a *Authority) forgetResets(ctx context.Context) error {
 	if err := a.pullBackChanges(ctx); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
-		users, err := a.stores.Users.Users(ctx, UserQuery{RepeatBefore: a.now()})
+		users, err := a.stores.Users.Users(ctx, UserQuery{ResetExpired: a.now()})
 		if err != nil || len(users) == 0 {
 			return unavailable(err)
 		}
 		for _, user := range users {
 			_, err := a.stores.Users.UpdateUser(ctx, user.Name, func(now *User) error {
-				if !now.Repeat.Until.After(user.Repeat.Until) {
-					now.Repeat = Repeat{}
+				if !now.LastReset.Until.After(user.LastReset.Until) {
+					now.LastReset = IdempotentReset{}
 				}
 				return nil
 			})
@@ -94,13 +94,13 @@ func (a *Authority) forgetRepeats(ctx context.Context) error {
 	return nil
 }
 
-func (a *Authority) sweepEndings(ctx context.Context) error {
-	users, err := a.stores.Users.Users(ctx, UserQuery{Ending: true})
+func (a *Authority) sweepPendingEnds(ctx context.Context) error {
+	users, err := a.stores.Users.Users(ctx, UserQuery{PendingEnd: true})
 	if err != nil {
 		return unavailable(err)
 	}
 	for _, user := range users {
-		a.finishEnding(ctx, user)
+		a.endPending(ctx, user)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (a *Authority) sweepExpired(ctx context.Context) error {
 			events[i] = Event{At: a.now(), Kind: EventExpired, User: session.User, SessionID: session.Key.ID(), Client: session.Client}
 		}
 		a.recordEvents(ctx, events...)
-		if mine, err := a.mySweep(ctx); len(swept) < sweepBatch || !mine || err != nil {
+		if mine, err := a.leads(ctx); len(swept) < sweepBatch || !mine || err != nil {
 			return err
 		}
 	}
@@ -132,7 +132,7 @@ func (a *Authority) purgeEnded(ctx context.Context) error {
 		if err != nil {
 			return unavailable(err)
 		}
-		if mine, err := a.mySweep(ctx); n < sweepBatch || !mine || err != nil {
+		if mine, err := a.leads(ctx); n < sweepBatch || !mine || err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"strings"
 
@@ -64,9 +63,5 @@ func (a *app) printProof(proof admin.Proof, asJSON bool) error {
 	if proof.Unproven {
 		a.note("events before #%d are gone; the event that says that they were trimmed carries no seal of the server's key", proof.First)
 	}
-	old := ""
-	if proof.Unchained > 0 {
-		old = fmt.Sprintf(" (%d of them are from before there was a chain)", proof.Unchained)
-	}
-	return a.print("%d events are as they were written%s\nhead  %d:%s", proof.Events, old, proof.Last, proof.Head)
+	return a.print("%d events are as they were written\nhead  %d:%s", proof.Events, proof.Last, proof.Head)
 }

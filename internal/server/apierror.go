@@ -153,7 +153,7 @@ var apiErrors = []struct {
 	{authority.ErrAccountLocked, accountLocked},
 	{authority.ErrPasswordReplaced, passwordReplaced}, // first, because it is also an ErrPasswordMismatch
 	{authority.ErrPasswordMismatch, passwordMismatch},
-	{authority.ErrRepeatKeyReused, repeatKeyReused},
+	{authority.ErrIdempotencyKeyReused, repeatKeyReused},
 	{authority.ErrInvalidClient, badClient},
 	{authority.ErrOverloaded, overloaded},
 }

@@ -75,7 +75,7 @@ func TestTamperingWithTheAuditTrailIsFound(t *testing.T) {
 		"one added at the end":     {`INSERT INTO audit (seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain) SELECT 99, at, kind, 'ford', session_id, api_key, address, request_id, detail, chain FROM audit WHERE seq = 6`, 99},
 		"two changed places":       {`UPDATE audit SET seq = CASE seq WHEN 4 THEN -4 ELSE -5 END WHERE seq IN (4, 5)`, -5},
 		"a chain taken from it":    {`UPDATE audit SET chain = x'' WHERE seq = 5`, 5},
-		"all chains taken from it": {`UPDATE audit SET chain = x''`, 7},
+		"all chains taken from it": {`UPDATE audit SET chain = x''`, 1},
 		"a status changed":         {`UPDATE audit SET status = 200 WHERE seq = 5`, 5},
 		"a count changed":          {`UPDATE audit SET event_count = 3 WHERE seq = 5`, 5},
 		"a path added":             {`UPDATE audit SET path = '/api/x' WHERE seq = 5`, 5},

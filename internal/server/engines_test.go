@@ -69,6 +69,6 @@ func (s knownEverywhere) EndUserSessions(ctx context.Context, user string, versi
 }
 
 func waitLease() {
-	over := time.NewTimer(authority.Lease)
+	over := time.NewTimer(authority.MaxStaleness)
 	<-over.C
 }

@@ -47,11 +47,11 @@ func (a *away) User(ctx context.Context, name string) (authority.User, error) {
 	return a.UserStore.User(ctx, name)
 }
 
-func (a *away) ReserveStrike(ctx context.Context, key authority.StrikeKey, limit authority.StrikeLimit) (authority.Reservation, error) {
+func (a *away) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
 	if err := a.err(); err != nil {
-		return authority.Reservation{}, err
+		return err
 	}
-	return a.StrikeStore.ReserveStrike(ctx, key, limit)
+	return a.StrikeStore.UpdateStrikes(ctx, key, change)
 }
 
 func (a *away) Client(ctx context.Context, id authority.ClientID) (authority.Client, error) {

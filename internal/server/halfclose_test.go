@@ -43,15 +43,19 @@ func (w *waiting) of(db *sqlite.DB) authority.Stores {
 	return stores
 }
 
-func (w *waiting) ReserveStrike(ctx context.Context, key authority.StrikeKey, limit authority.StrikeLimit) (authority.Reservation, error) {
+func (w *waiting) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+	strikes := authority.Strikes{}
+	if _ = change(&strikes); len(strikes.Reservations) == 0 {
+		return w.StrikeStore.UpdateStrikes(ctx, key, change) // it settles a reservation
+	}
 	w.arrived <- struct{}{}
 	select {
 	case <-w.release:
 	case <-ctx.Done():
 		w.unwanted <- ctx.Err()
-		return authority.Reservation{}, ctx.Err()
+		return ctx.Err()
 	}
-	return w.StrikeStore.ReserveStrike(ctx, key, limit)
+	return w.StrikeStore.UpdateStrikes(ctx, key, change)
 }
 
 func dialTCP(t *testing.T, address string) *net.TCPConn {

@@ -175,8 +175,8 @@ func TestTheDatabaseHoldsNoPasswordInTheClear(t *testing.T) {
 	search("while it runs")
 	s.clock.advance(24 * time.Hour)
 	s.must(s.authority.Sweep(t.Context()))
-	if account, err := s.db.User(t.Context(), user); err != nil || account.Repeat != (authority.Repeat{}) {
-		t.Errorf("a day later, a sweep leaves %+v, error %v", account.Repeat, err)
+	if account, err := s.db.User(t.Context(), user); err != nil || account.LastReset != (authority.IdempotentReset{}) {
+		t.Errorf("a day later, a sweep leaves %+v, error %v", account.LastReset, err)
 	}
 	s.must(s.stop())
 	search("afterwards")

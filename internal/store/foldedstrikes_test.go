@@ -18,7 +18,6 @@ func TestLocksOfMadeUpNamesAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = db.Close(context.Background()) })
-		db.FoldAbove = 100
 		storetest.GuessAtManyNames(t, db.Stores())
 		folded, err := store.CountFolded(t.Context(), db.Tables)
 		if err != nil || folded < 1000 {

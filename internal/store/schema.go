@@ -1,10 +1,58 @@
 package store
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"strconv"
 	"strings"
 )
+
+// Errors that a SchemaError wraps.
+var (
+	ErrNewerSchema = errors.New("the database was made by a newer latchkey")
+	ErrOlderSchema = errors.New("the database was made by a development version of latchkey")
+)
+
+// oldestSchema is the first schema that a release has. Those before it had lower numbers.
+const oldestSchema = 100
+
+// SchemaError is returned for a database with a schema that this version cannot use. The
+// database was not changed.
+type SchemaError struct {
+	Database     string // its name, without secrets
+	Found, Known int64
+}
+
+// Error implements error.
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("%s: %v (schema %d, this version knows %d)", e.Database, e.Unwrap(), e.Found, e.Known)
+}
+
+// Unwrap returns ErrNewerSchema or ErrOlderSchema.
+func (e *SchemaError) Unwrap() error {
+	if e.Found > e.Known {
+		return ErrNewerSchema
+	}
+	return ErrOlderSchema
+}
+
+// Hint says what to do.
+func (e *SchemaError) Hint() string {
+	if e.Found > e.Known {
+		return "start the newer latchkey, or restore a backup"
+	}
+	return "start with a new database, or use that version"
+}
+
+// CheckSchema returns a *SchemaError if this version cannot use the schema that was found
+// in a database. 0 is that of an empty one.
+func CheckSchema(database string, found, known int64) error {
+	if found > known || found > 0 && found < oldestSchema {
+		return &SchemaError{database, found, known}
+	}
+	return nil
+}
 
 // NewestSchema returns the number of the newest file in the directory "migrations".
 func NewestSchema(files fs.FS) (newest int64, err error) {

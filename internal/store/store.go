@@ -11,23 +11,11 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync/atomic"
 	"time"
 )
 
-// Errors that every engine returns.
-var (
-	ErrNewerSchema = errors.New("the database was made by a newer latchkey")
-	// ErrRetry makes Engine.Write run the change again.
-	ErrRetry = errors.New("a row that was to be locked was removed")
-)
-
-// NewerSchema returns an error that wraps ErrNewerSchema.
-func NewerSchema(database string, found, known int64) error {
-	return fmt.Errorf("%s: %w (schema %d, this one knows %d): start the newer latchkey, or restore a backup",
-		database, ErrNewerSchema, found, known)
-}
+// ErrRetry makes Engine.Write run the change again.
+var ErrRetry = errors.New("a row that was to be locked was removed")
 
 // Engine runs queries. Queries have a ? for each argument.
 type Engine interface {
@@ -55,16 +43,10 @@ type Row interface{ Scan(into ...any) error }
 // Tables implements the stores whose queries are the same in every engine:
 // authority.UserStore, authority.StrikeStore and authority.AuditStore. It is safe for
 // concurrent use if the engine is.
-type Tables struct {
-	engine  Engine
-	settled atomic.Int64 // strikes that were settled
-	// FoldAbove is how many strikes of unknown names are kept unfolded. Set it before
-	// the first use.
-	FoldAbove int
-}
+type Tables struct{ engine Engine }
 
 // NewTables returns the tables of an engine.
-func NewTables(engine Engine) *Tables { return &Tables{engine: engine, FoldAbove: maxUnknownStrikes} }
+func NewTables(engine Engine) *Tables { return &Tables{engine} }
 
 // Micros converts a time to its column value, the microseconds since 1970, and 0 for the
 // zero time.

@@ -3,31 +3,44 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"strings"
 
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at, ending, ending_version, ending_keep, ending_reason, repeat_key, repeat_session, repeat_replaced, repeat_sealed, repeat_until, allow`
+const userColumns = `name, password_hash, password_version, password_changed_at, disabled, created_at,
+	pending_end_version, pending_end_keep, pending_end_reason,
+	reset_key, reset_session, reset_replaced, reset_sealed, reset_until, allow`
+
+// setMutable sets every column of userColumns but the name, in their order.
+const setMutable = `password_hash = ?, password_version = ?, password_changed_at = ?, disabled = ?, created_at = ?,
+	pending_end_version = ?, pending_end_keep = ?, pending_end_reason = ?,
+	reset_key = ?, reset_session = ?, reset_replaced = ?, reset_sealed = ?, reset_until = ?, allow = ?`
+
+// mutableValues returns the values of setMutable.
+func mutableValues(user authority.User) []any {
+	end, reset := &user.PendingEnd, &user.LastReset
+	return []any{
+		user.PasswordHash, user.PasswordVersion, Micros(user.PasswordChangedAt), boolToInt(user.Disabled), Micros(user.CreatedAt),
+		end.Version, end.Keep[:], string(end.Reason),
+		reset.Key[:], reset.Session[:], reset.Replaced, reset.Sealed, Micros(reset.Until), user.Allow,
+	}
+}
 
 func scanUser(r Row) (authority.User, error) {
 	var (
-		user             authority.User
-		changed, created int64
-		until            int64
-		disabled, ending int64
-		keep, repeat, by []byte
+		user                              authority.User
+		changed, created, until, disabled int64
+		keep, resetKey, resetSession      []byte
 	)
+	end, reset := &user.PendingEnd, &user.LastReset
 	err := r.Scan(&user.Name, &user.PasswordHash, &user.PasswordVersion, &changed, &disabled, &created,
-		&ending, &user.Ending.Version, &keep, &user.Ending.Reason, &repeat, &by, &user.Repeat.Replaced, &user.Repeat.Sealed, &until, &user.Allow)
-	user.PasswordChangedAt, user.CreatedAt = Moment(changed), Moment(created)
-	user.Repeat.Until = Moment(until)
-	user.Disabled, user.Ending.Pending = disabled != 0, ending != 0
-	if !user.Ending.Pending {
-		user.Ending.Version = 0 // a program of the version before leaves it as it was
-	}
-	copy(user.Ending.Keep[:], keep)
-	copy(user.Repeat.Key[:], repeat)
-	copy(user.Repeat.Session[:], by)
+		&end.Version, &keep, &end.Reason, &resetKey, &resetSession, &reset.Replaced, &reset.Sealed, &until, &user.Allow)
+	user.PasswordChangedAt, user.CreatedAt, reset.Until = Moment(changed), Moment(created), Moment(until)
+	user.Disabled = disabled != 0
+	copy(end.Keep[:], keep)
+	copy(reset.Key[:], resetKey)
+	copy(reset.Session[:], resetSession)
 	return user, err
 }
 
@@ -35,20 +48,18 @@ func scanUser(r Row) (authority.User, error) {
 func (db *Tables) CreateUser(ctx context.Context, user authority.User) error {
 	key := authority.StrikeKey(sha256.Sum256([]byte(user.Name)))
 	return db.engine.Write(ctx, func(t Tx) error {
-		var incarnation int64
-		if err := t.Query(func(r Row) error { return r.Scan(&incarnation) },
-			`UPDATE incarnations SET value = value + 1 WHERE id = 1 RETURNING value`); err != nil {
+		var generation int64
+		if err := t.Query(func(r Row) error { return r.Scan(&generation) },
+			`UPDATE user_generations SET value = value + 1 WHERE id = 1 RETURNING value`); err != nil {
 			return err
 		}
-		n, err := t.Exec(`INSERT INTO users (`+userColumns+`, name_key, strike_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			user.Name, user.PasswordHash, user.WithIncarnation(incarnation).PasswordVersion, Micros(user.PasswordChangedAt), boolToInt(user.Disabled),
-			Micros(user.CreatedAt), boolToInt(user.Ending.Pending), user.Ending.Version, user.Ending.Keep[:], string(user.Ending.Reason),
-			user.Repeat.Key[:], user.Repeat.Session[:], user.Repeat.Replaced, user.Repeat.Sealed, Micros(user.Repeat.Until),
-			user.Allow, []byte(user.Name), key[:])
+		values := append([]any{user.Name}, mutableValues(user.WithGeneration(generation))...)
+		n, err := t.Exec(`INSERT INTO users (`+userColumns+`, name_key, strike_key) VALUES (?`+strings.Repeat(`, ?`, len(values)+1)+`)
+			ON CONFLICT DO NOTHING`, append(values, []byte(user.Name), key[:])...)
 		if err := RequireChange(n, err, authority.ErrExists); err != nil {
 			return err
 		}
-		return forgetStrikes(t, key)
+		return resetStrikes(t, key)
 	})
 }
 
@@ -87,11 +98,7 @@ func (db *Tables) UpdateUser(ctx context.Context, name string, change func(*auth
 		if err := change(&user); err != nil {
 			return err
 		}
-		_, err = t.Exec(`UPDATE users SET password_hash = ?, password_version = ?, password_changed_at = ?, disabled = ?,
-			ending = ?, ending_version = ?, ending_keep = ?, ending_reason = ?, repeat_key = ?, repeat_session = ?, repeat_replaced = ?, repeat_sealed = ?, repeat_until = ?, allow = ? WHERE name = ?`,
-			user.PasswordHash, user.PasswordVersion, Micros(user.PasswordChangedAt), boolToInt(user.Disabled),
-			boolToInt(user.Ending.Pending), user.Ending.Version, user.Ending.Keep[:], string(user.Ending.Reason),
-			user.Repeat.Key[:], user.Repeat.Session[:], user.Repeat.Replaced, user.Repeat.Sealed, Micros(user.Repeat.Until), user.Allow, name)
+		_, err = t.Exec(`UPDATE users SET `+setMutable+` WHERE name = ?`, append(mutableValues(user), name)...)
 		return err
 	})
 	if err != nil {
@@ -103,7 +110,7 @@ func (db *Tables) UpdateUser(ctx context.Context, name string, change func(*auth
 // RemoveUser implements authority.UserStore.
 func (db *Tables) RemoveUser(ctx context.Context, name string) error {
 	return db.engine.Write(ctx, func(t Tx) error {
-		n, err := t.Exec(`DELETE FROM users WHERE name = ? AND disabled = 1 AND ending = 0`, name)
+		n, err := t.Exec(`DELETE FROM users WHERE name = ? AND disabled = 1 AND pending_end_version = 0`, name)
 		if err != nil || n > 0 {
 			return err
 		}
@@ -135,15 +142,15 @@ func (db *Tables) HashCounts(ctx context.Context) (map[string]int, error) {
 // Users implements authority.UserStore.
 func (db *Tables) Users(ctx context.Context, query authority.UserQuery) ([]authority.User, error) {
 	where, arguments := "", []any{[]byte(query.After)}
-	if query.Ending {
-		where += " AND ending = 1"
+	if query.PendingEnd {
+		where += " AND pending_end_version > 0"
 	}
-	if !query.RepeatBefore.IsZero() {
-		where += " AND repeat_until > 0 AND repeat_until <= ?"
-		arguments = append(arguments, Micros(query.RepeatBefore))
+	if !query.ResetExpired.IsZero() {
+		where += " AND reset_until > 0 AND reset_until <= ?"
+		arguments = append(arguments, Micros(query.ResetExpired))
 	}
 	if !query.ChangedAfter.IsZero() {
-		where += " AND repeat_until > 0 AND password_changed_at > ?"
+		where += " AND reset_until > 0 AND password_changed_at > ?"
 		arguments = append(arguments, Micros(query.ChangedAfter))
 	}
 	var users []authority.User

@@ -21,7 +21,7 @@ type clientCache struct {
 }
 
 // clientsAt are good while a heartbeat is (sessioncache.go) and none of them has
-// changed since, and in any case for authority.Lease.
+// changed since, and in any case for authority.MaxStaleness.
 type clientsAt struct {
 	asked    time.Duration // by the clock of the cache; all that was committed before is in it
 	changes  int64         // the notifications of changes that had been received then
@@ -49,12 +49,12 @@ func (db *DB) Client(ctx context.Context, id authority.ClientID) (authority.Clie
 // recentClients returns the clients as of a Lease ago at most, without notifications.
 func (db *DB) recentClients(ctx context.Context, at *clientsAt) (*clientsAt, error) {
 	switch age := db.cache.clock() - at.asked; {
-	case age > authority.Lease:
+	case age > authority.MaxStaleness:
 		if err := db.refreshClients(ctx); err != nil {
 			return nil, err
 		}
 		return db.clients.now.Load(), nil
-	case age > authority.Lease/2 && db.clients.behind.CompareAndSwap(false, true):
+	case age > authority.MaxStaleness/2 && db.clients.behind.CompareAndSwap(false, true):
 		db.tasks.Go(func() {
 			defer db.clients.behind.Store(false)
 			_ = db.refreshClients(context.Background()) // a caller that needs it reports the error
@@ -135,7 +135,7 @@ func (db *DB) writeClients(ctx context.Context, change func(store.Tx) error) err
 
 // waitLease returns when nobody relies any more on what was read before.
 func waitLease(ctx context.Context) error {
-	over := time.NewTimer(authority.Lease)
+	over := time.NewTimer(authority.MaxStaleness)
 	defer over.Stop()
 	select {
 	case <-over.C:

@@ -84,7 +84,7 @@ var (
 	_ authority.SessionStore = (*DB)(nil)
 	_ authority.SessionLog   = (*DB)(nil)
 	_ authority.AuditStore   = (*DB)(nil)
-	_ authority.Turns        = (*DB)(nil)
+	_ authority.LeaderLock   = (*DB)(nil)
 )
 
 const (
@@ -225,14 +225,11 @@ func (db *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return db.cannot("opened", err)
 	}
-	if have < want {
-		if _, err := provider.Up(ctx); err != nil {
-			return db.cannot("brought up to date", err)
-		}
-		return nil
+	if err := store.CheckSchema(db.name, have, want); err != nil || have == want {
+		return err
 	}
-	if have > want {
-		return store.NewerSchema(db.name, have, want)
+	if _, err := provider.Up(ctx); err != nil {
+		return db.cannot("brought up to date", err)
 	}
 	return nil
 }
@@ -263,7 +260,7 @@ func (db *DB) Pool() *pgxpool.Pool { return db.pool }
 
 // Stores returns the database as the stores of an authority.
 func (db *DB) Stores() authority.Stores {
-	return authority.Stores{Users: db, Strikes: db, Clients: db, Sessions: db, SessionLog: db, Audit: db, Turns: db}
+	return authority.Stores{Users: db, Strikes: db, Clients: db, Sessions: db, SessionLog: db, Audit: db, Leader: db}
 }
 
 // Ready tells whether the database answers.

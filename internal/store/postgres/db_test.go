@@ -166,6 +166,26 @@ func TestANewerSchema(t *testing.T) {
 	}
 }
 
+// TestADatabaseOfADevelopmentVersionIsRefused opens a database with a schema from before
+// the first release.
+func TestADatabaseOfADevelopmentVersionIsRefused(t *testing.T) {
+	url := enginetest.Postgres(t)
+	execute(t, url, `CREATE TABLE schema_version (id SERIAL PRIMARY KEY, version_id BIGINT, is_applied BOOLEAN, tstamp TIMESTAMP DEFAULT now());
+		INSERT INTO schema_version (version_id, is_applied) VALUES (0, true), (6, true); CREATE TABLE users (name TEXT)`)
+	_, opened := postgres.Open(t.Context(), postgres.Options{URL: url})
+	inspected := postgres.Inspect(t.Context(), url, nil)
+	for _, err := range []error{opened, inspected} {
+		var schema *store.SchemaError
+		if !errors.Is(err, store.ErrOlderSchema) || !errors.As(err, &schema) || schema.Found != 6 || schema.Hint() == "" {
+			t.Errorf("it was refused with: %v", err)
+		}
+	}
+	const tables = `SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'`
+	if got := textOf(t, url, tables); got != "schema_version users" {
+		t.Errorf("afterwards it has the tables %s", got)
+	}
+}
+
 // TestClocksOfReplicasMayDiffer has replicas whose own clocks are minutes apart, and
 // one whose clock is set while it runs.
 func TestClocksOfReplicasMayDiffer(t *testing.T) {
@@ -220,7 +240,7 @@ func TestTurns(t *testing.T) {
 	one, other := openPostgres(t, postgres.Options{URL: url}), openPostgres(t, postgres.Options{URL: url})
 	turn := func(db *postgres.DB, hold time.Duration, want bool) {
 		t.Helper()
-		if mine, err := db.TakeTurn(t.Context(), "sweep", hold); err != nil || mine != want {
+		if mine, err := db.HoldLeaderLock(t.Context(), "sweep", hold); err != nil || mine != want {
 			t.Errorf("whether it is its turn: %v (%v), want %v", mine, err, want)
 		}
 	}

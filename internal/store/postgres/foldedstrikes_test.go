@@ -10,6 +10,5 @@ import (
 
 func TestLocksOfMadeUpNamesAreKept(t *testing.T) {
 	db := openPostgres(t, postgres.Options{URL: enginetest.Postgres(t)})
-	db.FoldAbove = 100
 	storetest.GuessAtManyNames(t, db.Stores())
 }

@@ -62,11 +62,11 @@ func (db *DB) Import(ctx context.Context, from *sql.DB, key []byte, note func(Im
 		if _, err := t.Exec(`UPDATE audit_head SET seq = ?, chain = ? WHERE id = 1`, done.LastEvent, done.Head[:]); err != nil {
 			return err
 		}
-		var incarnation int64
-		if err := from.QueryRowContext(ctx, `SELECT value FROM incarnations WHERE id = 1`).Scan(&incarnation); err != nil {
-			return fmt.Errorf("read the number of incarnations: %w", err)
+		var generation int64
+		if err := from.QueryRowContext(ctx, `SELECT value FROM user_generations WHERE id = 1`).Scan(&generation); err != nil {
+			return fmt.Errorf("read the number of generations: %w", err)
 		}
-		if _, err := t.Exec(`UPDATE incarnations SET value = ? WHERE id = 1 AND value < ?`, incarnation, incarnation); err != nil {
+		if _, err := t.Exec(`UPDATE user_generations SET value = ? WHERE id = 1 AND value < ?`, generation, generation); err != nil {
 			return err
 		}
 		done.Users, done.Clients, done.Strikes, done.Events = counts["users"], counts["clients"], counts["strikes"], counts["audit"]
@@ -100,10 +100,10 @@ func claimEmpty(t store.Tx, key []byte) error {
 		}
 	}
 	mine, agreed := keySum(key), []byte(nil)
-	if _, err := t.Exec(`INSERT INTO agreements (name, value) VALUES ('server-key', ?) ON CONFLICT DO NOTHING`, mine[:]); err != nil {
+	if _, err := t.Exec(`INSERT INTO shared_settings (name, value) VALUES ('server-key', ?) ON CONFLICT DO NOTHING`, mine[:]); err != nil {
 		return err
 	}
-	if err := t.Query(func(r store.Row) error { return r.Scan(&agreed) }, `SELECT value FROM agreements WHERE name = 'server-key'`); err != nil {
+	if err := t.Query(func(r store.Row) error { return r.Scan(&agreed) }, `SELECT value FROM shared_settings WHERE name = 'server-key'`); err != nil {
 		return err
 	}
 	if subtle.ConstantTimeCompare(mine[:], agreed) != 1 {

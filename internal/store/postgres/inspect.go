@@ -50,11 +50,11 @@ func Inspect(ctx context.Context, address string, key []byte) error {
 	if err != nil {
 		return err
 	}
-	if have > want {
-		return fmt.Errorf("%s: %w (schema %d, this one knows %d)", name, store.ErrNewerSchema, have, want)
+	if err := store.CheckSchema(name, have, want); err != nil {
+		return err
 	}
 	var agreed []byte
-	err = conn.QueryRow(ctx, `SELECT value FROM agreements WHERE name = 'server-key'`).Scan(&agreed)
+	err = conn.QueryRow(ctx, `SELECT value FROM shared_settings WHERE name = 'server-key'`).Scan(&agreed)
 	if errors.Is(err, pgx.ErrNoRows) || isMissingTable(err) || err == nil && key == nil {
 		return nil
 	}

@@ -12,13 +12,13 @@ import (
 	"github.com/latchkey/latchkey/internal/store"
 )
 
-// TakeTurn implements authority.Turns. Whose turn it is says the database, by its
+// HoldLeaderLock implements authority.LeaderLock. Whose turn it is says the database, by its
 // own clock.
-func (db *DB) TakeTurn(ctx context.Context, name string, hold time.Duration) (bool, error) {
-	n, err := db.engine.exec(ctx, `INSERT INTO turns (name, holder, expires_at) VALUES (?, ?, `+nowMicros+` + ?)
+func (db *DB) HoldLeaderLock(ctx context.Context, name string, hold time.Duration) (bool, error) {
+	n, err := db.engine.exec(ctx, `INSERT INTO leader_locks (name, holder, expires_at) VALUES (?, ?, `+nowMicros+` + ?)
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
-		WHERE turns.holder = excluded.holder OR turns.expires_at <= `+nowMicros+`
-		OR turns.expires_at > `+nowMicros+` + ?`, // the clock of the database was ahead
+		WHERE leader_locks.holder = excluded.holder OR leader_locks.expires_at <= `+nowMicros+`
+		OR leader_locks.expires_at > `+nowMicros+` + ?`, // the clock of the database was ahead
 		name, db.holder[:], hold.Microseconds(), 2*hold.Microseconds())
 	return n > 0, err
 }
@@ -69,7 +69,7 @@ func (db *DB) AgreeOnKey(ctx context.Context, key []byte) error {
 // not notice.
 func (db *DB) ReplaceKey(ctx context.Context, key []byte) error {
 	mine := keySum(key)
-	if _, err := db.engine.exec(ctx, `INSERT INTO agreements (name, value) VALUES ('server-key', ?)
+	if _, err := db.engine.exec(ctx, `INSERT INTO shared_settings (name, value) VALUES ('server-key', ?)
 		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, mine[:]); err != nil {
 		return db.cannot("given another server key", err)
 	}
@@ -83,10 +83,10 @@ func keySum(key []byte) [sha256.Size]byte {
 // agree answers what all replicas have under a name: the proposal of the first.
 func (db *DB) agree(ctx context.Context, name string, proposal []byte) (agreed []byte, err error) {
 	err = db.engine.Write(ctx, func(t store.Tx) error {
-		if _, err := t.Exec(`INSERT INTO agreements (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, proposal); err != nil {
+		if _, err := t.Exec(`INSERT INTO shared_settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, proposal); err != nil {
 			return err
 		}
-		return t.Query(func(r store.Row) error { return r.Scan(&agreed) }, `SELECT value FROM agreements WHERE name = ?`, name)
+		return t.Query(func(r store.Row) error { return r.Scan(&agreed) }, `SELECT value FROM shared_settings WHERE name = ?`, name)
 	})
 	return agreed, err
 }

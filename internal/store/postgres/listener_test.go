@@ -74,7 +74,7 @@ func TestAFailoverThatTheListenerDoesNotFollow(t *testing.T) {
 		eventually(t, "the session is refused", func() bool {
 			began := time.Now()
 			err := useOf(t, other, i) // the connections that were cut are found out one by one
-			if err == nil && began.Sub(ended) > authority.Lease {
+			if err == nil && began.Sub(ended) > authority.MaxStaleness {
 				t.Errorf("session %d is returned by a check that began %v after its end", i, began.Sub(ended))
 			}
 			return errors.Is(err, authority.ErrNotFound)

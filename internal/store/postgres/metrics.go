@@ -53,9 +53,9 @@ func (c *sessionCache) settle(ctx context.Context) bool {
 		return false // there is no connection
 	}
 	c.want()
-	ctx, cancel := context.WithTimeout(ctx, authority.Lease)
+	ctx, cancel := context.WithTimeout(ctx, authority.MaxStaleness)
 	defer cancel()
-	tick := time.NewTicker(authority.Lease / 50)
+	tick := time.NewTicker(authority.MaxStaleness / 50)
 	defer tick.Stop()
 	for !c.trusts(c.beat.Load()) {
 		select {

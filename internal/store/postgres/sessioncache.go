@@ -16,7 +16,7 @@ import (
 // sent to itself and received again. Everything that was committed before a heartbeat
 // was sent has been received and applied when the heartbeat comes back. So a session
 // that is still in the cache after a heartbeat was received had not ended when that
-// heartbeat was sent. A heartbeat is good for authority.Lease from when it was sent.
+// heartbeat was sent. A heartbeat is good for authority.MaxStaleness from when it was sent.
 // Hence the promise: Lease after the commit that ends a session, no replica returns
 // it, whatever the network, the database or the replica does in the meantime.
 type sessionCache struct {
@@ -76,7 +76,7 @@ func (c *sessionCache) use(key authority.SessionKey, now time.Time) (authority.S
 
 // trusts reports whether what was in memory after the heartbeat was loaded is true.
 func (c *sessionCache) trusts(beat *heartbeat) bool {
-	return beat != nil && c.clock()-beat.sent < authority.Lease
+	return beat != nil && c.clock()-beat.sent < authority.MaxStaleness
 }
 
 // want asks for heartbeats. They are sent only while sessions are checked.

@@ -96,7 +96,7 @@ func refusedBy(t *testing.T, i int, ended time.Time, replicas ...*postgres.DB) {
 				t.Fatalf("session %d: %v", i, err)
 			case refused > 0:
 				t.Fatalf("session %d was refused, and is returned again", i)
-			case began.Sub(ended) > authority.Lease:
+			case began.Sub(ended) > authority.MaxStaleness:
 				t.Fatalf("session %d is returned by a check that began %v after its end", i, began.Sub(ended))
 			}
 		}
@@ -223,7 +223,7 @@ func TestAPauseBetweenHeartbeatAndCheck(t *testing.T) {
 		proxy.Stall() // so that the replica does not hear of it
 		must(t, endOf(one, i))
 		wall.Store(int64(set))
-		boot.ahead.Add(int64(authority.Lease))
+		boot.ahead.Add(int64(authority.MaxStaleness))
 		if err := useOf(t, other, i); !errors.Is(err, authority.ErrNotFound) {
 			t.Errorf("with its clock set by %v a replica that was paused returns %v for a session that has ended in the meantime", set, err)
 		}

@@ -27,7 +27,7 @@ type ended struct {
 }
 
 // EndSession implements authority.SessionStore. It returns when the end is committed;
-// the other replicas refuse the session authority.Lease later at the latest.
+// the other replicas refuse the session authority.MaxStaleness later at the latest.
 func (db *DB) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
 	got, err := db.ends.ask(ctx, ending{key, end})
 	db.cache.forget(key) // after an error as well: the session may have ended

@@ -38,13 +38,13 @@ func (db *DB) CreateSession(ctx context.Context, session authority.Session) erro
 
 // UseSession implements authority.SessionStore. What it returns was true in the
 // database at a moment between its call and its return, or if it is cached, at most
-// authority.Lease before its call.
+// authority.MaxStaleness before its call.
 func (db *DB) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
 	if session, ok := db.cache.use(key, now); ok {
 		return session, nil
 	}
 	mark := db.cache.mark(key) // before the database is asked
-	session, covered, err := db.coverSession(ctx, key, now, idle)
+	session, covered, err := db.useStored(ctx, key, now, idle)
 	switch {
 	case err == nil && covered.After(now):
 		db.cache.keep(session, covered, mark)
@@ -57,12 +57,12 @@ func (db *DB) UseSession(ctx context.Context, key authority.SessionKey, now time
 // errUnsettled answers a check that was overtaken again and again.
 var errUnsettled = errors.New("the session changes too fast")
 
-// coverSession uses a session in the database, and returns until when no use needs to
+// useStored uses a session in the database, and returns until when no use needs to
 // be written.
-func (db *DB) coverSession(
+func (db *DB) useStored(
 	ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration,
 ) (session authority.Session, covered time.Time, err error) {
-	us, wait := now.UnixMicro(), idle.Microseconds()
+	us := now.UnixMicro()
 	for range maxTries {
 		row, err := db.lookups.ask(ctx, key)
 		if err != nil {
@@ -71,8 +71,8 @@ func (db *DB) coverSession(
 		switch {
 		case !row.ok || row.used < 0:
 			return session, covered, authority.ErrNotFound
-		case us-row.used >= wait || !row.session.ExpiresAt.IsZero() && !now.Before(row.session.ExpiresAt):
-			dead, err := db.bury(ctx, key, row.used)
+		case authority.Expired(store.Moment(row.used), row.session.ExpiresAt, now, idle):
+			dead, err := db.markExpired(ctx, key, row.used)
 			if err != nil {
 				return session, covered, err
 			}
@@ -110,8 +110,8 @@ func (db *DB) coverSession(
 	return session, covered, errUnsettled
 }
 
-// bury marks a session as dead, if its last use is still that.
-func (db *DB) bury(ctx context.Context, key authority.SessionKey, used int64) (bool, error) {
+// markExpired marks a session as expired, unless it was used after that last use.
+func (db *DB) markExpired(ctx context.Context, key authority.SessionKey, used int64) (bool, error) {
 	n, err := db.engine.exec(ctx, `UPDATE sessions SET last_used = -last_used WHERE session_key = ? AND ended_at = 0 AND last_used = ?`, key[:], used)
 	return n > 0, err
 }

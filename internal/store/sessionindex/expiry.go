@@ -1,12 +1,14 @@
 package sessionindex
 
 import (
+	"time"
+
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
 // TakeExpired removes up to limit expired sessions and returns them. Like
 // authority.SessionLog.SweepSessions, it first replaces times in the future by now.
-func (x *Index) TakeExpired(now, idle int64, limit int) []authority.Session {
+func (x *Index) TakeExpired(now time.Time, idle time.Duration, limit int) []authority.Session {
 	var taken []authority.Session
 	for i := range x.shards {
 		s := &x.shards[i]
@@ -19,7 +21,7 @@ func (x *Index) TakeExpired(now, idle int64, limit int) []authority.Session {
 				break
 			}
 			e := s.at(position)
-			x.pullBack(e, now)
+			x.pullBack(e, now.UnixMicro())
 			if last := e.lastUsed.Load(); e.expired(last, now, idle) {
 				taken = append(taken, x.session(key, e, last))
 				delete(s.index, key)
@@ -36,13 +38,14 @@ func (x *Index) TakeExpired(now, idle int64, limit int) []authority.Session {
 }
 
 // anyDue reports whether a session of a shard is expired, or has times in the future.
-func (x *Index) anyDue(s *shard, now, idle int64) bool {
+func (x *Index) anyDue(s *shard, now time.Time, idle time.Duration) bool {
+	us := now.UnixMicro()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, position := range s.index {
 		e := s.at(position)
 		last := e.lastUsed.Load()
-		if e.expired(last, now, idle) || x.future(last, now) || e.created > now+authority.ClockSlack.Microseconds() {
+		if e.expired(last, now, idle) || x.future(last, us) || e.created > us+authority.ClockSlack.Microseconds() {
 			return true
 		}
 	}

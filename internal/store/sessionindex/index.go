@@ -90,7 +90,8 @@ type Use struct {
 }
 
 // Use slides the last use of a session to now.
-func (x *Index) Use(key authority.SessionKey, now int64, idle int64) Use {
+func (x *Index) Use(key authority.SessionKey, now time.Time, idle time.Duration) Use {
+	us := now.UnixMicro()
 	s := x.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -108,11 +109,11 @@ func (x *Index) Use(key authority.SessionKey, now int64, idle int64) Use {
 			if e.lastUsed.CompareAndSwap(last, -last) {
 				return Use{Known: true, Covered: true}
 			}
-		case last >= now && !x.future(last, now) || e.lastUsed.CompareAndSwap(last, now):
-			if x.future(last, now) {
-				last = now
+		case last >= us && !x.future(last, us) || e.lastUsed.CompareAndSwap(last, us):
+			if x.future(last, us) {
+				last = us
 			}
-			return Use{x.session(key, e, max(last, now)), true, true, now <= e.written || now <= e.logged.Load()}
+			return Use{x.session(key, e, max(last, us)), true, true, us <= e.written || us <= e.logged.Load()}
 		}
 	}
 }
@@ -139,8 +140,9 @@ func (x *Index) future(last, now int64) bool {
 	return last-now > x.ahead+authority.ClockSlack.Microseconds()
 }
 
-func (e *entry) expired(last, now, idle int64) bool {
-	return last < 0 || now-last >= idle || e.expires != 0 && now >= e.expires
+// expired reports whether a session with that last use is expired, or was found to be.
+func (e *entry) expired(last int64, now time.Time, idle time.Duration) bool {
+	return last < 0 || authority.Expired(store.Moment(last), store.Moment(e.expires), now, idle)
 }
 
 // session returns an entry as an authority.Session.

@@ -121,10 +121,10 @@ func (db *DB) open(ctx context.Context) error {
 		return db.cannot("opened", err)
 	}
 	db.writer = startWriter(conn, db.state)
-	// Attempts of a process that died are forgotten: nothing that it found out
-	// was told, since a failure is stored before it is answered.
+	// Attempts of a process that died are forgotten: no caller learned their result, since
+	// a failure is stored before that.
 	if err := db.write(ctx, func(t store.Tx) error {
-		_, err := t.Exec("DELETE FROM reservations")
+		_, err := t.Exec(`UPDATE strikes SET reservations = x'' WHERE reservations <> x''`)
 		return err
 	}); err != nil {
 		return db.cannot("written", err)
@@ -184,8 +184,8 @@ func (db *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return db.cannot("opened", err)
 	}
-	if have > want {
-		return store.NewerSchema(db.path, have, want)
+	if err := store.CheckSchema(db.path, have, want); err != nil {
+		return err
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return db.cannot("brought up to date", err)

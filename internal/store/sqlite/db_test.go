@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	"go.uber.org/goleak"
 
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/store"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
 	"github.com/latchkey/latchkey/internal/store/storetest"
 )
@@ -94,40 +94,52 @@ func TestReopenKeepsEverything(t *testing.T) {
 	}
 }
 
-// TestAnOlderDatabaseIsBroughtUpToDate opens one of the first schema.
-func TestAnOlderDatabaseIsBroughtUpToDate(t *testing.T) {
+// TestADatabaseOfADevelopmentVersionIsRefused opens a database with a schema from before
+// the first release.
+func TestADatabaseOfADevelopmentVersionIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	old, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, old, os.DirFS("migrations"), goose.WithLogger(goose.NopLogger()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := provider.UpTo(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := old.ExecContext(t.Context(), `INSERT INTO users (name, strike_key, password_hash, password_version, password_changed_at,
-		disabled, created_at, ending, ending_keep, ending_reason) VALUES ('u', x'00', 'hash', 3, 5, 0, 4, 0, zeroblob(32), '')`); err != nil {
-		t.Fatal(err)
+	for _, statement := range []string{
+		`CREATE TABLE goose_db_version (id INTEGER PRIMARY KEY AUTOINCREMENT, version_id INTEGER NOT NULL,
+			is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now')))`,
+		`INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1), (10, 1)`,
+		`CREATE TABLE users (name TEXT)`, `CREATE TABLE audit (seq INTEGER)`, `CREATE TABLE clients (id BLOB)`,
+	} {
+		if _, err := old.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := old.Close(); err != nil {
 		t.Fatal(err)
 	}
-
-	db, _ := open(t, path)
-	want := authority.User{Name: "u", PasswordHash: "hash", PasswordVersion: 3,
-		PasswordChangedAt: time.UnixMicro(5).UTC(), CreatedAt: time.UnixMicro(4).UTC()}
-	if got, err := db.User(t.Context(), "u"); err != nil || got != want {
-		t.Fatalf("the user of an older database is %+v, error %v", got, err)
-	}
-	want.Repeat = authority.Repeat{Key: storetest.Key(1), Sealed: "sealed", Until: start}
-	if _, err := db.UpdateUser(t.Context(), "u", func(u *authority.User) error { u.Repeat = want.Repeat; return nil }); err != nil {
+	before, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := db.User(t.Context(), "u"); err != nil || got != want {
-		t.Errorf("after a change the user is %+v, error %v", got, err)
+	_, opened := sqlite.Open(t.Context(), sqlite.Options{Path: path})
+	_, inspected := sqlite.Inspect(t.Context(), path)
+	for _, err := range []error{opened, inspected} {
+		var schema *store.SchemaError
+		if !errors.Is(err, store.ErrOlderSchema) || !errors.As(err, &schema) || schema.Found != 10 || schema.Hint() == "" {
+			t.Errorf("it was refused with: %v", err)
+		}
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	tables := 0
+	err = db.QueryRowContext(t.Context(), `SELECT count(*) FROM sqlite_schema WHERE type = 'table'`).Scan(&tables)
+	if err != nil || tables != 5 { // with sqlite_sequence
+		t.Errorf("afterwards it has %d tables, %v", tables, err)
+	}
+	after, err := os.ReadFile(path)
+	if err != nil || len(after) != len(before) {
+		t.Errorf("the file had %d bytes, and has %d, %v", len(before), len(after), err)
 	}
 }
 

@@ -27,8 +27,8 @@ func Inspect(ctx context.Context, path string) (used bool, err error) {
 		return false, fmt.Errorf("the database %s cannot be read: %w", path, err)
 	}
 	want, err := store.NewestSchema(migrations)
-	if err == nil && int64(have) > want {
-		err = fmt.Errorf("%s: %w (schema %d, this one knows %d)", path, store.ErrNewerSchema, have, want)
+	if err == nil {
+		err = store.CheckSchema(path, int64(have), want)
 	}
 	if err != nil {
 		return true, err

@@ -32,7 +32,7 @@ func (db *DB) CreateSession(ctx context.Context, session authority.Session) erro
 func (db *DB) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
 	for {
 		loaded := db.isLoaded() // before the lookup, or a load could finish in between
-		use := db.sessions.Use(key, now.UnixMicro(), idle.Microseconds())
+		use := db.sessions.Use(key, now, idle)
 		switch {
 		case use.Live:
 			if !use.Covered {
@@ -239,7 +239,7 @@ func (db *DB) SweepSessions(ctx context.Context, now time.Time, idle time.Durati
 	if err := db.write(ctx, func(t store.Tx) error { return store.PullBack(t, now) }); err != nil {
 		return nil, err
 	}
-	swept := db.sessions.TakeExpired(now.UnixMicro(), idle.Microseconds(), limit)
+	swept := db.sessions.TakeExpired(now, idle, limit)
 	if len(swept) == 0 {
 		return nil, nil
 	}

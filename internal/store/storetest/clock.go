@@ -57,29 +57,6 @@ func sessionFuture(t *testing.T, s authority.Stores) {
 	equal(t, "ended sessions that were removed", n, 3)
 }
 
-// strikesFuture has a lock and reservations that were made while the clock was ahead.
-func strikesFuture(t *testing.T, s authority.Stores) {
-	ctx, key, other := t.Context(), authority.StrikeKey{1}, authority.StrikeKey{2}
-	l := limit(future)
-	l.Max, l.UnlockAfter = 1, time.Hour
-	settle(t, s, reserve(t, s, key, l), authority.Failed, future)
-	l.Now = start
-	_, err := s.Strikes.ReserveStrike(ctx, key, l)
-	wantError(t, err, authority.ErrLocked)
-	l.Now = start.Add(time.Hour - time.Microsecond)
-	_, err = s.Strikes.ReserveStrike(ctx, key, l)
-	wantError(t, err, authority.ErrLocked)
-	l.Now = start.Add(time.Hour)
-	reserve(t, s, key, l)
-
-	for range 5 {
-		reserve(t, s, other, limit(future))
-	}
-	_, err = s.Strikes.ReserveStrike(ctx, other, limit(future))
-	wantError(t, err, authority.ErrBusy)
-	reserve(t, s, other, limit(start))
-}
-
 // auditFuture trims a trail that was written while the clock was ahead, for a time.
 func auditFuture(t *testing.T, s authority.Stores) {
 	ctx := t.Context()

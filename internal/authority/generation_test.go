@@ -31,9 +31,19 @@ func (h *hooked) CreateSession(ctx context.Context, session authority.Session) e
 	return h.SessionStore.CreateSession(ctx, session)
 }
 
-func (h *hooked) SettleStrike(ctx context.Context, r authority.Reservation, o authority.Outcome, now time.Time) (authority.Strikes, error) {
-	defer call(&h.settle)
-	return h.StrikeStore.SettleStrike(ctx, r, o, now)
+// UpdateStrikes calls settle after the first update that settles a reservation.
+func (h *hooked) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+	settles := false
+	err := h.StrikeStore.UpdateStrikes(ctx, key, func(s *authority.Strikes) error {
+		before := len(s.Reservations)
+		err := change(s)
+		settles = len(s.Reservations) < before
+		return err
+	})
+	if settles {
+		call(&h.settle)
+	}
+	return err
 }
 
 // User is called by an operation after it has reserved a strike.
@@ -219,11 +229,9 @@ func TestADisabledAndEnabledUserDuringAReset(t *testing.T) {
 
 // TestUnlockingFreesReservations has five attempts that a dead process began.
 func TestUnlockingFreesReservations(t *testing.T) {
-	s, _, plain := newHooked(t, authority.Policy{})
-	key := authority.StrikeKeyOf("zaphod")
+	s := newService(t, nil)
 	for range 5 {
-		_, err := plain.Strikes.ReserveStrike(t.Context(), key, authority.StrikeLimit{Max: 5, Now: s.Now(), Hold: time.Hour})
-		want(t, "reserving", err, nil)
+		want(t, "reserving", authority.ReserveStrike(t.Context(), s.Authority, "zaphod"), nil)
 	}
 	want(t, "unlocking", s.UnlockUser(t.Context(), "zaphod", authority.Origin{}), nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)

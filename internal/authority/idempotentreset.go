@@ -15,22 +15,22 @@ import (
 )
 
 const (
-	// repeatWithin is how long after a reset with a key the new password can be
+	// idempotencyLifetime is how long after a reset with a key the new password can be
 	// asked for again.
-	repeatWithin = 24 * time.Hour
-	// repeatUnasked is how long the session that made a reset can do so without
+	idempotencyLifetime = 24 * time.Hour
+	// resendWindow is how long the session that made a reset can do so without
 	// the key. Transports repeat a PUT within seconds, and nobody asks them to.
-	repeatUnasked = 2 * time.Minute
-	// MaxRepeatKeyBytes bounds the key of a repeatable reset. Clients make UUIDs.
-	MaxRepeatKeyBytes = 255
-	sealKeyBytes      = 32
+	resendWindow = 2 * time.Minute
+	// MaxIdempotencyKeyBytes bounds the key of a repeatable reset. Clients make UUIDs.
+	MaxIdempotencyKeyBytes = 255
+	sealKeyBytes           = 32
 )
 
 // Repeat says what becomes of resets with the password that the last change of
 // the password replaced. The zero value: they are like any with a wrong one. It
 // goes with the next change, since it would then tell a password that no longer
 // holds.
-type Repeat struct {
+type IdempotentReset struct {
 	// Key is the hash of the key that the caller of the reset chose; zero: none.
 	Key [sha256.Size]byte
 	// Session made the reset; zero: an operator set the password.
@@ -46,27 +46,27 @@ type Repeat struct {
 }
 
 // repeatKey is a caller's key as it is kept.
-func repeatKey(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
+func hashIdempotencyKey(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
 
 // answers reports whether r is of a reset with that key, and not too old.
-func (r Repeat) answers(key string, now time.Time) bool {
-	return key != "" && !r.Until.IsZero() && now.Before(r.Until) && r.Key == repeatKey(key)
+func (r IdempotentReset) answers(key string, now time.Time) bool {
+	return key != "" && !r.Until.IsZero() && now.Before(r.Until) && r.Key == hashIdempotencyKey(key)
 }
 
-// checkRepeatKey holds a key to printable ASCII, which is what a header field can
+// checkIdempotencyKey holds a key to printable ASCII, which is what a header field can
 // hold without ambiguity.
-func checkRepeatKey(key string) error {
+func checkIdempotencyKey(key string) error {
 	switch {
-	case len(key) > MaxRepeatKeyBytes:
-		return &InvalidError{FieldRepeatKey, TooLong, "is longer than 255 bytes"}
+	case len(key) > MaxIdempotencyKeyBytes:
+		return &InvalidError{FieldIdempotencyKey, TooLong, "is longer than 255 bytes"}
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return &InvalidError{FieldRepeatKey, IllegalCharacter, "holds something else than visible ASCII characters"}
+		return &InvalidError{FieldIdempotencyKey, IllegalCharacter, "holds something else than visible ASCII characters"}
 	}
 	return nil
 }
 
-// FieldRepeatKey is how an InvalidError names the key.
-const FieldRepeatKey = "Idempotency-Key"
+// FieldIdempotencyKey is how an InvalidError names the key.
+const FieldIdempotencyKey = "Idempotency-Key"
 
 // replaced finds out what a reset with a wrong old password is told if that is
 // the one which the last change replaced: the new password, if the reset is a
@@ -75,13 +75,13 @@ const FieldRepeatKey = "Idempotency-Key"
 // none, whatever the password is. A disabled user is told nothing, even in a
 // session that could not be ended yet.
 func (a *Authority) replaced(user User, session SessionKey, old secret.Text, key string) (secret.Text, error) {
-	now, repeat := a.now(), user.Repeat
+	now, repeat := a.now(), user.LastReset
 	age := now.Sub(user.PasswordChangedAt).Abs() // the clock of another replica may be ahead; Sweep pulls back what is further
-	recent := age < repeatUnasked && !repeat.Until.IsZero()
+	recent := age < resendWindow && !repeat.Until.IsZero()
 	switch {
 	case user.Disabled:
 	case repeat.answers(key, now), recent && repeat.Session == session:
-		return a.openRepeat(user, old), nil
+		return a.openSealed(user, old), nil
 	case recent:
 		if hash, err := parseHash(repeat.Replaced); err == nil && hash.holds(hash.sumOf(old)) {
 			return "", ErrPasswordReplaced
@@ -90,12 +90,12 @@ func (a *Authority) replaced(user User, session SessionKey, old secret.Text, key
 	return "", nil
 }
 
-// sealRepeat completes the Repeat of a reset. It costs a hash.
-func (a *Authority) sealRepeat(user User, session SessionKey, key string, old, made secret.Text) Repeat {
+// sealReset completes the Repeat of a reset. It costs a hash.
+func (a *Authority) sealReset(user User, session SessionKey, key string, old, made secret.Text) IdempotentReset {
 	now := a.now()
-	r := Repeat{Session: session, Replaced: user.PasswordHash, Until: now.Add(repeatUnasked)}
+	r := IdempotentReset{Session: session, Replaced: user.PasswordHash, Until: now.Add(resendWindow)}
 	if key != "" {
-		r.Key, r.Until = repeatKey(key), now.Add(repeatWithin)
+		r.Key, r.Until = hashIdempotencyKey(key), now.Add(idempotencyLifetime)
 	}
 	salt := make([]byte, saltBytes)
 	randomBytes(salt)
@@ -103,14 +103,14 @@ func (a *Authority) sealRepeat(user User, session SessionKey, key string, old, m
 	return r
 }
 
-// openRepeat answers the new password to whoever knows the old one, or "". It
+// openSealed answers the new password to whoever knows the old one, or "". It
 // costs a hash.
-func (a *Authority) openRepeat(user User, old secret.Text) secret.Text {
-	sealed, err := parseHash(user.Repeat.Sealed)
+func (a *Authority) openSealed(user User, old secret.Text) secret.Text {
+	sealed, err := parseHash(user.LastReset.Sealed)
 	if err != nil {
 		return ""
 	}
-	text, err := a.sealing(sealed.params, sealed.salt, old).Open(nil, nil, sealed.sum, user.Repeat.bound(user))
+	text, err := a.sealing(sealed.params, sealed.salt, old).Open(nil, nil, sealed.sum, user.LastReset.bound(user))
 	if err != nil {
 		return ""
 	}
@@ -119,7 +119,7 @@ func (a *Authority) openRepeat(user User, old secret.Text) secret.Text {
 
 // bound is what the ciphertext is bound to, so that it opens nothing in another
 // place.
-func (r Repeat) bound(user User) []byte {
+func (r IdempotentReset) bound(user User) []byte {
 	return slices.Concat(r.Key[:], r.Session[:], []byte(user.Name))
 }
 

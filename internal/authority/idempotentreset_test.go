@@ -19,13 +19,16 @@ type failing struct {
 	settling, ending atomic.Bool
 }
 
-func (f *failing) SettleStrike(
-	ctx context.Context, r authority.Reservation, o authority.Outcome, now time.Time,
-) (authority.Strikes, error) {
-	if f.settling.Load() {
-		return authority.Strikes{}, authority.ErrReservationLost
-	}
-	return f.StrikeStore.SettleStrike(ctx, r, o, now)
+// UpdateStrikes fails for updates that settle a reservation.
+func (f *failing) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+	return f.StrikeStore.UpdateStrikes(ctx, key, func(s *authority.Strikes) error {
+		before := len(s.Reservations)
+		err := change(s)
+		if f.settling.Load() && len(s.Reservations) < before {
+			return authority.ErrReservationLost
+		}
+		return err
+	})
 }
 
 func (f *failing) EndUserSessions(
@@ -150,8 +153,8 @@ func TestARepeatTakesTheServerKeyAndTheOldPassword(t *testing.T) {
 	made, err := s.ResetPassword(t.Context(), other, "right", "", authority.Origin{})
 	want(t, "a reset of somebody else", err, nil)
 	_, err = stores.Users.UpdateUser(t.Context(), "ford", func(u *authority.User) error {
-		user.Repeat.Session = other.Key()
-		u.Repeat = user.Repeat
+		user.LastReset.Session = other.Key()
+		u.LastReset = user.LastReset
 		return nil
 	})
 	want(t, "giving somebody else's", err, nil)
@@ -175,16 +178,16 @@ func TestASweepForgetsWhatCanBeRepeatedNoMore(t *testing.T) {
 	}
 	s.advance(time.Microsecond)
 	want(t, "a sweep", s.Sweep(t.Context()), nil)
-	if user, err := stores.Users.User(t.Context(), "zaphod"); err != nil || user.Repeat != (authority.Repeat{}) {
-		t.Errorf("two minutes later the sweep leaves %+v, error %v", user.Repeat, err)
+	if user, err := stores.Users.User(t.Context(), "zaphod"); err != nil || user.LastReset != (authority.IdempotentReset{}) {
+		t.Errorf("two minutes later the sweep leaves %+v, error %v", user.LastReset, err)
 	}
 	if _, err := s.SetPassword(t.Context(), "zaphod", "another password", authority.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	s.advance(2 * time.Minute)
 	want(t, "a sweep", s.Sweep(t.Context()), nil)
-	if user, err := stores.Users.User(t.Context(), "zaphod"); err != nil || user.Repeat != (authority.Repeat{}) {
-		t.Errorf("two minutes after an operator's change the sweep leaves %+v, error %v", user.Repeat, err)
+	if user, err := stores.Users.User(t.Context(), "zaphod"); err != nil || user.LastReset != (authority.IdempotentReset{}) {
+		t.Errorf("two minutes after an operator's change the sweep leaves %+v, error %v", user.LastReset, err)
 	}
 }
 
