@@ -169,8 +169,9 @@ func TestServeRefusesADatabaseThatItCannotUse(t *testing.T) {
 			before, _ := os.ReadFile(file) // where there is one
 			_, said := run(t, 1, "", "serve", "--listen", "127.0.0.1:0", "--data", test.data)
 			has(t, said, append(test.words, test.data, "; nothing was ")...)
-			if strings.Count(said, "\n") != 1 || !strings.HasPrefix(said, "latchkey: ") {
-				t.Errorf("it is not one line:\n%s", said)
+			message, hint, _ := strings.Cut(said, "\nhint: ")
+			if strings.Count(message+hint, "\n") != 1 || !strings.HasPrefix(message, "latchkey: ") {
+				t.Errorf("it is not one line and a hint:\n%s", said)
 			}
 			if after, _ := os.ReadFile(file); !bytes.Equal(before, after) {
 				t.Error("the file was changed")
