@@ -284,7 +284,8 @@ func TestNobodyComes() { _ = "answers" }
 		got = append(got, f.place)
 	}
 	slices.Sort(got)
-	want := []string{"p.go:1", "p.go:15", "p.go:17", "p.go:6", "p.go:6", "p.go:9", "p.go:11", "p.md:1", "p.md:5", "p.yaml:1"}
+	want := []string{"p.go:1", "p.go:15", "p.go:17", "p.go:6", "p.go:6", "p.go:9", "p.go:11",
+		"p.md:1", "p.md:5", "p.yaml:1"}
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("findings at %q, want %q: %v", got, want, l.findings)
