@@ -1,4 +1,4 @@
-# latchkey: everything a developer runs. `make help` lists it.
+# The commands for developers. `make help` lists them.
 
 GO   ?= go
 TOOL  = $(GO) tool -modfile=tools/go.mod
@@ -13,7 +13,7 @@ FUZZTIME ?= 20s
 .DEFAULT_GOAL := help
 
 .PHONY: help
-help: ## show this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
@@ -25,11 +25,9 @@ build: ## build bin/latchkey, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/latchkey ./cmd/latchkey
 
 .PHONY: test
-test: ## install what tests need if that may be, and run them all, with the race detector
+test: ## run vet and all tests with the race detector; as root, install the servers that they need first
 	@sh scripts/packages.sh
-	$(GO) vet ./...
-	$(GO) test $(RACE) -timeout 10m ./...
-	GO='$(GO)' RACE='$(RACE)' sh scripts/engines.sh
+	@GO='$(GO)' RACE='$(RACE)' sh scripts/test.sh
 
 .PHONY: soak
 soak: ## run the crash, stress and property tests at full length (many minutes)
@@ -40,24 +38,24 @@ fuzz: ## fuzz every parser, each for FUZZTIME (default 20s)
 	GO='$(GO)' FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
 
 .PHONY: bench
-bench: ## measure side by side and print the ratios (about a quarter of an hour)
+bench: ## run the benchmarks side by side and print the ratios (about 15 minutes)
 	$(GO) run ./internal/bench
 
 .PHONY: lint
-lint: ## run the linters, and check the formatting
+lint: ## run the linters and check the formatting
 	$(TOOL) golangci-lint run ./...
 
 .PHONY: deploy-check
-deploy-check: ## hold deploy/ to Kubernetes' types, the Compose specification and systemd (needs a network)
+deploy-check: ## check deploy/ against Kubernetes, Compose and systemd (needs a network)
 	cd scripts/deploycheck && $(GO) run .
 	@! command -v systemd-analyze >/dev/null || sh scripts/unitcheck.sh
 
 .PHONY: cross
-cross: ## build for every platform that is supported, without cgo
+cross: ## build for every supported platform, without cgo
 	@for os in linux darwin windows; do for arch in amd64 arm64; do \
 		echo "building for $$os/$$arch"; \
 		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build ./... || exit 1; \
 	done; done
 
 .PHONY: verify
-verify: lint test cross ## what has to pass before a change is sent
+verify: lint test cross ## run what has to pass before you send a change

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs every fuzz target of the tree, each for FUZZTIME. Go fuzzes one target of
-# one package at a time, so they have to be listed.
+# Runs every fuzz target of the tree for FUZZTIME. Go fuzzes one target of one package at a
+# time, so the script lists them.
 set -eu
 GO=${GO:-go}
 FUZZTIME=${FUZZTIME:-20s}
@@ -13,5 +13,5 @@ for package in $("$GO" list ./...); do
 		count=$((count + 1))
 	done
 done
-echo "$count fuzz targets ran without a finding"
+echo "$count fuzz targets found no failure"
 test "$count" -gt 0

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what some tests want beside Go, from the packages of Debian or Ubuntu,
-# where that is allowed: the proxies that the session check is tried behind, and the
-# database servers that the stores are tried on. Without them these tests say that
-# they were skipped.
+# Installs the programs that some tests need, from the packages of Debian or Ubuntu: reverse
+# proxies and database servers. It needs root and says what it installs. Without these
+# programs the tests that need them are skipped, or fail if LATCHKEY_TEST_ENGINES is
+# "required".
 set -eu
 missing=
 for package in nginx caddy haproxy postgresql redis-server redis-sentinel pgbouncer; do
@@ -14,10 +14,11 @@ for package in nginx caddy haproxy postgresql redis-server redis-sentinel pgboun
 done
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
-	echo "not installed:$missing; the tests that need them will be skipped" >&2
+	echo "not installed:$missing; the tests that need them are skipped" >&2
 	exit 0
 fi
-# They are not to run as services here, and no database is to be made for everybody.
+echo "installing with apt-get, for the tests that need them:$missing" >&2
+# The packages must not start services, and postgresql must not create a database cluster.
 policy=/usr/sbin/policy-rc.d
 clusters=/etc/postgresql-common/createcluster.d/latchkey.conf
 made=$clusters
@@ -26,13 +27,13 @@ mkdir -p "${clusters%/*}"
 echo 'create_main_cluster = false' >"$clusters"
 # shellcheck disable=SC2064 # a list, as it is now
 trap "rm -f $made" EXIT
-apt-get update -qq || true # what is known already may do
+apt-get update -qq || true # the known package lists may suffice
 failed=
-for package in $missing; do # one by one, since not every release has them all
+for package in $missing; do # one by one, because not every release has them all
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$package" >/dev/null ||
 		failed="$failed $package"
 done
 [ -z "$failed" ] || {
-	echo "could not be installed:$failed; the tests that need them will be skipped" >&2
+	echo "not installed:$failed; the tests that need them are skipped" >&2
 	[ "${LATCHKEY_TEST_ENGINES-}" != required ]
 }

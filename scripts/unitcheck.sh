@@ -1,11 +1,11 @@
 #!/bin/sh
-# Holds the systemd unit to systemd. The program that it starts need not be installed.
+# Checks the systemd unit with systemd-analyze. The program need not be installed.
 set -eu
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT
 sed 's#^ExecStart=/usr/local/bin/latchkey#ExecStart=/bin/true#' deploy/systemd/latchkey.service >"$directory/latchkey.service"
 systemd-analyze verify "$directory/latchkey.service"
-# 15 is an exposure of 1.5; what is left of it is the network.
+# 15 means an exposure of 1.5, which comes from the network.
 systemd-analyze security --offline=true --threshold=15 "$directory/latchkey.service" >"$directory/found" || {
 	cat "$directory/found" >&2
 	exit 1
