@@ -9,12 +9,12 @@ import (
 	"sync"
 )
 
-// prefix begins the name of every directory; the process's number follows.
+// prefix is the beginning of the name of every directory. The process ID follows.
 const prefix = "latchkey-enginetest-"
 
-// newDirectory makes a directory for a server that runs as owner, or as ourselves if
-// that is nil. Nothing is run when a test process is killed, so that the next one
-// removes what is left.
+// newDirectory creates a directory for a server that runs as owner, or as the current user if
+// owner is nil. A test process that is killed cannot remove its directories, so the next one
+// does.
 func newDirectory(owner *user.User) (string, error) {
 	sweep()
 	path, err := os.MkdirTemp("", prefix+strconv.Itoa(os.Getpid())+"-")
@@ -28,7 +28,7 @@ func newDirectory(owner *user.User) (string, error) {
 	return path, err
 }
 
-// sweep removes the directories of processes that are no more.
+// sweep removes the directories of processes that have ended.
 var sweep = sync.OnceFunc(func() {
 	paths, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	for _, path := range paths {
@@ -39,9 +39,9 @@ var sweep = sync.OnceFunc(func() {
 	}
 })
 
-// servant is whom servers run as that refuse root: nil, which is ourselves, where we
-// are not root.
-var servant = sync.OnceValues(func() (*user.User, error) {
+// unprivileged returns the user for servers that refuse to run as root, or nil if the current
+// user is not root.
+var unprivileged = sync.OnceValues(func() (*user.User, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
@@ -51,7 +51,7 @@ var servant = sync.OnceValues(func() (*user.User, error) {
 	return user.Lookup("nobody")
 })
 
-// numbers are the user's and the group's.
+// numbers returns the user ID and the group ID of a user.
 func numbers(owner *user.User) (uid, gid uint32, err error) {
 	u, err := strconv.ParseUint(owner.Uid, 10, 32)
 	if err != nil {

@@ -1,14 +1,12 @@
-// Package enginetest starts real database servers for tests: PostgreSQL, Redis (alone,
-// as a cluster, behind sentinels), PgBouncer, and a proxy in front of any of them that
-// delays and cuts.
+// Package enginetest starts real database servers for tests: PostgreSQL, Redis (a single
+// server, a cluster, or with sentinels), PgBouncer, and a proxy for any of them that delays and
+// cuts connections.
 //
-// The servers are those of the system's packages. Each has a port of 127.0.0.1 and a
-// directory of its own, and none outlives the test binary, however that ends. A test
-// whose server is not installed is skipped, or fails if LATCHKEY_TEST_ENGINES is
-// "required".
+// The programs are those of the system's packages. Each server has its own port of 127.0.0.1
+// and its own directory, and does not outlive the test binary, however that ends. A test whose
+// server is not installed is skipped, or fails if LATCHKEY_TEST_ENGINES is "required".
 //
-// A package that looks for leaked goroutines tells goleak which of them stay until the
-// process ends:
+// A package that checks for leaked goroutines passes Leaks to goleak:
 //
 //	func TestMain(m *testing.M) { goleak.VerifyTestMain(m, enginetest.Leaks()...) }
 package enginetest
@@ -24,10 +22,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Leaks has goleak pass over the goroutines that stay: the one that starts servers, the
-// one that waits for the shared server to end, those that the proxy leaves behind when
-// a connection breaks while data is under way, and those in which rueidis waits a few
-// seconds before it closes its connections to a member that has left a cluster.
+// Leaks returns the options that make goleak ignore the goroutines that stay until the process
+// ends: the one that starts servers, the one that waits for the shared server, those that the
+// proxy leaves behind when a connection breaks during a transfer, and those in which rueidis
+// waits a few seconds before it closes its connections to a node that has left a cluster.
 func Leaks() []goleak.Option {
 	const (
 		here      = "github.com/latchkey/latchkey/internal/enginetest."
@@ -35,7 +33,7 @@ func Leaks() []goleak.Option {
 		rueidis   = "github.com/redis/rueidis"
 	)
 	return []goleak.Option{
-		goleak.IgnoreAnyFunction(here + "startForEver"),
+		goleak.IgnoreAnyFunction(here + "startForever"),
 		goleak.IgnoreAnyFunction(here + "(*process).wait"),
 		goleak.IgnoreAnyFunction(toxiproxy + "/toxics.(*ToxicStub).Run"),
 		goleak.IgnoreAnyFunction(toxiproxy + ".(*ToxicLink).read"),
@@ -44,11 +42,11 @@ func Leaks() []goleak.Option {
 	}
 }
 
-// ErrMissing says that a server is not installed.
+// ErrMissing means that a server is not installed.
 var ErrMissing = errors.New("not installed")
 
-// check ends the test if there is an error: it is skipped if all that is wrong is that
-// the server is not installed, and may be missing.
+// check ends the test if there is an error. The test is skipped if the server is not installed
+// and not required.
 func check(t testing.TB, name string, err error) {
 	t.Helper()
 	switch {
@@ -62,7 +60,7 @@ func check(t testing.TB, name string, err error) {
 	}
 }
 
-// find is the path of an executable: on the PATH, or where Debian keeps it.
+// find returns the path of an executable, on the PATH or in the directories elsewhere.
 func find(name string, elsewhere ...string) (string, error) {
 	if !supported {
 		return "", fmt.Errorf("%w (Linux only)", ErrMissing)

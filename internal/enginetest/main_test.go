@@ -26,7 +26,7 @@ func equal[T comparable](t *testing.T, what string, got, want T) {
 	}
 }
 
-// soon is a context for what takes no time.
+// soon returns a context for operations that take no time.
 func soon(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -34,7 +34,7 @@ func soon(t *testing.T) context.Context {
 	return ctx
 }
 
-// eventually tries until it works.
+// eventually calls try until it succeeds.
 func eventually(t *testing.T, what string, try func(context.Context) error) {
 	t.Helper()
 	begin := time.Now()

@@ -13,19 +13,19 @@ import (
 
 const pgBouncerName = "PgBouncer"
 
-// StartPgBouncer is the URL of the database behind a PgBouncer in transaction mode, as
-// people run it in front of PostgreSQL. It ends with the test. Versions before 1.21, as
-// Debian 12's, do not carry prepared statements from one transaction to the next.
+// StartPgBouncer starts a PgBouncer in transaction mode in front of a database, and returns the
+// URL of the database through it. PgBouncer ends with the test. Versions before 1.21, such as
+// that of Debian 12, do not support prepared statements across transactions.
 func StartPgBouncer(t testing.TB, postgresURL string) string {
 	t.Helper()
 	k, owner, err := pgBouncerKind(postgresURL)
 	check(t, pgBouncerName, err)
 	s := startServer(t, k, directoryOf(t, pgBouncerName, func() (string, error) { return newDirectory(owner) }))
-	return behind(postgresURL, s.Addr())
+	return withHost(postgresURL, s.Addr())
 }
 
-// behind is a URL with another host in it.
-func behind(url, host string) string {
+// withHost returns url with another host.
+func withHost(url, host string) string {
 	parsed, err := neturl.Parse(url)
 	if err != nil {
 		return url
@@ -34,13 +34,13 @@ func behind(url, host string) string {
 	return parsed.String()
 }
 
-// pgBouncerKind is PgBouncer in front of a database, and the user that it runs as.
+// pgBouncerKind returns the kind of a PgBouncer for a database, and the user that it runs as.
 func pgBouncerKind(postgresURL string) (kind, *user.User, error) {
 	upstream, err := neturl.Parse(postgresURL)
 	if err != nil {
 		return kind{}, nil, err
 	}
-	owner, err := servant()
+	owner, err := unprivileged()
 	if err != nil {
 		return kind{}, nil, err
 	}
@@ -54,17 +54,18 @@ func pgBouncerKind(postgresURL string) (kind, *user.User, error) {
 			file := filepath.Join(directory, "pgbouncer.ini")
 			p := program{path: path, directory: directory, owner: owner, farewell: syscall.SIGKILL,
 				arguments: []string{file}}
-			return p, os.WriteFile(file, pgBouncerSettings(upstream, port), 0o644) //nolint:gosec // whoever it runs as reads it
+			//nolint:gosec // PgBouncer runs as another user
+			return p, os.WriteFile(file, pgBouncerSettings(upstream, port), 0o644)
 		},
-		answers: func(ctx context.Context, _ string, port, _ int) error {
-			_, err := ask(ctx, behind(postgresURL, address(port)), "SELECT 'yes'")
+		check: func(ctx context.Context, _ string, port, _ int) error {
+			_, err := queryOne(ctx, withHost(postgresURL, address(port)), "SELECT 'yes'")
 			return err
 		},
 	}, owner, nil
 }
 
-// pgBouncerSettings let everybody in as the user of the upstream. After that was away,
-// it is tried again at once, not after fifteen seconds.
+// pgBouncerSettings returns the configuration: every client logs in as the user of the upstream,
+// and PgBouncer reconnects to the upstream at once, not after fifteen seconds.
 func pgBouncerSettings(upstream *neturl.URL, port int) []byte {
 	login := "user=" + upstream.User.Username()
 	if password, ok := upstream.User.Password(); ok {

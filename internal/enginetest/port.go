@@ -8,26 +8,25 @@ import (
 	"strconv"
 )
 
-// Ports are taken from below the range that the system gives to outgoing connections:
-// while a server is down, a client that dials its port would otherwise sometimes be
-// given that very port, and be connected to itself. A member of a Redis cluster also
-// uses the port ten thousand higher, which is still below it.
+// Ports are chosen below the range of ephemeral ports. Otherwise a client that dials the port of
+// a stopped server could get this very port for its own end, and connect to itself. A node of a
+// Redis cluster also uses the port that is 10,000 higher, which is below the range as well.
 const (
 	firstPort = 12_000
 	ports     = 10_000
 	busOffset = 10_000
 )
 
-// freePort is a port that nothing uses now, and nothing the one that many higher, if
-// above is not zero.
+// freePort returns a port that is free. If above is not zero, the port that is higher by above
+// is free as well.
 func freePort(above int) (int, error) {
 	for range ports {
-		port := firstPort + rand.IntN(ports) //nolint:gosec // spreading needs no secrecy
+		port := firstPort + rand.IntN(ports) //nolint:gosec // not a secret
 		if free(port) && (above == 0 || free(port+above)) {
 			return port, nil
 		}
 	}
-	return 0, errors.New("no port is free")
+	return 0, errors.New("no free port")
 }
 
 func free(port int) bool {

@@ -16,24 +16,23 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PostgresServer is a PostgreSQL server of the test's own, to be killed and started
-// again.
+// PostgresServer is a PostgreSQL server that only one test uses, and may kill and restart.
 type PostgresServer struct{ *server }
 
-// StartPostgres starts a PostgreSQL server that ends with the test. It writes as
-// safely as one in production does.
+// StartPostgres starts a PostgreSQL server that ends with the test. Its writes are as durable as
+// in production.
 func StartPostgres(t testing.TB) *PostgresServer {
 	t.Helper()
 	directory := directoryOf(t, postgresName, newCluster)
 	return &PostgresServer{startServer(t, postgresKind(), directory)}
 }
 
-// URL is that of one database, which was empty when the server was first started and
-// stays the same when it is started again.
+// URL returns the URL of a database that was empty when the server was first started. It stays
+// the same over restarts.
 func (s *PostgresServer) URL() string { return postgresURL(s.Addr(), "postgres") }
 
-// Postgres is the URL of a new, empty database, which ends with the test. Its server
-// is shared by the tests of the process, and does not write safely, for speed.
+// Postgres creates an empty database that is dropped when the test ends, and returns its URL.
+// The tests of the process share the server, whose writes are not durable, for speed.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	s, err := sharedPostgres()
@@ -68,7 +67,7 @@ func postgresURL(address, database string) string {
 	return "postgres://postgres@" + address + "/" + database + "?sslmode=disable"
 }
 
-// postgresKind is PostgreSQL with more settings of the form name=value.
+// postgresKind returns the kind of a PostgreSQL server with more settings of the form name=value.
 func postgresKind(settings ...string) kind {
 	return kind{
 		name: postgresName,
@@ -87,8 +86,8 @@ func postgresKind(settings ...string) kind {
 			}
 			return p, err
 		},
-		answers: func(ctx context.Context, directory string, port, _ int) error {
-			at, err := ask(ctx, postgresURL(address(port), "postgres"), "SHOW data_directory")
+		check: func(ctx context.Context, directory string, port, _ int) error {
+			at, err := queryOne(ctx, postgresURL(address(port), "postgres"), "SHOW data_directory")
 			if err == nil && at != filepath.Join(directory, "data") {
 				err = fmt.Errorf("port %d: Address already in use", port)
 			}
@@ -97,18 +96,18 @@ func postgresKind(settings ...string) kind {
 	}
 }
 
-// postgresProgram is one of PostgreSQL's, which refuse to run as root.
+// postgresProgram returns a program of PostgreSQL. They refuse to run as root.
 func postgresProgram(name, directory string) (program, error) {
 	path, err := find(name, "/usr/lib/postgresql/*/bin")
 	if err != nil {
 		return program{}, err
 	}
-	owner, err := servant()
-	// At SIGQUIT it ends its processes and frees its shared memory, and writes nothing.
+	owner, err := unprivileged()
+	// On SIGQUIT PostgreSQL ends its processes and frees its shared memory without writing.
 	return program{path: path, directory: directory, owner: owner, farewell: syscall.SIGQUIT}, err
 }
 
-// newCluster makes a directory with an empty database cluster in it.
+// newCluster creates a directory with an empty database cluster.
 func newCluster() (string, error) {
 	p, err := postgresProgram("initdb", "")
 	if err != nil {
@@ -125,12 +124,12 @@ func newCluster() (string, error) {
 	}
 	<-initdb.ended
 	if !initdb.command.ProcessState.Success() {
-		return p.directory, fmt.Errorf("initdb: %v: %s", initdb.command.ProcessState, p.lastWords())
+		return p.directory, fmt.Errorf("initdb: %v: %s", initdb.command.ProcessState, p.logTail())
 	}
 	return p.directory, os.Remove(p.log())
 }
 
-// execute runs one statement as the administrator.
+// execute executes a statement as the superuser.
 func (s *PostgresServer) execute(statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -143,9 +142,9 @@ func (s *PostgresServer) execute(statement string) error {
 	return err
 }
 
-// ask is the answer to a query that has one. It asks in the way that PgBouncer can
-// carry in every version.
-func ask(ctx context.Context, url, query string) (answer string, err error) {
+// queryOne returns the only value that a query returns. It uses the simple protocol, which every
+// version of PgBouncer supports.
+func queryOne(ctx context.Context, url, query string) (value string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	separator := "?"
@@ -157,6 +156,6 @@ func ask(ctx context.Context, url, query string) (answer string, err error) {
 		return "", err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	err = conn.QueryRow(ctx, query).Scan(&answer)
-	return answer, err
+	err = conn.QueryRow(ctx, query).Scan(&value)
+	return value, err
 }

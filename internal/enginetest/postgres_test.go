@@ -18,7 +18,7 @@ func connect(t *testing.T, url string) *pgx.Conn {
 	return conn
 }
 
-func TestPostgresIsEmptyForEachTest(t *testing.T) {
+func TestEachTestGetsAnEmptyDatabase(t *testing.T) {
 	urls := map[string]bool{}
 	for range 2 {
 		t.Run("a test", func(t *testing.T) {
@@ -31,7 +31,7 @@ func TestPostgresIsEmptyForEachTest(t *testing.T) {
 	equal(t, "number of databases", len(urls), 2)
 }
 
-func TestPostgresKeepsWhatItHasCommitted(t *testing.T) {
+func TestPostgresKeepsCommittedData(t *testing.T) {
 	t.Parallel()
 	s := enginetest.StartPostgres(t)
 	address, before := s.Addr(), s.URL()
@@ -50,7 +50,7 @@ func TestPostgresKeepsWhatItHasCommitted(t *testing.T) {
 			t.Fatal("a connection outlived the server")
 		}
 		if _, err := pgx.Connect(soon(t), s.URL()); err == nil {
-			t.Fatal("a killed server answers")
+			t.Fatal("a killed server accepts connections")
 		}
 		s.Start()
 		equal(t, "the address", s.Addr(), address)
@@ -58,11 +58,11 @@ func TestPostgresKeepsWhatItHasCommitted(t *testing.T) {
 		conn = connect(t, s.URL())
 		var n int
 		must(t, conn.QueryRow(soon(t), "SELECT n FROM kept").Scan(&n))
-		equal(t, "what was kept", n, 7)
+		equal(t, "the value", n, 7)
 	}
 }
 
-func TestPgBouncerCarriesTransactions(t *testing.T) {
+func TestPgBouncerRunsInTransactionMode(t *testing.T) {
 	t.Parallel()
 	through := enginetest.StartPgBouncer(t, enginetest.Postgres(t))
 	parsed, err := url.Parse(through)
@@ -76,8 +76,9 @@ func TestPgBouncerCarriesTransactions(t *testing.T) {
 		equal(t, "the database", "/"+database, parsed.Path)
 		must(t, tx.Commit(soon(t)))
 	}
-	// Its own console says how it is set up.
-	console := connect(t, "postgres://pgbouncer@"+parsed.Host+"/pgbouncer?sslmode=disable&default_query_exec_mode=simple_protocol")
+	// PgBouncer shows its configuration in its own console.
+	console := connect(t, "postgres://pgbouncer@"+parsed.Host+
+		"/pgbouncer?sslmode=disable&default_query_exec_mode=simple_protocol")
 	rows, err := console.Query(soon(t), "SHOW CONFIG")
 	must(t, err)
 	defer rows.Close()
@@ -89,16 +90,16 @@ func TestPgBouncerCarriesTransactions(t *testing.T) {
 			return
 		}
 	}
-	t.Fatal("PgBouncer does not say its mode")
+	t.Fatal("PgBouncer does not show its pool_mode")
 }
 
-func TestPgBouncerComesBackWithItsUpstream(t *testing.T) {
+func TestPgBouncerReconnects(t *testing.T) {
 	t.Parallel()
 	s := enginetest.StartPostgres(t)
 	through := enginetest.StartPgBouncer(t, s.URL())
 	s.Kill()
 	s.Start()
-	eventually(t, "PgBouncer answers again", func(ctx context.Context) error {
+	eventually(t, "PgBouncer reconnects", func(ctx context.Context) error {
 		conn, err := pgx.Connect(ctx, through)
 		if err != nil {
 			return err

@@ -11,30 +11,31 @@ import (
 	"syscall"
 )
 
-// program is what is run.
+// program is a command line and how to run it.
 type program struct {
 	path      string
 	arguments []string
-	directory string     // where it runs, and where its log is
-	owner     *user.User // whom it runs as; nil is ourselves
+	directory string     // the working directory, which also has the log
+	owner     *user.User // nil: the current user
 	farewell  syscall.Signal
 }
 
-// process is a program that runs.
+// process is a running program.
 type process struct {
 	command *exec.Cmd
 	ended   chan struct{}
 }
 
-// run starts the program. It is sent its farewell when we end, and everything it
-// prints is added to the log.
+// run starts the program. The system sends it the signal farewell when this process ends. Its
+// output is appended to the log.
 func (p program) run() (*process, error) {
 	log, err := os.OpenFile(p.log(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }()
-	command := exec.CommandContext(context.Background(), p.path, p.arguments...) //nolint:gosec // a server that the test names
+	//nolint:gosec // the caller names the program
+	command := exec.CommandContext(context.Background(), p.path, p.arguments...)
 	command.Dir = p.directory
 	command.Stdout, command.Stderr = log, log
 	command.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
@@ -53,8 +54,8 @@ func (p program) run() (*process, error) {
 
 func (p program) log() string { return filepath.Join(p.directory, "log") }
 
-// lastWords is the end of the log.
-func (p program) lastWords() string {
+// logTail returns the end of the log.
+func (p program) logTail() string {
 	text, _ := os.ReadFile(p.log())
 	return string(text[max(0, len(text)-2000):])
 }
@@ -64,8 +65,8 @@ func (p *process) wait() {
 	close(p.ended)
 }
 
-// over says whether the process has ended by itself; its number may be another's now.
-func (p *process) over() bool {
+// hasEnded reports whether the process has ended. Its ID may belong to another process then.
+func (p *process) hasEnded() bool {
 	select {
 	case <-p.ended:
 		return true
@@ -76,15 +77,15 @@ func (p *process) over() bool {
 
 func (p *process) pid() int { return p.command.Process.Pid }
 
-// starter starts every program, from one thread that lives as long as we do: the
-// system sends the farewell when the thread that started a program ends.
+// starter starts every program in one thread that lives as long as this process, because the
+// system sends farewell when the thread that started the program ends.
 var starter = sync.OnceValue(func() chan<- func() {
 	starts := make(chan func())
-	go startForEver(starts)
+	go startForever(starts)
 	return starts
 })
 
-func startForEver(starts <-chan func()) {
+func startForever(starts <-chan func()) {
 	runtime.LockOSThread()
 	for start := range starts {
 		start()

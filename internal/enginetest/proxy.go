@@ -12,7 +12,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Proxy passes connections on to a server, until it is told not to.
+// Proxy forwards connections to a server, and can delay, stall and cut them.
 type Proxy struct {
 	t        testing.TB
 	api      *toxiproxy.ApiServer
@@ -20,10 +20,10 @@ type Proxy struct {
 	address  string
 
 	mu    sync.Mutex
-	proxy *toxiproxy.Proxy // that runs, or the last that did
+	proxy *toxiproxy.Proxy // the running one, or the last one
 }
 
-// StartProxy starts a proxy in front of a server at host:port, which ends with the test.
+// StartProxy starts a proxy for the server at host:port. The proxy ends with the test.
 func StartProxy(t testing.TB, upstreamAddr string) *Proxy {
 	t.Helper()
 	p := &Proxy{
@@ -32,7 +32,7 @@ func StartProxy(t testing.TB, upstreamAddr string) *Proxy {
 		upstream: upstreamAddr,
 	}
 	var err error
-	for range 5 { // the port may be taken by somebody else meanwhile
+	for range 5 { // another process may take the port first
 		var port int
 		if port, err = freePort(0); err != nil {
 			break
@@ -53,10 +53,10 @@ func (p *Proxy) open() error {
 	return p.proxy.Start()
 }
 
-// Addr is where the proxy listens, as host:port.
+// Addr returns the address of the proxy as host:port.
 func (p *Proxy) Addr() string { return p.address }
 
-// Latency has every answer come so much later than the server gives it.
+// Latency delays everything that the server sends by d.
 func (p *Proxy) Latency(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,9 +64,9 @@ func (p *Proxy) Latency(d time.Duration) {
 	p.add("latency", "downstream", fmt.Sprintf(`{"latency": %d}`, d.Milliseconds()))
 }
 
-// Stall has nothing pass any more, in either direction, while connections stay open and
-// new ones are accepted, as when a host or the network in between is gone. What is sent
-// now is lost. Heal ends the connections that it was done to.
+// Stall drops all data in both directions, while connections stay open and new ones are
+// accepted, as if a host or the network had failed. Heal closes the connections that were
+// stalled.
 func (p *Proxy) Stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,19 +83,19 @@ func (p *Proxy) add(kind, direction, attributes string) {
 	_, err := p.proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(
 		`{"name": %q, "type": %q, "stream": %q, "attributes": %s}`, name, kind, direction, attributes)))
 	if err != nil {
-		p.t.Errorf("the proxy's %s: %v", name, err)
+		p.t.Errorf("add %s to the proxy: %v", name, err)
 	}
 }
 
-// Cut ends every connection and refuses new ones. Answers that were delayed are lost.
+// Cut closes every connection and refuses new ones. Delayed data is lost.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.proxy.Stop()
 }
 
-// Redirect ends every connection and passes new ones on to another server at host:port,
-// as when a name leads to another host after a failover.
+// Redirect closes every connection and forwards new ones to another server at host:port, as if
+// a name pointed to another host after a failover.
 func (p *Proxy) Redirect(upstreamAddr string) {
 	p.Cut()
 	p.mu.Lock()
@@ -104,7 +104,7 @@ func (p *Proxy) Redirect(upstreamAddr string) {
 	p.Heal()
 }
 
-// Heal ends what Latency, Stall and Cut began.
+// Heal ends the effects of Latency, Stall and Cut.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,8 +112,8 @@ func (p *Proxy) Heal() {
 		p.proxy.Toxics.ResetToxics(context.Background())
 		return
 	}
-	// A new one, since connections of the old one may not have wound down yet.
+	// Connections of the old proxy may still be closing, so a new one is opened.
 	if err := p.open(); err != nil {
-		p.t.Errorf("the proxy does not listen again: %v", err)
+		p.t.Errorf("restart the proxy: %v", err)
 	}
 }

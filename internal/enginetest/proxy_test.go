@@ -12,7 +12,7 @@ import (
 	"github.com/latchkey/latchkey/internal/enginetest"
 )
 
-// echo is the address of a server that answers what it is sent.
+// echo starts a server that sends back what it receives, and returns its address.
 func echo(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -30,7 +30,7 @@ func echo(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// line sends a line, and has the answer and how long it took.
+// line sends a line and returns how long it took until it came back.
 func line(conn net.Conn, within time.Duration) (time.Duration, error) {
 	begin := time.Now()
 	_ = conn.SetDeadline(begin.Add(within))
@@ -64,7 +64,7 @@ func TestProxyDelaysCutsAndHeals(t *testing.T) {
 	p.Latency(late)
 	for _, conn := range []net.Conn{conn, dial()} {
 		if took, err := line(conn, 5*time.Second); err != nil || took < late {
-			t.Fatalf("the answer came after %v, %v", took, err)
+			t.Fatalf("the line came back after %v, %v", took, err)
 		}
 	}
 	p.Heal()
@@ -73,7 +73,7 @@ func TestProxyDelaysCutsAndHeals(t *testing.T) {
 	p.Stall()
 	for _, conn := range []net.Conn{conn, dial()} {
 		if _, err := line(conn, 50*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("while nothing passes: %v", err)
+			t.Fatalf("while the proxy stalls: %v", err)
 		}
 	}
 	p.Heal()
@@ -84,10 +84,10 @@ func TestProxyDelaysCutsAndHeals(t *testing.T) {
 	for range 2 {
 		p.Cut()
 		if _, err := line(conn, 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("a connection that was cut: %v", err)
+			t.Fatalf("on a cut connection: %v", err)
 		}
 		if _, err := net.Dial("tcp", p.Addr()); err == nil {
-			t.Fatal("a proxy that is cut accepts")
+			t.Fatal("a cut proxy accepts connections")
 		}
 		p.Heal()
 		conn = dial()

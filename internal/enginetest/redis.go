@@ -9,18 +9,18 @@ import (
 	"testing"
 )
 
-// RedisServer is a Redis server of the test's own, to be killed and started again.
+// RedisServer is a Redis server that only one test uses, and may kill and restart.
 type RedisServer struct{ *server }
 
-// Redis is the URL of an empty Redis that keeps nothing on disk and ends with the
-// test. A server starts as fast as one is emptied, so that each test has its own.
+// Redis starts an empty Redis that writes nothing to disk and ends with the test, and returns
+// its URL. Starting a server is as fast as emptying one, so each test has its own.
 func Redis(t testing.TB) string {
 	t.Helper()
 	return StartRedis(t).URL()
 }
 
-// StartRedis starts a Redis server that ends with the test. It keeps nothing on disk,
-// unless more arguments say so, in the form of a command line: "--appendonly", "yes".
+// StartRedis starts a Redis server that ends with the test. It writes nothing to disk unless
+// further command-line arguments say so: "--appendonly", "yes".
 func StartRedis(t testing.TB, arguments ...string) *RedisServer {
 	t.Helper()
 	return startRedis(t, 0, arguments...)
@@ -33,10 +33,10 @@ func startRedis(t testing.TB, above int, arguments ...string) *RedisServer {
 	return &RedisServer{startServer(t, k, redisDirectory(t, k.name))}
 }
 
-// URL is that of the server.
+// URL returns the URL of the server.
 func (s *RedisServer) URL() string { return "redis://" + s.Addr() }
 
-// do is the server's answer to one command.
+// do returns the result of a command.
 func (s *RedisServer) do(arguments ...string) (string, error) {
 	return command(context.Background(), s.Addr(), arguments...)
 }
@@ -48,11 +48,12 @@ func redisDirectory(t testing.TB, name string) string {
 
 func redisServerKind(arguments ...string) kind {
 	return redisKind("redis-server", func(directory string, port int) ([]string, error) {
-		return append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""}, arguments...), nil
+		basic := []string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""}
+		return append(basic, arguments...), nil
 	})
 }
 
-// redisKind is Redis as a server or as a sentinel, with those arguments.
+// redisKind returns the kind of a Redis server or sentinel with the given arguments.
 func redisKind(executable string, arguments func(directory string, port int) ([]string, error)) kind {
 	return kind{
 		name: executable,
@@ -65,8 +66,8 @@ func redisKind(executable string, arguments func(directory string, port int) ([]
 			p.arguments, err = arguments(directory, port)
 			return p, err
 		},
-		answers: func(ctx context.Context, _ string, port, pid int) error {
-			if _, err := command(ctx, address(port), "PING"); err != nil { // it has read its data
+		check: func(ctx context.Context, _ string, port, pid int) error {
+			if _, err := command(ctx, address(port), "PING"); err != nil { // fails while it loads its data
 				return err
 			}
 			info, err := command(ctx, address(port), "INFO", "server")

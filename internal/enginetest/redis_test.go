@@ -27,7 +27,7 @@ func get(ctx context.Context, c rueidis.Client, key string) (string, error) {
 	return c.Do(ctx, c.B().Get().Key(key).Build()).ToString()
 }
 
-func TestRedisIsEmptyForEachTest(t *testing.T) {
+func TestEachTestGetsAnEmptyRedis(t *testing.T) {
 	for range 2 {
 		t.Run("a test", func(t *testing.T) {
 			option, err := rueidis.ParseURL(enginetest.Redis(t))
@@ -41,7 +41,7 @@ func TestRedisIsEmptyForEachTest(t *testing.T) {
 	}
 }
 
-func TestRedisKeepsWhatItIsToldTo(t *testing.T) {
+func TestRedisKeepsDataIfAsked(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		arguments []string
@@ -56,19 +56,19 @@ func TestRedisKeepsWhatItIsToldTo(t *testing.T) {
 		must(t, set(soon(t), c, "k", "v"))
 		s.Kill()
 		if _, err := get(soon(t), c, "k"); err == nil {
-			t.Fatal("a killed server answers")
+			t.Fatal("a killed server responds")
 		}
 		s.Start()
 		equal(t, "the address", s.Addr(), address)
 		var value string
-		eventually(t, "it answers again", func(ctx context.Context) (err error) {
+		eventually(t, "it responds again", func(ctx context.Context) (err error) {
 			value, err = get(ctx, c, "k")
 			if rueidis.IsRedisNil(err) {
 				return nil
 			}
 			return err
 		})
-		equal(t, "what was kept", value, test.kept)
+		equal(t, "the value", value, test.kept)
 	}
 }
 
@@ -78,7 +78,7 @@ func TestRedisClusterFailsOver(t *testing.T) {
 	equal(t, "number of masters", len(cluster.Masters()), 3)
 	equal(t, "number of replicas", len(cluster.Replicas()), 3)
 	c := client(t, rueidis.ClientOption{InitAddress: cluster.Addrs()})
-	const keys = 50 // of three masters, for all that can happen
+	const keys = 50 // enough for each of three masters
 	for i := range keys {
 		must(t, set(soon(t), c, fmt.Sprint("k", i), fmt.Sprint(i)))
 	}
@@ -104,7 +104,7 @@ func TestRedisClusterFailsOver(t *testing.T) {
 	for i := range keys {
 		value, err := get(soon(t), c, fmt.Sprint("k", i))
 		must(t, err)
-		equal(t, "what was written", value, "again")
+		equal(t, "the value", value, "again")
 	}
 }
 
@@ -117,7 +117,7 @@ func TestRedisClusterWithoutReplicas(t *testing.T) {
 	}
 }
 
-func TestRedisSentinelsPromoteTheReplica(t *testing.T) {
+func TestRedisSentinelsPromoteAReplica(t *testing.T) {
 	t.Parallel()
 	group := enginetest.StartRedisSentinel(t)
 	c := client(t, rueidis.ClientOption{InitAddress: group.Addrs(),
@@ -128,5 +128,5 @@ func TestRedisSentinelsPromoteTheReplica(t *testing.T) {
 	one := client(t, rueidis.ClientOption{InitAddress: []string{group.Replica().Addr()}, ForceSingleClient: true})
 	value, err := get(soon(t), one, "k")
 	must(t, err)
-	equal(t, "what the replica has", value, "again")
+	equal(t, "the value of the replica", value, "again")
 }

@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// clusterMasters is the least that a cluster can do with: two of three agree.
+// clusterMasters is the minimum for a cluster: two of three are a majority.
 const clusterMasters = 3
 
-// slots is how many there are in every cluster.
+// slots is the number of hash slots of a cluster.
 const slots = 16384
 
-// RedisCluster is a Redis cluster of the test's own.
+// RedisCluster is a Redis cluster that only one test uses.
 type RedisCluster struct{ masters, replicas []*RedisServer }
 
-// StartRedisCluster starts three masters, with that many replicas for each, as one
-// cluster that ends with the test. A master that is silent for a second is given up,
-// and after another or two its replica takes over.
+// StartRedisCluster starts a cluster of three masters with this many replicas each. It ends with
+// the test. A master that is silent for a second counts as failed, and its replica takes over
+// one or two seconds later.
 func StartRedisCluster(t testing.TB, replicas int) *RedisCluster {
 	t.Helper()
 	start := func(n int) (servers []*RedisServer) {
@@ -31,11 +31,11 @@ func StartRedisCluster(t testing.TB, replicas int) *RedisCluster {
 	c := &RedisCluster{masters: start(clusterMasters)}
 	c.replicas = start(clusterMasters * replicas)
 	await(t, "the cluster is formed", c.form)
-	await(t, "the cluster answers", c.ready)
+	await(t, "the cluster is ready", c.ready)
 	return c
 }
 
-// Addrs is where those listen that were masters in the beginning.
+// Addrs returns the addresses of the initial masters.
 func (c *RedisCluster) Addrs() (addresses []string) {
 	for _, s := range c.masters {
 		addresses = append(addresses, s.Addr())
@@ -43,25 +43,25 @@ func (c *RedisCluster) Addrs() (addresses []string) {
 	return addresses
 }
 
-// URL names all of Addrs.
+// URL returns a URL with all of Addrs.
 func (c *RedisCluster) URL() string {
 	return "redis://" + strings.Join(c.Addrs(), ",") + "?cluster=true"
 }
 
-// Masters are those that were masters in the beginning. Once one was killed its replica
-// is, and it comes back as a replica.
+// Masters returns the initial masters. When one is killed, its replica becomes a master, and it
+// comes back as a replica.
 func (c *RedisCluster) Masters() []*RedisServer { return c.masters }
 
-// Replicas are those that were replicas in the beginning: the first three those of the
-// three masters, in their order, and so on.
+// Replicas returns the initial replicas: first one for each of the three masters in their order,
+// then the next one for each.
 func (c *RedisCluster) Replicas() []*RedisServer { return c.replicas }
 
 func (c *RedisCluster) all() []*RedisServer {
 	return append(append([]*RedisServer(nil), c.masters...), c.replicas...)
 }
 
-// form has the servers know each other, and gives each its slots or its master. What
-// is done already does no harm when it is done again.
+// form introduces the nodes to each other, and assigns each its slots or its master. It may be
+// called repeatedly.
 func (c *RedisCluster) form() error {
 	var ids []string
 	for i, s := range c.all() {
@@ -70,7 +70,7 @@ func (c *RedisCluster) form() error {
 			return err
 		}
 		ids = append(ids, id)
-		// Masters with the same epoch would have to settle first who is the newer.
+		// Masters with the same epoch would have to resolve the conflict first.
 		_, _ = s.do("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
 	}
 	for i, s := range c.masters {
@@ -104,7 +104,7 @@ func (c *RedisCluster) form() error {
 	return nil
 }
 
-// ready says whether all know all, every slot is served, and every replica follows.
+// ready returns nil if all nodes know each other, every slot is served, and every replica follows.
 func (c *RedisCluster) ready() error {
 	for _, s := range c.all() {
 		info, err := s.do("CLUSTER", "INFO")
@@ -128,7 +128,7 @@ func (c *RedisCluster) ready() error {
 	return nil
 }
 
-// follows says whether a replica has all that its master has.
+// follows returns nil if a replica is connected to its master.
 func (s *RedisServer) follows() error {
 	info, err := s.do("INFO", "replication")
 	if err == nil && field(info, "master_link_status") != "up" {

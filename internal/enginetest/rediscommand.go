@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// command is the answer of a Redis to one command, over a connection of its own: a
-// line or a text, for the few commands that are needed here.
+// command sends one command to a Redis over a new connection and returns the result. It supports
+// only results that are lines or strings.
 func command(ctx context.Context, address string, arguments ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -32,14 +32,14 @@ func command(ctx context.Context, address string, arguments ...string) (string, 
 	if _, err := io.WriteString(conn, request); err != nil {
 		return "", err
 	}
-	answers := bufio.NewReader(conn)
-	line, err := answers.ReadString('\n')
+	replies := bufio.NewReader(conn)
+	line, err := replies.ReadString('\n')
 	if err != nil {
 		return "", err
 	}
 	line = strings.TrimSuffix(line, "\r\n")
 	if line == "" {
-		return "", errors.New("an empty answer")
+		return "", errors.New("empty reply")
 	}
 	switch kind, rest := line[0], line[1:]; kind {
 	case '+', ':':
@@ -52,13 +52,13 @@ func command(ctx context.Context, address string, arguments ...string) (string, 
 			return "", err
 		}
 		text := make([]byte, length)
-		_, err = io.ReadFull(answers, text)
+		_, err = io.ReadFull(replies, text)
 		return string(text), err
 	}
-	return "", fmt.Errorf("an answer that was not expected: %q", line)
+	return "", fmt.Errorf("unexpected reply: %q", line)
 }
 
-// field is the value of a name:value line.
+// field returns the value of a name:value line.
 func field(text, name string) string {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {

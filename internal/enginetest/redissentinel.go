@@ -10,20 +10,20 @@ import (
 	"testing"
 )
 
-// RedisMasterName is what the sentinels call their master.
+// RedisMasterName is the name of the master in the sentinels.
 const RedisMasterName = "mymaster"
 
 const sentinels = 3
 
-// RedisSentinel is a Redis with a replica and three sentinels, of the test's own.
+// RedisSentinel is a Redis with a replica and three sentinels that only one test uses.
 type RedisSentinel struct {
 	master, replica *RedisServer
 	sentinels       []*RedisServer
 }
 
-// StartRedisSentinel starts a Redis, a replica of it, and three sentinels, which end
-// with the test. When two of these have heard nothing of the master for a second, they
-// have the replica take over.
+// StartRedisSentinel starts a Redis, a replica, and three sentinels, which end with the test.
+// When two sentinels have received nothing from the master for a second, they promote the
+// replica.
 func StartRedisSentinel(t testing.TB) *RedisSentinel {
 	t.Helper()
 	g := &RedisSentinel{master: StartRedis(t, "--repl-diskless-sync-delay", "0")}
@@ -31,7 +31,7 @@ func StartRedisSentinel(t testing.TB) *RedisSentinel {
 		"--replicaof", "127.0.0.1 "+strconv.Itoa(g.master.port))
 	await(t, "the replica follows", g.replica.follows)
 	k := redisKind("redis-sentinel", func(directory string, port int) ([]string, error) {
-		path := filepath.Join(directory, "sentinel.conf") // which it writes to
+		path := filepath.Join(directory, "sentinel.conf") // the sentinel rewrites it
 		return []string{path}, os.WriteFile(path, fmt.Appendf(nil, `port %d
 bind 127.0.0.1
 dir %s
@@ -47,7 +47,7 @@ sentinel failover-timeout %[3]s 3000
 	return g
 }
 
-// Addrs is where the sentinels listen.
+// Addrs returns the addresses of the sentinels.
 func (g *RedisSentinel) Addrs() (addresses []string) {
 	for _, s := range g.sentinels {
 		addresses = append(addresses, s.Addr())
@@ -55,16 +55,16 @@ func (g *RedisSentinel) Addrs() (addresses []string) {
 	return addresses
 }
 
-// Master is the server that was the master in the beginning.
+// Master returns the initial master.
 func (g *RedisSentinel) Master() *RedisServer { return g.master }
 
-// Replica is the server that was the replica in the beginning.
+// Replica returns the initial replica.
 func (g *RedisSentinel) Replica() *RedisServer { return g.replica }
 
-// Sentinels are the three, to be killed as well.
+// Sentinels returns the sentinels, which may be killed as well.
 func (g *RedisSentinel) Sentinels() []*RedisServer { return g.sentinels }
 
-// ready says whether each sentinel knows the replica and the other two.
+// ready returns nil if each sentinel knows the replica and the other sentinels.
 func (g *RedisSentinel) ready() error {
 	for _, s := range g.sentinels {
 		info, err := s.do("INFO", "sentinel")

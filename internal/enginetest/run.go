@@ -2,15 +2,15 @@ package enginetest
 
 import "os"
 
-// RunPostgres is StartPostgres for a program that is no test, with more settings of
+// RunPostgres starts a PostgreSQL server for a program that is not a test, with more settings of
 // the form name=value. The error is ErrMissing if PostgreSQL is not installed.
 func RunPostgres(settings ...string) (server *PostgresServer, stop func(), err error) {
 	s, stop, err := runServer(postgresKind(settings...), newCluster)
 	return &PostgresServer{s}, stop, err
 }
 
-// RunPgBouncer is StartPgBouncer for a program that is no test. It returns where it
-// listens. The error is ErrMissing if PgBouncer is not installed.
+// RunPgBouncer starts a PgBouncer for a program that is not a test, and returns its address. The
+// error is ErrMissing if PgBouncer is not installed.
 func RunPgBouncer(postgresURL string) (addr string, stop func(), err error) {
 	k, owner, err := pgBouncerKind(postgresURL)
 	if err != nil {
@@ -23,7 +23,7 @@ func RunPgBouncer(postgresURL string) (addr string, stop func(), err error) {
 	return s.Addr(), stop, nil
 }
 
-// runServer starts a server in a new directory. stop ends it and removes that.
+// runServer starts a server in a new directory. stop stops the server and removes the directory.
 func runServer(k kind, create func() (string, error)) (s *server, stop func(), err error) {
 	directory, err := create()
 	if err == nil {

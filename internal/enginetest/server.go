@@ -12,18 +12,21 @@ import (
 	"time"
 )
 
-// patience is for how long a server may start, on a machine that is busy.
+// patience is how long a server may take to start on a busy machine.
 const patience = time.Minute
 
-// kind is what one sort of server is.
+// kind is the kind of a server.
 type kind struct {
-	name    string
-	program func(directory string, port int) (program, error)                // how it is run there
-	answers func(ctx context.Context, directory string, port, pid int) error // that process does
-	above   int                                                              // it also uses the port that many higher
+	name string
+	// program returns the program for a server in the directory.
+	program func(directory string, port int) (program, error)
+	// check returns nil if the process with the ID pid serves the port.
+	check func(ctx context.Context, directory string, port, pid int) error
+	// above is how much higher the second port is that the server uses, or zero.
+	above int
 }
 
-// server is one of them.
+// server is a server of some kind.
 type server struct {
 	kind
 	directory string
@@ -32,7 +35,7 @@ type server struct {
 	t       testing.TB
 	port    int
 	program program
-	process *process // nil while it does not run
+	process *process // nil while it is not running
 }
 
 // newServer starts a server in its directory, on a free port.
@@ -50,7 +53,7 @@ func newServer(k kind, directory string) (*server, error) {
 		if err == nil {
 			return s, nil
 		}
-		// Somebody else may have taken the port since it was free.
+		// Another process may have taken the port in the meantime.
 		if attempt == 5 || !strings.Contains(err.Error(), "Address already in use") {
 			return nil, err
 		}
@@ -68,7 +71,7 @@ func startServer(t testing.TB, k kind, directory string) *server {
 	return s
 }
 
-// start runs the process and waits until it answers.
+// start starts the process and waits until the server is ready.
 func (s *server) start() error {
 	p, err := s.program.run()
 	if err != nil {
@@ -79,27 +82,27 @@ func (s *server) start() error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := s.answers(ctx, s.directory, s.port, p.pid())
+		err := s.check(ctx, s.directory, s.port, p.pid())
 		if err == nil {
 			s.process = p
 			return nil
 		}
 		select {
 		case <-p.ended:
-			return fmt.Errorf("it ended while it was started, and last said:\n%s", s.program.lastWords())
+			return fmt.Errorf("the server ended during its start, with the log:\n%s", s.program.logTail())
 		case <-ctx.Done():
 			p.kill()
-			return fmt.Errorf("it does not answer: %w; it last said:\n%s", err, s.program.lastWords())
+			return fmt.Errorf("the server is not ready: %w, with the log:\n%s", err, s.program.logTail())
 		case <-tick.C:
 		}
 	}
 }
 
-// Addr is where the server listens, as host:port.
+// Addr returns the address of the server as host:port.
 func (s *server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// Kill ends the server and everything that it has started, as a crash would: nothing
-// is written any more. It returns when they are gone.
+// Kill kills the server and its child processes, as a crash would, and returns when they are
+// gone.
 func (s *server) Kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,8 +112,8 @@ func (s *server) Kill() {
 	}
 }
 
-// Start starts the server again after Kill, where it was and with the data that it
-// had, and returns when it answers. If it does not, the test has failed.
+// Start starts the server again after Kill, with the same address and the same data, and returns
+// when it is ready. If it does not start, the test fails.
 func (s *server) Start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,11 +121,11 @@ func (s *server) Start() {
 		return
 	}
 	if err := s.start(); err != nil {
-		s.t.Errorf("%s does not start again: %v", s.name, err)
+		s.t.Errorf("restart %s: %v", s.name, err)
 	}
 }
 
-// stop ends the server in the way that leaves nothing behind.
+// stop stops the server without leaving anything behind.
 func (s *server) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +135,7 @@ func (s *server) stop() {
 	}
 }
 
-// directoryOf is a directory that ends with the test.
+// directoryOf creates a directory that is removed when the test ends.
 func directoryOf(t testing.TB, name string, create func() (string, error)) string {
 	t.Helper()
 	directory, err := create()

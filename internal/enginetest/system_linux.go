@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// supported says whether servers can be had that do not outlive us.
+// supported reports whether the system can end servers together with this process.
 const supported = true
 
-// attributes of a process: a group of its own, the user, and the signal that it is
-// sent when we end.
+// attributes returns the attributes of a process: its own process group, the user, and the signal
+// that it gets when this process ends.
 func attributes(owner *user.User, farewell syscall.Signal) (*syscall.SysProcAttr, error) {
 	a := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: farewell}
 	if owner == nil {
@@ -26,18 +26,18 @@ func attributes(owner *user.User, farewell syscall.Signal) (*syscall.SysProcAttr
 	return a, err
 }
 
-// alive says whether there is a process of that number.
+// alive reports whether there is a process with this ID.
 func alive(pid int) bool {
 	return syscall.Kill(pid, 0) != syscall.ESRCH
 }
 
-// kill ends the process and all that it has started, at once, and waits until they are
-// no more. PostgreSQL's have sessions of their own, so that the group is not enough.
+// kill kills the process and all its descendants, and waits until they are gone. Killing the
+// group is not enough, because the processes of PostgreSQL have their own sessions.
 func (p *process) kill() {
-	if p.over() {
+	if p.hasEnded() {
 		return
 	}
-	_ = syscall.Kill(p.pid(), syscall.SIGSTOP) // from here on it starts nothing
+	_ = syscall.Kill(p.pid(), syscall.SIGSTOP) // now it starts no more processes
 	children := descendants(p.pid())
 	for _, pid := range append(children, p.pid(), -p.pid()) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -50,9 +50,9 @@ func (p *process) kill() {
 	}
 }
 
-// interrupt asks the process to end now, and kills it if it has not in a while.
+// interrupt sends the process a signal, and kills it if it has not ended after ten seconds.
 func (p *process) interrupt(signal syscall.Signal) {
-	if p.over() {
+	if p.hasEnded() {
 		return
 	}
 	_ = syscall.Kill(p.pid(), signal)
@@ -63,7 +63,7 @@ func (p *process) interrupt(signal syscall.Signal) {
 	}
 }
 
-// descendants are the processes that a process has started, and that those have.
+// descendants returns the IDs of the child processes of a process, and of theirs.
 func descendants(root int) []int {
 	children := map[int][]int{}
 	paths, _ := filepath.Glob("/proc/[0-9]*")
@@ -80,14 +80,13 @@ func descendants(root int) []int {
 	return found
 }
 
-// parent is who started a process, and whether that still runs. One that is dead and
-// was not asked for its result does not.
+// parent returns the parent of a process, and whether the process is running. A zombie is not.
 func parent(pid int) (of int, runs bool) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, false
 	}
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]) // the name before may hold blanks
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]) // the name before it may contain spaces
 	if len(fields) < 2 || bytes.ContainsAny(fields[0], "ZX") {
 		return 0, false
 	}

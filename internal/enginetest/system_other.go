@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// supported says whether servers can be had that do not outlive us.
+// supported reports whether the system can end servers together with this process.
 const supported = false
 
 func attributes(*user.User, syscall.Signal) (*syscall.SysProcAttr, error) { return nil, ErrMissing }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// await asks until there is no error.
+// await calls holds until it returns no error.
 func await(t testing.TB, what string, holds func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)

@@ -40,13 +40,10 @@ var turns = map[string]string{
 // unswept lists directories and files whose language is not yet checked.
 var unswept = []string{
 	".",
-	".ci",
 	"internal/authority",
 	"internal/bench",
 	"internal/cli",
-	"internal/enginetest",
 	"internal/gateway",
-	"internal/replicas",
 	"internal/server",
 	"internal/simulate",
 	"internal/store",
@@ -62,7 +59,6 @@ var unswept = []string{
 	"keeper/redisstate",
 	"keeper/statetest",
 	"latchtest",
-	"scripts",
 }
 
 var (

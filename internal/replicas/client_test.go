@@ -12,7 +12,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// outcome is how a request was answered, as far as that matters here.
+// outcome is the kind of a response.
 type outcome string
 
 const (
@@ -20,25 +20,27 @@ const (
 	expired     outcome = "expired"
 	wrong       outcome = "wrong"
 	locked      outcome = "locked"
-	unavailable outcome = "unavailable" // 503, with a Retry-After: it may have happened
-	unanswered  outcome = "unanswered"  // nothing came, or not all: it may have happened
-	forbidden   outcome = "forbidden"   // an answer that nobody may get
+	unavailable outcome = "unavailable" // 503 with Retry-After: the request may have been executed
+	lost        outcome = "lost"        // no complete response: the request may have been executed
+	unexpected  outcome = "unexpected"  // a response that is always wrong
 )
 
-// answer is what came back, and from when to when it was waited for.
-type answer struct {
+// response is a response, and when it was waited for.
+type response struct {
 	outcome outcome
 	replica int
-	call    time.Duration // since the fleet began
+	call    time.Duration // since the fleet was started
 	back    time.Duration
-	text    string // the token or the password that was told; else what was wrong
+	text    string // the new token or password, or the reason
 }
 
-// Error makes an answer that was not expected an error.
-func (a answer) Error() string { return fmt.Sprintf("replica %d: %s %s", a.replica, a.outcome, a.text) }
+// Error implements error, for unexpected responses.
+func (a response) Error() string {
+	return fmt.Sprintf("replica %d: %s %s", a.replica, a.outcome, a.text)
+}
 
-// open says that it is not known what became of the request.
-func (a answer) open() bool { return a.outcome == unavailable || a.outcome == unanswered }
+// ambiguous reports whether the request may or may not have been executed.
+func (a response) ambiguous() bool { return a.outcome == unavailable || a.outcome == lost }
 
 func decode(r io.Reader, into any) error {
 	text, err := io.ReadAll(r)
@@ -48,20 +50,22 @@ func decode(r io.Reader, into any) error {
 	return json.Unmarshal(text, into)
 }
 
-// request is one call.
+// request is a request.
 type request struct {
 	method, path, body, session, bearer, repeat string
 }
 
-// anywhere picks a replica.
+// anywhere returns a random replica.
 func (f *fleet) anywhere() int { return rand.IntN(len(f.replicas)) }
 
-func (f *fleet) do(replica int, q request) (a answer) {
-	a = answer{outcome: unanswered, replica: replica, call: time.Since(f.begin)}
+// do sends a request to a replica.
+func (f *fleet) do(replica int, q request) (a response) {
+	a = response{outcome: lost, replica: replica, call: time.Since(f.begin)}
 	defer func() { a.back = time.Since(f.begin) }()
-	r, err := http.NewRequestWithContext(f.t.Context(), q.method, f.replicas[replica].url()+q.path, strings.NewReader(q.body))
+	url := f.replicas[replica].url() + q.path
+	r, err := http.NewRequestWithContext(f.t.Context(), q.method, url, strings.NewReader(q.body))
 	if err != nil {
-		a.outcome, a.text = forbidden, err.Error()
+		a.outcome, a.text = unexpected, err.Error()
 		return a
 	}
 	if q.bearer == "" {
@@ -75,37 +79,37 @@ func (f *fleet) do(replica int, q request) (a answer) {
 	if q.repeat != "" {
 		r.Header.Set(wire.HeaderIdempotency, q.repeat)
 	}
-	response, err := f.http.Do(r)
+	resp, err := f.http.Do(r)
 	if err != nil {
 		a.text = err.Error()
 		return a
 	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		a.text = err.Error()
 		return a
 	}
-	a.outcome, a.text = judge(response, body)
+	a.outcome, a.text = classify(resp, body)
 	return a
 }
 
-// judge reads an answer.
-func judge(response *http.Response, body []byte) (outcome, string) {
+// classify returns the outcome of a response, and the text for response.text.
+func classify(resp *http.Response, body []byte) (outcome, string) {
 	var fields struct {
 		SessionToken, NewPassword, ErrorCode string
 	}
 	_ = json.Unmarshal(body, &fields)
-	shown := fmt.Sprintf("%s %s (Retry-After: %q)", response.Status, body, response.Header.Get(wire.HeaderRetryAfter))
+	shown := fmt.Sprintf("%s %s (Retry-After: %q)", resp.Status, body, resp.Header.Get(wire.HeaderRetryAfter))
 	switch {
-	case response.StatusCode == http.StatusOK:
+	case resp.StatusCode == http.StatusOK:
 		return ok, fields.SessionToken + fields.NewPassword
-	case response.StatusCode == http.StatusServiceUnavailable && response.Header.Get(wire.HeaderRetryAfter) != "":
+	case resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get(wire.HeaderRetryAfter) != "":
 		return unavailable, shown
-	case response.StatusCode == http.StatusBadGateway, response.StatusCode == http.StatusGatewayTimeout:
-		return unanswered, shown // of the gateway's upstream
+	case resp.StatusCode == http.StatusBadGateway, resp.StatusCode == http.StatusGatewayTimeout:
+		return lost, shown // the upstream of the gateway failed
 	}
-	_, code, _ := strings.Cut(fields.ErrorCode, ".") // behind the name of the service
+	_, code, _ := strings.Cut(fields.ErrorCode, ".") // without the name of the service
 	switch wire.Code(code) {
 	case wire.CodeTokenExpired:
 		return expired, shown
@@ -114,34 +118,37 @@ func judge(response *http.Response, body []byte) (outcome, string) {
 	case wire.CodeAccountLocked:
 		return locked, shown
 	}
-	return forbidden, shown
+	return unexpected, shown
 }
 
-func (f *fleet) logIn(replica int, user, password string) answer {
+func (f *fleet) logIn(replica int, user, password string) response {
 	body, _ := json.Marshal(wire.LogInRequest{Username: user, Password: password}) // two strings: it cannot fail
 	return f.do(replica, request{method: http.MethodPost, path: wire.PathLogIn, body: string(body)})
 }
 
-func (f *fleet) logOut(replica int, session string) answer {
+func (f *fleet) logOut(replica int, session string) response {
 	return f.do(replica, request{method: http.MethodPost, path: wire.PathLogOut, session: session})
 }
 
-func (f *fleet) check(replica int, session string, bearer ...string) answer {
-	return f.do(replica, request{method: http.MethodGet, path: wire.PathSession, session: session, bearer: strings.Join(bearer, "")})
+func (f *fleet) check(replica int, session string, bearer ...string) response {
+	q := request{method: http.MethodGet, path: wire.PathSession, session: session, bearer: strings.Join(bearer, "")}
+	return f.do(replica, q)
 }
 
-func (f *fleet) forward(replica int, session string) answer {
+func (f *fleet) forward(replica int, session string) response {
 	return f.do(replica, request{method: http.MethodGet, path: "/api/m2m/v1/accounts/0000123456-00001", session: session})
 }
 
-// reset has a new password made. repeat is the Idempotency-Key.
-func (f *fleet) reset(replica int, session, old, repeat string) answer {
+// reset resets the password. repeat is the Idempotency-Key.
+func (f *fleet) reset(replica int, session, old, repeat string) response {
 	body, _ := json.Marshal(wire.ResetPasswordRequest{OldPassword: old})
-	return f.do(replica, request{method: http.MethodPut, path: wire.PathResetPassword, body: string(body), session: session, repeat: repeat})
+	return f.do(replica, request{
+		method: http.MethodPut, path: wire.PathResetPassword, body: string(body), session: session, repeat: repeat,
+	})
 }
 
-// settled repeats a request while that is answered with 503.
-func settled(try func() answer) (a answer, again int) {
+// settled repeats a request while the response is 503, and counts the repetitions.
+func settled(try func() response) (a response, again int) {
 	deadline := time.Now().Add(patience)
 	for a = try(); a.outcome == unavailable && time.Now().Before(deadline); a = try() {
 		again++

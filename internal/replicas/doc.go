@@ -1,7 +1,6 @@
-// Package replicas has no code, only tests: several processes of `latchkey serve`
-// share one PostgreSQL. They are used over HTTP, as anybody would, while processes are killed and networks fail, and
-// what they answered is held to what one service would have answered.
+// Package replicas tests several processes of `latchkey serve` that share one PostgreSQL. The
+// tests send requests over HTTP while processes are killed and networks fail, and check that the
+// responses are those of a single service.
 //
-// The short form runs with all other tests. LATCHKEY_SOAK=1, as `make soak` sets it,
-// has the full one.
+// The tests are short by default. LATCHKEY_SOAK=1 runs them at full length (`make soak`).
 package replicas

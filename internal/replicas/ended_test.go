@@ -14,11 +14,11 @@ import (
 	"github.com/latchkey/latchkey/internal/enginetest"
 )
 
-// staleness is for how long a session that has ended may still be returned by a replica
-// that has it in its cache.
+// staleness is how long a replica may still accept a session that has ended if it has the
+// session in its cache.
 const staleness = 100 * time.Millisecond
 
-// TestStressEndedSessions ends sessions on one replica that others have in their caches.
+// TestStressEndedSessions ends sessions on one replica while others have them in their caches.
 func TestStressEndedSessions(t *testing.T) {
 	t.Parallel()
 	t.Run("cached", func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestStressEndedSessions(t *testing.T) {
 			n := f.hits(i)
 			t.Logf("replica %d found %.0f sessions in its cache", i, n)
 			if n == 0 {
-				t.Error("there was nothing that could have been stale")
+				t.Error("the cache was not used, so nothing could be stale")
 			}
 		}
 	})
@@ -37,20 +37,20 @@ func TestStressEndedSessions(t *testing.T) {
 		endSessions(t, f, 0)
 		for i := range f.replicas {
 			if f.hits(i) > 0 || f.trusts(i) {
-				t.Errorf("replica %d trusts its cache, without notifications", i)
+				t.Errorf("replica %d trusts its cache without notifications", i)
 			}
 		}
 	})
-	t.Run("unheard", unheard)
+	t.Run("lost notifications", lostNotifications)
 	t.Run("paused", paused)
 }
 
-// unheard ends sessions while nothing passes over the connection on which a replica
-// that has them in its cache is notified.
-func unheard(t *testing.T) {
+// lostNotifications ends sessions while the notifications for a replica that has them in its
+// cache are lost.
+func lostNotifications(t *testing.T) {
 	database := enginetest.StartPostgres(t)
 	proxy := enginetest.StartProxy(t, database.Addr())
-	f := startFleet(t, setup{database: database.URL(), own: through(t, database.URL(), proxy.Addr())})
+	f := startFleet(t, setup{database: database.URL(), own: withHost(t, database.URL(), proxy.Addr())})
 	f.addUser("zoe", "the right one")
 	last, rounds := len(f.replicas)-1, choose(6, 200)
 	var stale []time.Duration
@@ -65,7 +65,7 @@ func unheard(t *testing.T) {
 			return out.back, out.outcome == ok
 		}, staleness)...)
 		if f.trusts(last) {
-			t.Error("a replica says that it trusts its cache, and nothing reaches it")
+			t.Error("a replica trusts its cache although it gets no notifications")
 		}
 		proxy.Heal()
 		if t.Failed() {
@@ -75,29 +75,29 @@ func unheard(t *testing.T) {
 	report(t, rounds, stale)
 }
 
-// cached logs in, and returns a session that a replica has in its cache.
+// cached logs in and returns a session that a replica has in its cache.
 func (f *fleet) cached(replica int) string {
 	f.t.Helper()
 	a := f.logIn(0, "zoe", "the right one")
 	if a.outcome != ok {
 		f.t.Fatal(a)
 	}
-	await(f.t, "the replica has it in its cache", func() error {
+	await(f.t, "the replica caches the session", func() error {
 		before := f.hits(replica)
 		if c := f.check(replica, a.text); c.outcome != ok {
 			f.t.Fatal(c)
 		}
 		if f.hits(replica) == before {
-			return errors.New("it has not")
+			return errors.New("the session is not in the cache")
 		}
 		return nil
 	})
 	return a.text
 }
 
-// paused ends sessions while the process of a replica that has them in its cache is
-// stopped, at whatever it does. When it goes on, it has heard of nothing yet, and its
-// own clocks may not have noticed.
+// paused ends sessions while the process of a replica that has them in its cache is stopped.
+// When the process continues, it has not received the notifications yet, and its clocks may not
+// show the pause.
 func paused(t *testing.T) {
 	f := startFleet(t, setup{database: enginetest.Postgres(t)})
 	f.addUser("zoe", "the right one")
@@ -114,15 +114,15 @@ func paused(t *testing.T) {
 			}
 			pause(staleness)
 			const checks = 4
-			answers := make(chan answer, checks)
-			for range checks { // which wait in the kernel until the process goes on
-				go func() { answers <- f.check(last, session) }()
+			responses := make(chan response, checks)
+			for range checks { // they wait in the kernel until the process continues
+				go func() { responses <- f.check(last, session) }()
 			}
 			pause(rand.N(20 * time.Millisecond))
-			stopped.signal(goOnSignal)
+			stopped.signal(continueSignal)
 			for range checks {
-				if a := <-answers; a.call-out.back > staleness && a.outcome != expired {
-					t.Errorf("%v after the end was answered, while the process was stopped: %v", a.call-out.back, a)
+				if a := <-responses; a.call-out.back > staleness && a.outcome != expired {
+					t.Errorf("%v after the session ended, while the process was stopped: %v", a.call-out.back, a)
 				}
 			}
 			return out.back, out.outcome == ok
@@ -134,19 +134,20 @@ func paused(t *testing.T) {
 	report(t, rounds, stale)
 }
 
-// report says for how long sessions were answered that had ended.
+// report logs how long sessions were accepted after they had ended.
 func report(t *testing.T, ends int, stale []time.Duration) {
 	t.Helper()
 	if len(stale) == 0 {
-		t.Logf("%d ends; every check that began after an end was answered was refused", ends)
+		t.Logf("%d sessions ended; every later check was refused", ends)
 		return
 	}
 	slices.Sort(stale)
 	at := func(percent int) time.Duration { return stale[(len(stale)-1)*percent/100] }
-	t.Logf("%d ends; %d checks that began after an end was answered were not refused; of these began half within %v, 90%% within %v, all within %v",
+	t.Logf("%d sessions ended; %d later checks were accepted; half began within %v, 90%% within %v, all within %v",
 		ends, len(stale), at(50), at(90), at(100))
 }
 
+// endSessions ends sessions in every way while they are checked on other replicas.
 func endSessions(t *testing.T, f *fleet, allowed time.Duration) {
 	const workers = 4
 	var all sync.WaitGroup
@@ -160,14 +161,14 @@ func endSessions(t *testing.T, f *fleet, allowed time.Duration) {
 			user, password := fmt.Sprint("user", w), "the right one"
 			f.addUser(user, password)
 			for n := next.Add(1); n <= total && !t.Failed(); n = next.Add(1) {
-				log := func() string {
-					a, _ := settled(func() answer { return f.logIn(int(n)%3, user, password) })
+				logIn := func() string {
+					a, _ := settled(func() response { return f.logIn(int(n)%3, user, password) })
 					if a.outcome != ok {
 						t.Errorf("a login: %v", a)
 					}
 					return a.text
 				}
-				session := log()
+				session := logIn()
 				var end func() (time.Duration, bool)
 				switch n % 10 {
 				case 3: // by an operator
@@ -180,9 +181,10 @@ func endSessions(t *testing.T, f *fleet, allowed time.Duration) {
 						return time.Since(f.begin), err == nil
 					}
 				case 7: // by a reset, in another session
-					by := log()
+					by := logIn()
 					end = func() (time.Duration, bool) {
-						a, _ := settled(func() answer { return f.reset(0, by, password, fmt.Sprint("reset-", n)) })
+						key := fmt.Sprint("reset-", n)
+						a, _ := settled(func() response { return f.reset(0, by, password, key) })
 						if a.outcome != ok {
 							t.Errorf("a reset: %v", a)
 						}
@@ -210,31 +212,33 @@ func endSessions(t *testing.T, f *fleet, allowed time.Duration) {
 	for _, session := range ended {
 		for i := range f.replicas {
 			if a := f.check(i, session); a.outcome != expired {
-				t.Fatalf("a session that ended long ago: %v", a)
+				t.Fatalf("a session that ended before: %v", a)
 			}
 		}
 	}
 	report(t, len(ended), stale)
 }
 
-// watch has a session checked on two replicas without a break while it is ended on
-// the first. It answers how long after the end's answer those checks began that were
-// still answered with ok.
-func (f *fleet) watch(t *testing.T, session string, end func() (time.Duration, bool), allowed time.Duration) (late []time.Duration) {
+// watch checks a session on two replicas continuously while end ends it on the first one. end
+// returns when the session ended, and whether it did. watch returns how long after that the checks
+// began that were still accepted.
+func (f *fleet) watch(
+	t *testing.T, session string, end func() (time.Duration, bool), allowed time.Duration,
+) (late []time.Duration) {
 	const warm, after = 6, 3
 	var wait, warmed sync.WaitGroup
-	answers := make([][]answer, len(f.replicas))
+	responses := make([][]response, len(f.replicas))
 	for i := 1; i < len(f.replicas); i++ {
 		warmed.Add(1)
 		wait.Go(func() {
 			refused := 0
 			for n := 1; refused < after && n < 10_000; n++ {
 				a := f.check(i, session)
-				answers[i] = append(answers[i], a)
+				responses[i] = append(responses[i], a)
 				switch a.outcome {
 				case ok:
 					if refused > 0 {
-						t.Errorf("it was refused, and is answered again: %v", a)
+						t.Errorf("accepted after a refusal: %v", a)
 					}
 				case expired:
 					refused++
@@ -257,12 +261,12 @@ func (f *fleet) watch(t *testing.T, session string, end func() (time.Duration, b
 	if !done {
 		return nil
 	}
-	for _, some := range answers {
+	for _, some := range responses {
 		for _, a := range some {
 			if since := a.call - at; a.outcome == ok && since > 0 {
 				late = append(late, since)
 				if since > allowed {
-					t.Errorf("%v after the end was answered: %v", since, a)
+					t.Errorf("%v after the session ended: %v", since, a)
 				}
 			}
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/latchkey/latchkey/latchtest"
 )
 
-// through is a URL with another host.
-func through(t testing.TB, address, host string) string {
+// withHost returns a URL with another host.
+func withHost(t testing.TB, address, host string) string {
 	t.Helper()
 	u, err := url.Parse(address)
 	must(t, err)
@@ -22,7 +22,7 @@ func through(t testing.TB, address, host string) string {
 	return u.String()
 }
 
-// killReplica kills each replica in its turn.
+// killReplica returns a fault that kills the replicas in turn.
 func (w *world) killReplica() fault {
 	turn := 0
 	return fault{"a killed replica",
@@ -33,7 +33,7 @@ func (w *world) killReplica() fault {
 		}}
 }
 
-// network is what may go wrong between replicas and an engine.
+// network returns the faults of the network between the replicas and a server.
 func network(name string, proxy *enginetest.Proxy) []fault {
 	return []fault{
 		{"a slow " + name, func() { proxy.Latency(200 * time.Millisecond) }, proxy.Heal},
@@ -42,8 +42,8 @@ func network(name string, proxy *enginetest.Proxy) []fault {
 	}
 }
 
-// TestSoakFaults has people use three replicas while everything goes wrong that can,
-// and holds each answer to what one service would have said.
+// TestSoakFaults uses three replicas during all kinds of faults, and checks that the responses are
+// those of a single service.
 func TestSoakFaults(t *testing.T) {
 	t.Parallel()
 	rounds := choose(1, 5)
@@ -51,8 +51,8 @@ func TestSoakFaults(t *testing.T) {
 		t.Parallel()
 		database := enginetest.StartPostgres(t)
 		proxy, notices := enginetest.StartProxy(t, database.Addr()), enginetest.StartProxy(t, database.Addr())
-		w := newWorld(t, setup{database: through(t, database.URL(), proxy.Addr()),
-			listen: through(t, database.URL(), notices.Addr()), upstream: latchtest.NewServer(t).URL})
+		w := newWorld(t, setup{database: withHost(t, database.URL(), proxy.Addr()),
+			listen: withHost(t, database.URL(), notices.Addr()), upstream: latchtest.NewServer(t).URL})
 		faults := append(network("PostgreSQL", proxy), network("the notifications", notices)...)
 		w.endure(rounds, staleness, append(faults,
 			fault{"stalled notifications", notices.Stall, notices.Heal},
@@ -62,9 +62,10 @@ func TestSoakFaults(t *testing.T) {
 		t.Parallel()
 		database := enginetest.StartPostgres(t)
 		proxy := enginetest.StartProxy(t, database.Addr())
-		pooled := enginetest.StartPgBouncer(t, through(t, database.URL(), proxy.Addr()))
+		pooled := enginetest.StartPgBouncer(t, withHost(t, database.URL(), proxy.Addr()))
 		w := newWorld(t, setup{database: pooled})
-		w.endure(rounds, 0, append(network("PostgreSQL", proxy), fault{"a killed PostgreSQL", database.Kill, database.Start})...)
+		faults := append(network("PostgreSQL", proxy), fault{"a killed PostgreSQL", database.Kill, database.Start})
+		w.endure(rounds, 0, faults...)
 	})
 	t.Run("a full pool", func(t *testing.T) {
 		t.Parallel()
@@ -75,11 +76,11 @@ func TestSoakFaults(t *testing.T) {
 	t.Run("no connections left", func(t *testing.T) {
 		t.Parallel()
 		if !soak {
-			t.Skip("LATCHKEY_SOAK=1 has it")
+			t.Skip("only with LATCHKEY_SOAK=1")
 		}
 		database := enginetest.StartPostgres(t)
 		proxy := enginetest.StartProxy(t, database.Addr())
-		w := newWorld(t, setup{database: through(t, database.URL(), proxy.Addr())})
+		w := newWorld(t, setup{database: withHost(t, database.URL(), proxy.Addr())})
 		var held []*pgx.Conn
 		w.endure(rounds, staleness, fault{"no connections left", func() {
 			proxy.Cut()
@@ -100,8 +101,8 @@ func TestSoakFaults(t *testing.T) {
 	})
 }
 
-// fullPool has three of the four connections of each replica wait for rows that
-// somebody else has locked.
+// fullPool returns a fault in which three of the four connections of each replica wait for locked
+// rows.
 func (w *world) fullPool(database string) fault {
 	var tx pgx.Tx
 	var conn *pgx.Conn
@@ -116,15 +117,17 @@ func (w *world) fullPool(database string) fault {
 			p := w.newPerson(fmt.Sprint("stuck", turn, ".", i))
 			defer func() {
 				for r := range w.f.replicas {
-					stuck.Go(func() { // its answer comes when the row is free, or a time is over
-						w.h.user(p.name, act{kind: actLogIn, password: p.version}, w.known(w.f.logIn(r, p.name, p.password)))
+					stuck.Go(func() { // until the row is unlocked, or a timeout
+						a := w.known(w.f.logIn(r, p.name, p.password))
+						w.h.user(p.name, act{kind: actLogIn, password: p.version}, a)
 					})
 				}
 			}()
 		}
 		tx, err = conn.Begin(w.t.Context())
 		must(w.t, err)
-		_, err = tx.Exec(w.t.Context(), `SELECT * FROM strikes JOIN users USING (strike_key) WHERE name LIKE 'stuck%' FOR UPDATE OF strikes`)
+		_, err = tx.Exec(w.t.Context(), `SELECT * FROM strikes JOIN users USING (strike_key)
+			WHERE name LIKE 'stuck%' FOR UPDATE OF strikes`)
 		must(w.t, err)
 	}, func() {
 		must(w.t, tx.Rollback(w.t.Context()))
@@ -133,18 +136,18 @@ func (w *world) fullPool(database string) fault {
 	}}
 }
 
-// stopReplica stops each replica in its turn, and has it go on.
+// stopReplica returns a fault that stops the replicas in turn, and continues them.
 func (w *world) stopReplica() fault {
 	turn := 0
 	return fault{"a stopped replica",
 		func() { w.f.replicas[turn%len(w.f.replicas)].signal(stopSignal) },
 		func() {
-			w.f.replicas[turn%len(w.f.replicas)].signal(goOnSignal)
+			w.f.replicas[turn%len(w.f.replicas)].signal(continueSignal)
 			turn++
 		}}
 }
 
-// TestCrashReplicas kills replicas again and again while they are used.
+// TestCrashReplicas kills replicas repeatedly while they are used.
 func TestCrashReplicas(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{database: enginetest.Postgres(t)})

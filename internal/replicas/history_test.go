@@ -11,54 +11,59 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// forever is when those requests return of which nobody knows what became of them.
+// forever is the return time of requests whose outcome is unknown.
 const forever = time.Duration(math.MaxInt64)
 
-// history is what clients asked for, and when they were answered.
+// history is the requests of clients, and their responses with the times.
 type history struct {
 	mu       sync.Mutex
 	sessions map[string][]porcupine.Operation // by token
 	users    map[string][]porcupine.Operation // by name
-	answers  map[string]int                   // how many were answered how
+	outcomes map[string]int                   // the number of each outcome
 }
 
 func newHistory() *history {
-	return &history{sessions: map[string][]porcupine.Operation{}, users: map[string][]porcupine.Operation{}, answers: map[string]int{}}
+	return &history{
+		sessions: map[string][]porcupine.Operation{}, users: map[string][]porcupine.Operation{},
+		outcomes: map[string]int{},
+	}
 }
 
-// act is what a request does to a session or to an account.
+// act is the effect of a request on a session or an account.
 type act struct {
 	kind     string
-	password int    // of a login: which one; 0 is one that was never right
-	by       string // of an end by a reset: whose
+	password int    // of a login: the version of the password; 0 for a wrong one
+	by       string // of an end by a reset: the user
 }
 
-// The acts.
+// The kinds of acts.
 const (
 	actCheck = "check"        // of a session
 	actEnd   = "logout"       // of a session, by itself
-	actEnded = "ended-by"     // of a session: a reset in another one, or an operator
+	actEnded = "ended-by"     // of a session: by a reset in another one, or by an operator
 	actLogIn = "login"        // of an account
-	actClear = "clear"        // of an account: its failures are forgotten
+	actClear = "clear"        // of an account: the failures are reset
 	actReset = "new-password" // of an account
 )
 
-// note takes an operation down. What was not answered may happen at any time later,
-// or, which is the same, after everything else.
-func (h *history) note(of map[string][]porcupine.Operation, name string, what act, a answer) {
-	if a.open() {
+// note records an operation. An operation with an ambiguous response may happen at any later time,
+// including after everything else.
+func (h *history) note(of map[string][]porcupine.Operation, name string, what act, a response) {
+	if a.ambiguous() {
 		a.back = forever
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.answers[what.kind+" "+string(a.outcome)]++
-	if a.open() && what.kind == actCheck {
+	h.outcomes[what.kind+" "+string(a.outcome)]++
+	if a.ambiguous() && what.kind == actCheck {
 		return // it changes nothing
 	}
-	of[name] = append(of[name], porcupine.Operation{ClientId: a.replica, Input: what, Call: int64(a.call), Output: a.outcome, Return: int64(a.back)})
+	of[name] = append(of[name], porcupine.Operation{
+		ClientId: a.replica, Input: what, Call: int64(a.call), Output: a.outcome, Return: int64(a.back),
+	})
 }
 
-// late has the ends by resets of these users happen at any time later.
+// late lets the ends by resets of these users happen at any later time, and returns their number.
 func (h *history) late(users map[string]bool) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -83,13 +88,13 @@ func (h *history) endedLate(token string, users map[string]bool) bool {
 	})
 }
 
-func (h *history) session(token string, kind string, a answer) {
+func (h *history) session(token string, kind string, a response) {
 	h.note(h.sessions, token, act{kind: kind}, a)
 }
 
-func (h *history) user(name string, what act, a answer) { h.note(h.users, name, what, a) }
+func (h *history) user(name string, what act, a response) { h.note(h.users, name, what, a) }
 
-// sessionModel is a session: true until it has ended.
+// sessionModel models a session: the state is true until it has ended.
 var sessionModel = porcupine.Model{
 	Init: func() any { return true },
 	Step: func(state, input, output any) (bool, any) {
@@ -97,7 +102,7 @@ var sessionModel = porcupine.Model{
 		what, _ := input.(act)
 		o, _ := output.(outcome)
 		switch {
-		case what.kind == actEnded, o == unavailable, o == unanswered:
+		case what.kind == actEnded, o == unavailable, o == lost:
 			return true, false
 		case what.kind == actEnd && o == ok:
 			return live, false
@@ -107,10 +112,10 @@ var sessionModel = porcupine.Model{
 	DescribeOperation: func(input, output any) string { return fmt.Sprint(input, " → ", output) },
 }
 
-// account is a user's password, counted from 1, and the failures in a row.
+// account is the state of a user: the version of the password, from 1, and the failures in a row.
 type account struct{ password, failures int }
 
-const strikes = 5 // the failure that locks
+const strikes = 5 // the number of failures that lock
 
 var accountModel = porcupine.Model{
 	Init: func() any { return account{password: 1} },
@@ -118,7 +123,7 @@ var accountModel = porcupine.Model{
 		a, _ := state.(account)
 		what, _ := input.(act)
 		o, _ := output.(outcome)
-		open := o == unavailable || o == unanswered
+		ambiguous := o == unavailable || o == lost
 		switch what.kind {
 		case actClear:
 			a.failures = 0
@@ -130,11 +135,11 @@ var accountModel = porcupine.Model{
 		right := what.password == a.password
 		switch {
 		case a.failures == strikes:
-			return open || o == locked, a
-		case right && (open || o == ok):
+			return ambiguous || o == locked, a
+		case right && (ambiguous || o == ok):
 			a.failures = 0
 			return true, a
-		case !right && (open || o == wrong):
+		case !right && (ambiguous || o == wrong):
 			a.failures++
 			return true, a
 		}
@@ -144,16 +149,16 @@ var accountModel = porcupine.Model{
 	DescribeState:     func(state any) string { return fmt.Sprintf("%+v", state) },
 }
 
-// judged is what came of a history.
-type judged struct{ sessions, accounts, operations, undecided int }
+// totals counts what was checked.
+type totals struct{ sessions, accounts, operations, undecided int }
 
-// hold holds everything to the models. With cached sessions, a check may return what
-// was true up to stale before it began.
-func (h *history) hold(t *testing.T, stale time.Duration) {
+// check checks the history against the models. With cached sessions, the response to a check may
+// be as old as stale.
+func (h *history) check(t *testing.T, stale time.Duration) {
 	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var j judged
+	var j totals
 	for token, operations := range h.sessions {
 		j.sessions++
 		for i, o := range operations {
@@ -161,21 +166,23 @@ func (h *history) hold(t *testing.T, stale time.Duration) {
 				operations[i].Call -= int64(stale)
 			}
 		}
-		h.holdOne(t, &j, "a session", token, sessionModel, operations)
+		h.checkOne(t, &j, "a session", token, sessionModel, operations)
 	}
 	for name, operations := range h.users {
 		j.accounts++
-		h.holdOne(t, &j, "an account", name, accountModel, operations)
+		h.checkOne(t, &j, "an account", name, accountModel, operations)
 	}
-	t.Logf("%d operations on %d sessions and %d accounts were held to the models, %d of these undecided; answers: %v",
-		j.operations, j.sessions, j.accounts, j.undecided, h.answers)
+	t.Logf("checked %d operations on %d sessions and %d accounts, %d of these undecided; outcomes: %v",
+		j.operations, j.sessions, j.accounts, j.undecided, h.outcomes)
 }
 
-func (h *history) holdOne(t *testing.T, j *judged, what, name string, model porcupine.Model, operations []porcupine.Operation) {
+func (h *history) checkOne(
+	t *testing.T, j *totals, what, name string, model porcupine.Model, operations []porcupine.Operation,
+) {
 	t.Helper()
 	j.operations += len(operations)
-	const enough = 10 * time.Second
-	switch porcupine.CheckOperationsTimeout(model, operations, enough) {
+	const limit = 10 * time.Second
+	switch porcupine.CheckOperationsTimeout(model, operations, limit) {
 	case porcupine.Ok:
 	case porcupine.Unknown:
 		j.undecided++
@@ -186,15 +193,17 @@ func (h *history) holdOne(t *testing.T, j *judged, what, name string, model porc
 			if o.Return != int64(forever) {
 				back = time.Duration(o.Return).String()
 			}
-			text += fmt.Sprintf("\nreplica %d, %v to %s: %v → %v", o.ClientId, time.Duration(o.Call), back, o.Input, o.Output)
+			text += fmt.Sprintf("\nreplica %d, %v to %s: %v → %v",
+				o.ClientId, time.Duration(o.Call), back, o.Input, o.Output)
 		}
-		t.Errorf("%s, %.8s…, is not what one service would have answered:%s", what, name, text)
+		t.Errorf("%s, %.8s…, differs from that of a single service:%s", what, name, text)
 	}
 }
 
-// TestTheModels has the models see what they are for.
-func TestTheModels(t *testing.T) {
-	at := func(o outcome, call, back time.Duration) answer { return answer{outcome: o, call: call, back: back} }
+func TestModels(t *testing.T) {
+	at := func(o outcome, call, back time.Duration) response {
+		return response{outcome: o, call: call, back: back}
+	}
 	for name, c := range map[string]struct {
 		note  func(*history)
 		stale time.Duration
@@ -204,25 +213,25 @@ func TestTheModels(t *testing.T) {
 			h.session("a", actEnd, at(ok, 1, 2))
 			h.session("a", actCheck, at(ok, 3, 4))
 		}, 0, false},
-		"the same while cached sessions may be stale": {func(h *history) {
+		"the same if cached sessions may be stale": {func(h *history) {
 			h.session("a", actEnd, at(ok, 1, 2))
 			h.session("a", actCheck, at(ok, 3, 4))
 		}, 2, true},
-		"after that": {func(h *history) {
+		"a check after cached sessions may be stale": {func(h *history) {
 			h.session("a", actEnd, at(ok, 1, 2))
 			h.session("a", actCheck, at(ok, 5, 6))
 		}, 2, false},
-		"expired while it lives": {func(h *history) {
+		"expired before its end": {func(h *history) {
 			h.session("a", actCheck, at(expired, 1, 2))
 			h.session("a", actEnd, at(ok, 3, 4))
 		}, 0, false},
-		"expired, then answered, after a logout that was not": {func(h *history) {
-			h.session("a", actEnd, at(unanswered, 1, 2))
+		"expired, then accepted, after a lost logout": {func(h *history) {
+			h.session("a", actEnd, at(lost, 1, 2))
 			h.session("a", actCheck, at(expired, 3, 4))
 			h.session("a", actCheck, at(ok, 5, 6))
 		}, 0, false},
-		"expired after a logout that was not answered": {func(h *history) {
-			h.session("a", actEnd, at(unanswered, 1, 2))
+		"accepted, then expired, after a lost logout": {func(h *history) {
+			h.session("a", actEnd, at(lost, 1, 2))
 			h.session("a", actCheck, at(ok, 3, 4))
 			h.session("a", actCheck, at(expired, 5, 6))
 		}, 0, true},
@@ -245,11 +254,11 @@ func TestTheModels(t *testing.T) {
 			}
 			h.user("u", act{kind: actLogIn}, at(locked, 20, 21))
 		}, 0, false},
-		"locked by one that was not answered": {func(h *history) {
+		"locked by a lost guess": {func(h *history) {
 			for i := range 4 {
 				h.user("u", act{kind: actLogIn}, at(wrong, time.Duration(2*i), time.Duration(2*i+1)))
 			}
-			h.user("u", act{kind: actLogIn}, at(unanswered, 10, 11))
+			h.user("u", act{kind: actLogIn}, at(lost, 10, 11))
 			h.user("u", act{kind: actLogIn}, at(locked, 20, 21))
 		}, 0, true},
 	} {
@@ -268,7 +277,7 @@ func TestTheModels(t *testing.T) {
 			got = got && porcupine.CheckOperations(accountModel, operations)
 		}
 		if got != c.want {
-			t.Errorf("%s: the models answer %v", name, got)
+			t.Errorf("%s: the models return %v", name, got)
 		}
 	}
 }

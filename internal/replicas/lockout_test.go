@@ -9,8 +9,8 @@ import (
 	"github.com/latchkey/latchkey/internal/enginetest"
 )
 
-// TestStressLockout has many guess at one user's password at once, on all replicas:
-// five of them are judged, and nobody else's login suffers.
+// TestStressLockout guesses one user's password concurrently on all replicas. Exactly five guesses
+// are evaluated, and the logins of other users succeed.
 func TestStressLockout(t *testing.T) {
 	rounds, guesses := choose(3, 10), choose(300, 1000)
 	f := startFleet(t, setup{database: enginetest.Postgres(t)})
@@ -22,14 +22,15 @@ func TestStressLockout(t *testing.T) {
 		user := fmt.Sprint("victim", round)
 		f.addUser(user, "the right one")
 		var work sync.WaitGroup
-		var judged, refused atomic.Int64
+		var evaluated, refused atomic.Int64
 		for i := range guesses {
 			work.Go(func() {
-				a, again := settled(func() answer { return f.logIn(i%len(f.replicas), user, fmt.Sprint("wrong ", i)) })
+				guess := fmt.Sprint("wrong ", i)
+				a, again := settled(func() response { return f.logIn(i%len(f.replicas), user, guess) })
 				repeated.Add(int64(again))
 				switch a.outcome {
 				case wrong:
-					judged.Add(1)
+					evaluated.Add(1)
 				case locked:
 					refused.Add(1)
 				default:
@@ -40,10 +41,11 @@ func TestStressLockout(t *testing.T) {
 		for i := range 10 {
 			work.Go(func() {
 				for n := range 3 {
-					a, again := settled(func() answer { return f.logIn((i+n)%len(f.replicas), fmt.Sprint("other", i), "the right one") })
+					replica, other := (i+n)%len(f.replicas), fmt.Sprint("other", i)
+					a, again := settled(func() response { return f.logIn(replica, other, "the right one") })
 					repeated.Add(int64(again))
 					if a.outcome != ok {
-						t.Errorf("round %d, the right login of somebody else: %v", round, a)
+						t.Errorf("round %d, a correct login of another user: %v", round, a)
 						return
 					}
 					others.Add(1)
@@ -51,23 +53,25 @@ func TestStressLockout(t *testing.T) {
 			})
 		}
 		work.Wait()
-		if judged.Load() != 5 || refused.Load() != int64(guesses-5) {
-			t.Errorf("round %d: %d guesses were judged, %d refused", round, judged.Load(), refused.Load())
+		if evaluated.Load() != 5 || refused.Load() != int64(guesses-5) {
+			t.Errorf("round %d: %d guesses were evaluated, %d refused", round, evaluated.Load(), refused.Load())
 		}
 		if n := f.trail(user, "login-failed"); n != 5 {
 			t.Errorf("round %d: the audit trail has %d failed logins", round, n)
 		}
 		for i := range f.replicas {
-			if a, _ := settled(func() answer { return f.logIn(i, user, "the right one") }); a.outcome != locked {
+			a, _ := settled(func() response { return f.logIn(i, user, "the right one") })
+			if a.outcome != locked {
 				t.Errorf("round %d, the right password afterwards: %v", round, a)
 			}
 		}
 	}
-	t.Logf("%d rounds of %d guesses; %d logins of others; 503 was answered %d times", rounds, guesses, others.Load(), repeated.Load())
+	t.Logf("%d rounds of %d guesses; %d logins of others; %d responses with 503",
+		rounds, guesses, others.Load(), repeated.Load())
 }
 
-// TestStressRightLoginsTogether has one user log in from everywhere at once.
-func TestStressRightLoginsTogether(t *testing.T) {
+// TestStressConcurrentLogins logs one user in concurrently on all replicas.
+func TestStressConcurrentLogins(t *testing.T) {
 	f := startFleet(t, setup{database: enginetest.Postgres(t)})
 	rounds, repeated := choose(1, 20), atomic.Int64{}
 	f.addUser("zoe", "the right one")
@@ -75,10 +79,10 @@ func TestStressRightLoginsTogether(t *testing.T) {
 		var work sync.WaitGroup
 		for i := range 100 {
 			work.Go(func() {
-				a, again := settled(func() answer { return f.logIn(i%len(f.replicas), "zoe", "the right one") })
+				a, again := settled(func() response { return f.logIn(i%len(f.replicas), "zoe", "the right one") })
 				repeated.Add(int64(again))
 				if a.outcome != ok {
-					t.Errorf("a right login: %v", a)
+					t.Errorf("a correct login: %v", a)
 				} else if a = f.check((i+1)%len(f.replicas), a.text); a.outcome != ok {
 					t.Errorf("its session, on the next replica: %v", a)
 				}
@@ -86,5 +90,5 @@ func TestStressRightLoginsTogether(t *testing.T) {
 		}
 		work.Wait()
 	}
-	t.Logf("%d logins; 503 was answered %d times", 100*rounds, repeated.Load())
+	t.Logf("%d logins; %d responses with 503", 100*rounds, repeated.Load())
 }

@@ -25,13 +25,13 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// asLatchkey has the test binary be `latchkey`.
+// asLatchkey is the environment variable that makes the test binary run as `latchkey`.
 const asLatchkey = "REPLICAS_TEST_IS_LATCHKEY"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asLatchkey) != "" {
 		ctx, stop := context.WithCancel(context.Background())
-		go func() { // ends with the tests, however those end
+		go func() { // ends when the tests end, even if they are killed
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			stop()
 		}()
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, enginetest.Leaks()...)
 }
 
-// soak says whether tests run at full length, and choose picks what depends on it.
+// soak is whether tests run at full length, and choose returns a value that depends on it.
 var soak = os.Getenv("LATCHKEY_SOAK") != ""
 
 func choose[T any](short, full T) T {
@@ -50,18 +50,18 @@ func choose[T any](short, full T) T {
 	return short
 }
 
-// patience bounds whatever has to happen some time. Only a test that fails takes so
+// patience is the maximum time that tests wait for something. Only a failing test waits that
 // long.
 const patience = 30 * time.Second
 
-// pause waits; it is for clients that come back later.
+// pause waits for d, as clients do.
 func pause(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	<-timer.C
 }
 
-// await asks until it is so.
+// await calls holds until it returns no error.
 func await(t testing.TB, what string, holds func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -84,16 +84,16 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// setup is what a fleet is made of.
+// setup is the configuration of a fleet.
 type setup struct {
 	database string // a postgres:// URL
-	listen   string // the URL that replicas listen at for notifications, or "": the same
-	own      string // the same of the last replica, or "": that of all
-	upstream string // the URL of what the last replica is a gateway to, or ""
+	listen   string // the URL for notifications, or "": the same
+	own      string // that of the last replica, or "": the same
+	upstream string // the URL of the upstream of the last replica, or "": it is not a gateway
 	replicas int
 }
 
-// fleet is some replicas of a service, each a process.
+// fleet is several replicas of a service, each in a process.
 type fleet struct {
 	t        testing.TB
 	replicas []*replica
@@ -116,10 +116,10 @@ func startFleet(t testing.TB, s setup) *fleet {
 	keyFile := filepath.Join(t.TempDir(), "key")
 	must(t, os.WriteFile(keyFile, key, 0o600))
 	for i := range s.replicas {
-		r := &replica{t: t, number: i, data: filepath.Join(t.TempDir(), "data"), said: &log{},
-			arguments:   []string{"--key-file", keyFile, "--listen", "127.0.0.1:0", "--hash-memory", "1", "--hash-passes", "1"},
+		r := &replica{t: t, number: i, data: filepath.Join(t.TempDir(), "data"), log: &logBuffer{},
 			environment: map[string]string{"LATCHKEY_DATABASE": s.database}}
-		r.arguments = append(r.arguments, "--data", r.data)
+		r.arguments = []string{"--data", r.data, "--key-file", keyFile, "--listen", "127.0.0.1:0",
+			"--hash-memory", "1", "--hash-passes", "1"}
 		if s.listen != "" {
 			r.environment["LATCHKEY_DATABASE_LISTEN"] = s.listen
 		}
@@ -152,50 +152,51 @@ func startFleet(t testing.TB, s setup) *fleet {
 	return f
 }
 
-// stop ends all processes, and looks at what they said.
+// stop kills all processes and checks their logs.
 func (f *fleet) stop() {
 	f.http.CloseIdleConnections()
 	for _, r := range f.replicas {
 		r.kill()
 		for _, defect := range []string{"DATA RACE", "panic:", "goroutine "} {
-			if text := r.said.String(); strings.Contains(text, defect) {
-				f.t.Errorf("replica %d said:\n%s", r.number, text[max(0, strings.Index(text, defect)-2000):])
+			if text := r.log.String(); strings.Contains(text, defect) {
+				f.t.Errorf("replica %d logged:\n%s", r.number, text[max(0, strings.Index(text, defect)-2000):])
 			}
 		}
 	}
 	if f.t.Failed() {
 		for _, r := range f.replicas {
-			text := r.said.String()
-			f.t.Logf("replica %d last said:\n%s", r.number, text[max(0, len(text)-3000):])
+			text := r.log.String()
+			f.t.Logf("the last log of replica %d:\n%s", r.number, text[max(0, len(text)-3000):])
 		}
 	}
 }
 
-// accessToken is what all requests carry.
+// accessToken returns an access token that every replica accepts.
 func (f *fleet) accessToken(client admin.Credentials) string {
 	f.t.Helper()
 	token := ""
 	await(f.t, "an access token", func() error {
-		request, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.replicas[0].url()+wire.PathToken, strings.NewReader("grant_type=client_credentials"))
+		form := strings.NewReader("grant_type=client_credentials")
+		request, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.replicas[0].url()+wire.PathToken, form)
 		if err != nil {
 			return err
 		}
 		request.SetBasicAuth(client.Key, client.Secret)
 		request.Header.Set("Content-Type", wire.MediaTypeForm)
-		response, err := f.http.Do(request)
+		resp, err := f.http.Do(request)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = response.Body.Close() }()
-		var answer wire.AccessToken
-		err = decode(response.Body, &answer)
-		token = answer.AccessToken
+		defer func() { _ = resp.Body.Close() }()
+		var result wire.AccessToken
+		err = decode(resp.Body, &result)
+		token = result.AccessToken
 		if err == nil && token == "" {
-			err = errors.New(response.Status)
+			err = errors.New(resp.Status)
 		}
 		return err
 	})
-	for i := range f.replicas { // another replica may learn of a new client a moment later
+	for i := range f.replicas { // other replicas may learn of a new client a moment later
 		await(f.t, "every replica knows the client", func() error {
 			if a := f.check(i, "00000000-0000-4000-8000-000000000000", token); a.outcome != expired {
 				return a
@@ -206,23 +207,24 @@ func (f *fleet) accessToken(client admin.Credentials) string {
 	return token
 }
 
-// admin asks for something that only operators may, until it is answered.
-func (f *fleet) admin(replica int, path string, body, answer any) error {
+// admin sends a request to the admin API until it gets a response.
+func (f *fleet) admin(replica int, path string, body, result any) error {
 	deadline := time.Now().Add(patience)
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		err := admin.NewClient(f.replicas[replica].socket()).Post(ctx, path, body, answer)
+		err := admin.NewClient(f.replicas[replica].socket()).Post(ctx, path, body, result)
 		cancel()
 		var refused *admin.Error
-		if err == nil || errors.As(err, &refused) && refused.Code != admin.CodeUnavailable && refused.Code != admin.CodeOverloaded || time.Now().After(deadline) {
+		permanent := errors.As(err, &refused) && refused.Code != admin.CodeUnavailable &&
+			refused.Code != admin.CodeOverloaded
+		if err == nil || permanent || time.Now().After(deadline) {
 			return err
 		}
 		pause(50 * time.Millisecond)
 	}
 }
 
-// addUser adds a user, and answers whether that was the first call: an answer may
-// have been lost.
+// addUser adds a user. The user may exist already, because a response may have been lost.
 func (f *fleet) addUser(name, password string) {
 	f.t.Helper()
 	err := f.admin(0, admin.PathUserAdd, admin.Password{Name: name, Password: password}, &admin.Password{})
@@ -235,14 +237,15 @@ func (f *fleet) addUser(name, password string) {
 	}
 }
 
-// trail counts the events of a kind that the audit trail has of a user.
+// trail returns the number of events of a kind that the audit trail has for a user.
 func (f *fleet) trail(user, kind string) int {
 	f.t.Helper()
 	n, after := 0, int64(0)
 	for {
 		var page admin.Events
 		query := url.Values{"user": {user}, "after": {fmt.Sprint(after)}, "limit": {"1000"}}
-		must(f.t, admin.NewClient(f.replicas[0].socket()).Get(f.t.Context(), admin.PathAudit, query, &page))
+		client := admin.NewClient(f.replicas[0].socket())
+		must(f.t, client.Get(f.t.Context(), admin.PathAudit, query, &page))
 		for _, e := range page.Events {
 			if e.Kind == kind {
 				n++
@@ -255,7 +258,7 @@ func (f *fleet) trail(user, kind string) int {
 	}
 }
 
-// metric is what a replica says of itself.
+// metric returns a metric of a replica.
 func (f *fleet) metric(replica int, name string) float64 {
 	f.t.Helper()
 	response, err := f.http.Get(f.replicas[replica].url() + wire.PathMetrics)
@@ -274,25 +277,26 @@ func (f *fleet) metric(replica int, name string) float64 {
 	return 0
 }
 
-// hits counts the sessions that a replica has found in its cache.
+// hits returns the number of sessions that a replica has found in its cache.
 func (f *fleet) hits(replica int) float64 {
 	f.t.Helper()
 	return f.metric(replica, `latchkey_session_lookups_total{in="cache"}`)
 }
 
-// trusts reports whether a replica says that it trusts its cache.
+// trusts reports whether a replica trusts its cache.
 func (f *fleet) trusts(replica int) bool {
 	f.t.Helper()
 	return f.metric(replica, "latchkey_session_cache_trusted") == 1
 }
 
-// users are the names of all accounts.
+// users returns the names of all accounts.
 func (f *fleet) users() map[string]bool {
 	f.t.Helper()
 	names, after := map[string]bool{}, ""
 	for {
 		var page admin.Users
-		must(f.t, admin.NewClient(f.replicas[0].socket()).Get(f.t.Context(), admin.PathUsers, url.Values{"after": {after}, "limit": {"1000"}}, &page))
+		client, query := admin.NewClient(f.replicas[0].socket()), url.Values{"after": {after}, "limit": {"1000"}}
+		must(f.t, client.Get(f.t.Context(), admin.PathUsers, query, &page))
 		for _, u := range page.Users {
 			names[u.Name] = true
 		}

@@ -16,20 +16,20 @@ import (
 	"time"
 )
 
-// replica is a process, and the next one in its place.
+// replica is a replica, whose process may be restarted.
 type replica struct {
 	t           testing.TB
 	number      int
 	data        string
 	arguments   []string
 	environment map[string]string
-	said        *log
+	log         *logBuffer
 	address     atomic.Pointer[string]
 
 	mu      sync.Mutex
 	command *exec.Cmd
 	input   io.Closer
-	read    chan struct{} // closed when all it said was read
+	read    chan struct{} // closed when its log has been read
 }
 
 func (r *replica) url() string {
@@ -43,7 +43,7 @@ func (r *replica) socket() string { return filepath.Join(r.data, "latchkey.sock"
 
 var listens = regexp.MustCompile(`serves the session API on (\S+)`)
 
-// latchkey is this program as `latchkey`.
+// latchkey returns a command that runs the test binary as `latchkey`.
 func latchkey(environment map[string]string, arguments ...string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -55,7 +55,7 @@ func latchkey(environment map[string]string, arguments ...string) (*exec.Cmd, er
 			command.Env = append(command.Env, pair)
 		}
 	}
-	// The race detector has every process wait a second at its end.
+	// By default the race detector waits a second at the end of every process.
 	command.Env = append(command.Env, asLatchkey+"=yes", "GORACE=atexit_sleep_ms=0")
 	for name, value := range environment {
 		command.Env = append(command.Env, name+"="+value)
@@ -87,7 +87,7 @@ func (r *replica) start() error {
 		defer close(read)
 		defer close(found)
 		for lines := bufio.NewScanner(output); lines.Scan(); {
-			_, _ = r.said.Write(append(lines.Bytes(), '\n'))
+			_, _ = r.log.Write(append(lines.Bytes(), '\n'))
 			if match := listens.FindStringSubmatch(lines.Text()); match != nil {
 				found <- match[1]
 			}
@@ -100,13 +100,13 @@ func (r *replica) start() error {
 		if at == "" {
 			_ = command.Wait()
 			r.command = nil
-			return fmt.Errorf("replica %d does not start:\n%s", r.number, r.said)
+			return fmt.Errorf("replica %d did not start:\n%s", r.number, r.log)
 		}
 		r.address.Store(&at)
 		return nil
 	case <-late.C:
 		_ = command.Process.Kill()
-		return fmt.Errorf("replica %d does not listen:\n%s", r.number, r.said)
+		return fmt.Errorf("replica %d does not listen:\n%s", r.number, r.log)
 	}
 }
 
@@ -119,7 +119,7 @@ func (r *replica) signal(s os.Signal) {
 	}
 }
 
-// kill ends the process with -9.
+// kill kills the process with SIGKILL.
 func (r *replica) kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,19 +133,19 @@ func (r *replica) kill() {
 	r.command = nil
 }
 
-// log is what processes said.
-type log struct {
+// logBuffer is the log of a replica.
+type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *log) Write(p []byte) (int, error) {
+func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *log) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()

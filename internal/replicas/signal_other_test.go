@@ -4,6 +4,6 @@ package replicas_test
 
 import "os"
 
-// Nothing stops a process here, and a test that needs it fails. The databases that it
-// needs as well are not found here, so it does not get that far.
-var stopSignal, goOnSignal os.Signal
+// There are no such signals. The tests that use them are skipped, because the databases that they
+// need are not available either.
+var stopSignal, continueSignal os.Signal

@@ -4,8 +4,8 @@ package replicas_test
 
 import "syscall"
 
-// What stops a process, and has it go on.
+// The signals that stop and continue a process.
 const (
-	stopSignal = syscall.SIGSTOP
-	goOnSignal = syscall.SIGCONT
+	stopSignal     = syscall.SIGSTOP
+	continueSignal = syscall.SIGCONT
 )
