@@ -52,7 +52,7 @@ func lostNotifications(t *testing.T) {
 	proxy := enginetest.StartProxy(t, database.Addr())
 	f := startFleet(t, setup{database: database.URL(), own: withHost(t, database.URL(), proxy.Addr())})
 	f.addUser("zoe", "the right one")
-	last, rounds := len(f.replicas)-1, choose(6, 200)
+	last, rounds := len(f.replicas)-1, choose(4, 200)
 	var stale []time.Duration
 	for range rounds {
 		session := f.cached(last)
@@ -101,7 +101,7 @@ func (f *fleet) cached(replica int) string {
 func paused(t *testing.T) {
 	f := startFleet(t, setup{database: enginetest.Postgres(t)})
 	f.addUser("zoe", "the right one")
-	last, rounds := len(f.replicas)-1, choose(10, 200)
+	last, rounds := len(f.replicas)-1, choose(6, 200)
 	var stale []time.Duration
 	for range rounds {
 		session := f.cached(last)
@@ -155,7 +155,7 @@ func endSessions(t *testing.T, f *fleet, allowed time.Duration) {
 	var stale []time.Duration
 	var ended []string
 	var next atomic.Int64
-	total := int64(choose(100, 1000))
+	total := int64(choose(60, 1000))
 	for w := range workers {
 		all.Go(func() {
 			user, password := fmt.Sprint("user", w), "the right one"

@@ -36,7 +36,7 @@ func (w *world) killReplica() fault {
 // network returns the faults of the network between the replicas and a server.
 func network(name string, proxy *enginetest.Proxy) []fault {
 	return []fault{
-		{"a slow " + name, func() { proxy.Latency(200 * time.Millisecond) }, proxy.Heal},
+		{"slow connections to " + name, func() { proxy.Latency(200 * time.Millisecond) }, proxy.Heal},
 		{"connections to " + name + " cut", func() { proxy.Cut(); proxy.Heal() }, func() {}},
 		{"no connections to " + name, proxy.Cut, proxy.Heal},
 	}
@@ -151,5 +151,5 @@ func (w *world) stopReplica() fault {
 func TestCrashReplicas(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{database: enginetest.Postgres(t)})
-	w.endure(choose(3, 50), staleness, w.killReplica())
+	w.endure(choose(2, 50), staleness, w.killReplica())
 }

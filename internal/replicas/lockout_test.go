@@ -12,7 +12,7 @@ import (
 // TestStressLockout guesses one user's password concurrently on all replicas. Exactly five guesses
 // are evaluated, and the logins of other users succeed.
 func TestStressLockout(t *testing.T) {
-	rounds, guesses := choose(3, 10), choose(300, 1000)
+	rounds, guesses := choose(2, 10), choose(300, 1000)
 	f := startFleet(t, setup{database: enginetest.Postgres(t)})
 	for i := range 10 {
 		f.addUser(fmt.Sprint("other", i), "the right one")
