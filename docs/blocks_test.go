@@ -292,4 +292,31 @@ var (
 	packageName = regexp.MustCompile("`([a-z0-9/]+)`")
 )
 
+// TestTheWaysOfRequestsExist looks for the functions of architecture.md in their files.
+func TestTheWaysOfRequestsExist(t *testing.T) {
+	text, err := os.ReadFile("architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := stepRow.FindAllStringSubmatch(string(text), -1)
+	if len(rows) < 30 {
+		t.Errorf("only %d steps were found", len(rows))
+	}
+	for _, row := range rows {
+		source, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(row[1])))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for name := range strings.SplitSeq(row[2], ", ") {
+			name = strings.Trim(name, "`")
+			if !regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + name + `[\[(]`).Match(source) {
+				t.Errorf("%s has no function %s", row[1], name)
+			}
+		}
+	}
+}
+
+var stepRow = regexp.MustCompile("(?m)^\\| `([a-z0-9/]+\\.go)` \\| ([^|]+) \\|")
+
 func (b block) String() string { return fmt.Sprintf("--\n%s", b.text) }
