@@ -30,5 +30,6 @@
 //
 // Package credential/credentialtest tests other implementations.
 //
-// Errors name the place, and never show a password.
+// Errors name the place, and never show a password. If there is something to do about an error,
+// it wraps an error with a method Hint() string that returns the advice.
 package credential

@@ -13,6 +13,7 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/credential/internal/document"
+	"github.com/latchkey/latchkey/credential/internal/hint"
 	"github.com/latchkey/latchkey/internal/atomicfile"
 )
 
@@ -138,8 +139,8 @@ func (f *File) read() (document.Document, Credential, error) {
 		return nil, Credential{}, fmt.Errorf("credential: file %s does not exist: %w", f.path, ErrNotFound)
 	}
 	if err == nil && shared(mode, 0o077) {
-		err = fmt.Errorf("other users of this machine may read or write it (mode %04o): run chmod 600 on it, "+
-			"and change the password if they must not know it", mode.Perm())
+		err = hint.With(fmt.Errorf("other users of this machine may read or write it (mode %04o)", mode.Perm()),
+			"Run chmod 600 on the file. Change the password if other users must not know it.")
 	}
 	if err == nil {
 		content, err = f.open(content)
@@ -162,12 +163,13 @@ func (f *File) read() (document.Document, Credential, error) {
 func (f *File) open(content []byte) ([]byte, error) {
 	switch encrypted := sealed(content); {
 	case f.seal == nil && encrypted:
-		return nil, errors.New("it is encrypted with age: an identity or a passphrase is needed")
+		return nil, hint.With(errors.New("it is encrypted with age, and there is no key for it"),
+			"Configure the identity or the passphrase that it was encrypted with.")
 	case f.seal == nil:
 		return content, nil
 	case !encrypted:
-		return nil, errors.New("it is not encrypted, although there is a key for it: encrypt it with age, " +
-			"and change the password if others may have read it")
+		return nil, hint.With(errors.New("it is not encrypted, although there is a key for it"),
+			"Encrypt the file with age. Change the password if others may have read it.")
 	}
 	return f.seal.open(content)
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential/internal/hint"
 )
 
 // FlatFileConfig is the configuration of a FlatFile. PasswordPath and either User or
@@ -86,7 +87,7 @@ func readValue(path string) (string, fs.FileMode, error) {
 		return "", 0, fmt.Errorf("credential: flat file %s does not exist: %w", path, ErrNotFound)
 	}
 	if err == nil && shared(mode, 0o022) {
-		err = fmt.Errorf("other users may write it (mode %04o): run chmod 600 on it", mode.Perm())
+		err = hint.With(fmt.Errorf("other users may write it (mode %04o)", mode.Perm()), "Run chmod 600 on the file.")
 	}
 	if err != nil {
 		return "", 0, fmt.Errorf("credential: flat file %s: %w", path, err)

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"filippo.io/age"
+
+	"github.com/latchkey/latchkey/credential/internal/hint"
 )
 
 // seal encrypts and decrypts with age.
@@ -35,7 +37,7 @@ func newSeal(config FileConfig) (*seal, error) {
 	s := &seal{}
 	identities, err := age.ParseIdentities(strings.NewReader(config.Identity.Reveal()))
 	if err != nil {
-		return nil, errors.New("field Identity is not an age secret key (age-keygen makes one)")
+		return nil, hint.With(errors.New("field Identity is not an age secret key"), "Make one with age-keygen.")
 	}
 	s.identities = identities
 	for _, identity := range identities {

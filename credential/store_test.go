@@ -3,6 +3,7 @@ package credential_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -211,6 +212,15 @@ func TestNewFileRejectsInvalidConfigurations(t *testing.T) {
 	}
 }
 
+// textAndHint returns the text of an error and its advice.
+func textAndHint(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		return err.Error() + "\n" + hinted.Hint()
+	}
+	return fmt.Sprint(err)
+}
+
 // checkRefused checks that the file is neither loaded nor overwritten.
 func checkRefused(t *testing.T, store *credential.File, path, word string) {
 	t.Helper()
@@ -221,9 +231,10 @@ func checkRefused(t *testing.T, store *credential.File, path, word string) {
 	_, loadErr := store.Load(t.Context())
 	_, saveErr := store.Save(t.Context(), credential.Credential{User: "zoe", Password: "new"})
 	for _, err := range []error{loadErr, saveErr} {
-		if err == nil || errors.Is(err, credential.ErrNotFound) || !strings.Contains(err.Error(), word) ||
-			!strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "opensesame") {
-			t.Errorf("error %v, want one about %q", err, word)
+		text := textAndHint(err)
+		if err == nil || errors.Is(err, credential.ErrNotFound) || !strings.Contains(text, word) ||
+			!strings.Contains(text, path) || strings.Contains(text, "opensesame") {
+			t.Errorf("error %v, want one about %q", text, word)
 		}
 	}
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {

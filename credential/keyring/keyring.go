@@ -23,6 +23,7 @@ import (
 
 	"github.com/latchkey/latchkey/credential"
 	"github.com/latchkey/latchkey/credential/internal/document"
+	"github.com/latchkey/latchkey/credential/internal/hint"
 	"github.com/latchkey/latchkey/internal/oskeyring"
 )
 
@@ -133,7 +134,7 @@ func (s *Store) read(ctx context.Context) (document.Document, credential.Credent
 
 func (s *Store) failed(what string, err error) error {
 	if errors.Is(err, oskeyring.ErrNoKeyring) {
-		what = "use a credential.File on hosts without a keyring: " + what
+		err = hint.With(err, "Use a credential.File on hosts without a keyring.")
 	}
 	return fmt.Errorf("credential: keyring %s: %s%w", s.name, what, err)
 }

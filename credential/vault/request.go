@@ -34,13 +34,18 @@ func (r *statusError) Error() string {
 	if len(r.errors) > 0 {
 		text += ": " + strings.Join(r.errors, "; ")
 	}
-	switch r.status {
-	case http.StatusForbidden:
-		return text + " (the policy of the token must allow read, create and update of the path)"
-	case http.StatusServiceUnavailable:
-		return text + " (Vault is sealed, or is a standby without a leader)"
+	if r.status == http.StatusServiceUnavailable {
+		text += " (Vault is sealed, or is a standby without a leader)"
 	}
 	return text
+}
+
+// Hint returns what to do.
+func (r *statusError) Hint() string {
+	if r.status == http.StatusForbidden {
+		return "The policy of the token must allow read, create and update of the path."
+	}
+	return ""
 }
 
 // isConflict reports whether the version was not the expected one.

@@ -104,8 +104,14 @@ func TestARefusedTokenIsReplacedOnce(t *testing.T) {
 	}
 	f.denied = true
 	_, err := store.Load(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "policy") {
+	if err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("error %v", err)
+	}
+	if hinted, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); !ok || !strings.Contains(hinted.Hint(), "policy") {
+		t.Errorf("error %v, want a hint about the policy", err)
 	}
 	if f.logins != 3 {
 		t.Errorf("%d logins after a denial", f.logins)

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/credential/internal/hint"
 )
 
 const (
@@ -120,7 +121,7 @@ func check(what, value string, limit int) error {
 	case len(value) > limit:
 		return fmt.Errorf("the %s is longer than %d bytes", what, limit)
 	case strings.HasPrefix(value, "\ufeff"), strings.HasPrefix(value, "\xff\xfe"), strings.HasPrefix(value, "\xfe\xff"):
-		return fmt.Errorf("the %s begins with a byte order mark: save it as UTF-8 without one", what)
+		return hint.With(fmt.Errorf("the %s begins with a byte order mark", what), "Save it as UTF-8 without one.")
 	case !utf8.ValidString(value) || strings.Contains(value, "\x00"):
 		return fmt.Errorf("the %s is not text (valid UTF-8, without NUL)", what)
 	}
