@@ -8,8 +8,8 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-// A rule for one resource lets nobody at another, however the path of that one is
-// written, and a caller's Connection header takes away nothing that the gateway adds.
+// A rule for one resource permits no other one, however its path is written, and a caller's
+// Connection header cannot remove what the gateway adds.
 func TestRulesHoldForEverySpellingOfAPath(t *testing.T) {
 	t.Parallel()
 	var seen []string
@@ -22,9 +22,12 @@ func TestRulesHoldForEverySpellingOfAPath(t *testing.T) {
 		for _, target := range []string{
 			"/api/m2m/v1/devices/../accounts/1", "/api/m2m/v1/devices/%2e%2e/accounts/1", "/api/m2m/v1/devices/..%2faccounts/1",
 			"/api/m2m/v1/devices/.%2e/accounts/1", "/api/m2m/v1/devices/..;/accounts/1", "/api/m2m/v1/devices/..%5caccounts/1",
-			"/api/m2m/v1/devices/%252e%252e/accounts/1", "/api/m2m/v1/devices/%c0%ae%c0%ae/accounts/1", "/api/m2m/v1/devices//../accounts/1",
-			"/api/m2m/v1/devices/.%20./accounts/1", "/api/m2m/v1/devices/..%00/accounts/1", "/api/m2m/v1/devices/%EF%BC%8E%EF%BC%8E/accounts",
-			"/api/m2m/v1/Accounts/1", "/api/m2m/v1/accounts/1", "/api/m2m/v1/devices%2f..%2faccounts", "/latchkey/../api/m2m/v1/accounts/1",
+			"/api/m2m/v1/devices/%252e%252e/accounts/1", "/api/m2m/v1/devices/%c0%ae%c0%ae/accounts/1",
+			"/api/m2m/v1/devices//../accounts/1",
+			"/api/m2m/v1/devices/.%20./accounts/1", "/api/m2m/v1/devices/..%00/accounts/1",
+			"/api/m2m/v1/devices/%EF%BC%8E%EF%BC%8E/accounts",
+			"/api/m2m/v1/Accounts/1", "/api/m2m/v1/accounts/1", "/api/m2m/v1/devices%2f..%2faccounts",
+			"/latchkey/../api/m2m/v1/accounts/1",
 			"//api/m2m/v1/devices/1", "/api/m2m/v1/devicesX/1", "/api/m2m/v1/devices;a=b/../x",
 		} {
 			for _, method := range []string{http.MethodGet, http.MethodPost} {
@@ -39,7 +42,7 @@ func TestRulesHoldForEverySpellingOfAPath(t *testing.T) {
 			}
 		}
 		if len(seen) != 0 {
-			w.Errorf("went upstream: %q", seen)
+			w.Errorf("forwarded: %q", seen)
 		}
 		p, err := w.send(w.Context(), "one", http.MethodGet, "/api/m2m/v1/devices/1", http.NoBody, func(r *http.Request) {
 			if w.client.Protocols.HTTP1() {
@@ -53,7 +56,7 @@ func TestRulesHoldForEverySpellingOfAPath(t *testing.T) {
 		}
 		if header.Get("Authorization") != "Bearer bearer" || !strings.HasPrefix(header.Get("VZ-M2M-Token"), "session-") ||
 			header.Get("X-Request-Id") == "" || header["Proxy-Authorization"] != nil || header["Proxy-Connection"] != nil {
-			w.Errorf("the request went upstream with %v", header)
+			w.Errorf("the request was forwarded with %v", header)
 		}
 	})
 }

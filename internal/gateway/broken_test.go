@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// broken returns responses that are not HTTP, or hardly, and repeat the token SESSION.
+// broken holds responses that are not valid HTTP and repeat the token SESSION.
 var broken = map[string]string{
 	"first line":        "SESSION\r\n\r\n",
 	"status line":       "HTTP/1.1 SESSION OK\r\n\r\n",
@@ -23,9 +23,9 @@ var broken = map[string]string{
 	"status 99":         "HTTP/1.1 099 SESSION\r\nContent-Length: 0\r\n\r\n",
 }
 
-// An upstream that speaks no HTTP is 502, and neither the caller nor the log is told
-// the tokens that it repeats, whether through the gateway or in a program.
-func TestABrokenUpstreamTellsNoTokens(t *testing.T) {
+// The response to an upstream without valid HTTP is 502. Neither the caller nor the log
+// receives the tokens that it repeats, through the gateway or in a program.
+func TestABrokenUpstreamLeaksNoTokens(t *testing.T) {
 	t.Parallel()
 	for name, response := range broken {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestABrokenUpstreamTellsNoTokens(t *testing.T) {
 				}
 			}
 			if err == nil {
-				t.Errorf("the response counts as whole, with status %d", resp.StatusCode)
+				t.Errorf("the response counts as complete, with status %d", resp.StatusCode)
 			}
 			if log := r.log.String(); strings.Contains(log, session) || strings.Contains(log, "panic") {
 				t.Errorf("the log holds the token or a panic: %s", log)

@@ -16,9 +16,9 @@ import (
 	"github.com/latchkey/latchkey/internal/pipenet"
 )
 
-// A caller that leaves is recorded as such, whenever it happens, and nobody is
-// warned of the upstream.
-func TestACallerThatLeavesIsNotTheUpstreamsFault(t *testing.T) {
+// A caller that disconnects is recorded with the status 499, whenever it happens, and the
+// log has no warning about the upstream.
+func TestACallerThatDisconnectsIsRecordedAs499(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		target string
@@ -79,16 +79,16 @@ func TestACallerThatLeavesIsNotTheUpstreamsFault(t *testing.T) {
 	}
 }
 
-// A body that cannot be read is the caller's fault as well, and said so if the caller
-// is still there.
-func TestABodyThatCannotBeReadIsNotTheUpstreamsFault(t *testing.T) {
+// A body that cannot be read is the caller's fault as well, and the response says so if the
+// caller is still connected.
+func TestAnUnreadableBodyReturns408(t *testing.T) {
 	t.Parallel()
 	bothProtocols(t, setting{handler: func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 	}}, func(w *world) {
 		w.good(http.MethodPost, "/api/body", strings.NewReader("{}"))
 		for _, begin := range []string{"short", strings.Repeat("long", 1<<19)} {
-			body, write := io.Pipe() // which stands still after the beginning
+			body, write := io.Pipe() // which stalls after the beginning
 			go func() { _, _ = io.WriteString(write, begin) }()
 			p, err := w.send(w.Context(), "one", http.MethodPost, "/api/body", body)
 			words := "was not forwarded"
@@ -104,11 +104,12 @@ func TestABodyThatCannotBeReadIsNotTheUpstreamsFault(t *testing.T) {
 	})
 }
 
-// The time until the next login is known, and told.
-func TestRetryAfterIsTheTimeThatIsKnown(t *testing.T) {
+// Retry-After is the time until the keeper's next login.
+func TestRetryAfterIsTheTimeUntilTheNextLogin(t *testing.T) {
 	t.Parallel()
 	inWorld(t, setting{handler: func(http.ResponseWriter, *http.Request) {}}, func(w *world) {
-		var throttled error = &latchkey.FaultError{StatusCode: http.StatusTooManyRequests, Code: "900800", RetryAfter: 57 * time.Second}
+		var throttled error = &latchkey.FaultError{StatusCode: http.StatusTooManyRequests, Code: "900800",
+			RetryAfter: 57 * time.Second}
 		w.accounts.fail.Store(&throttled)
 		for _, want := range []string{"57", "47"} {
 			p, err := w.send(w.Context(), "one", http.MethodGet, "/api/x", http.NoBody)
@@ -124,9 +125,9 @@ func TestRetryAfterIsTheTimeThatIsKnown(t *testing.T) {
 	})
 }
 
-// Sessions that are refused as soon as they are made are made more and more slowly. Each
-// response says how slowly, and means it.
-func TestRetryAfterOfARefusedSessionIsKept(t *testing.T) {
+// If the upstream refuses each new session, the keeper logs in less and less often.
+// Retry-After is the time until it does.
+func TestRetryAfterOfRefusedSessionsGrows(t *testing.T) {
 	t.Parallel()
 	inWorld(t, setting{handler: func(http.ResponseWriter, *http.Request) {}}, func(w *world) {
 		longest := 0
@@ -151,9 +152,8 @@ func TestRetryAfterOfARefusedSessionIsKept(t *testing.T) {
 	})
 }
 
-// A gateway that does not log in any more says so, with the commands that help, and
-// stays ready.
-func TestALatchedGatewaySaysWhatHelps(t *testing.T) {
+// The responses of a latched gateway name the commands that help, and it stays ready.
+func TestALatchedGatewayNamesTheCommands(t *testing.T) {
 	t.Parallel()
 	inWorld(t, setting{handler: func(http.ResponseWriter, *http.Request) {}}, func(w *world) {
 		ready := func() string {
@@ -166,7 +166,7 @@ func TestALatchedGatewaySaysWhatHelps(t *testing.T) {
 		}
 		w.good(http.MethodGet, "/api/x", http.NoBody)
 		if text := ready(); text != "ready\n" {
-			w.Errorf("/readyz says %q", text)
+			w.Errorf("/readyz returned %q", text)
 		}
 		refused := fmt.Errorf("refused: %w", latchkey.ErrInvalidCredentials)
 		w.accounts.fail.Store(&refused)
@@ -177,7 +177,7 @@ func TestALatchedGatewaySaysWhatHelps(t *testing.T) {
 			w.is(p, err, 503, "900423", "latchkey guard reset")
 			for _, words := range []string{"ready\n", "latchkey guard status", "latchkey guard reset", "no session"} {
 				if text := ready(); !strings.Contains(text, words) {
-					w.Errorf("/readyz says %q, without %q", text, words)
+					w.Errorf("/readyz returned %q, without %q", text, words)
 				}
 			}
 		}

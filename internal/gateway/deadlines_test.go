@@ -10,9 +10,9 @@ import (
 	"github.com/latchkey/latchkey/internal/pipenet"
 )
 
-// Whatever the service's own deadlines are, a forwarded request takes as long as
-// --upstream-timeout says, and its bodies as long as they move.
-func TestARequestTakesAsLongAsTheUpstreamMay(t *testing.T) {
+// Whatever the service's own deadlines are, a forwarded request may take as long as
+// --upstream-timeout permits, and its bodies as long as they make progress.
+func TestARequestMayTakeTheUpstreamTimeout(t *testing.T) {
 	t.Parallel()
 	patient := setting{
 		transport: func(t *http.Transport) { t.ResponseHeaderTimeout = 10 * time.Minute },
@@ -54,13 +54,14 @@ func TestARequestTakesAsLongAsTheUpstreamMay(t *testing.T) {
 			}
 		}
 		if got := w.good(http.MethodGet, "/api/trickle", http.NoBody); got != strings.Repeat("drop", 20) {
-			w.Errorf("a trickling response came as %q", got)
+			w.Errorf("a slow response arrived as %q", got)
 		}
 		if got := w.good(http.MethodGet, "/api/pauses", http.NoBody); got != "begunmoremoremore" {
-			w.Errorf("a response with pauses came as %q", got)
+			w.Errorf("a response with pauses arrived as %q", got)
 		}
-		if got := w.good(http.MethodPut, "/api/count", &trickle{pieces: 100, piece: "drop", pause: 4 * time.Second}); got != "counted" {
-			w.Errorf("a trickling body, and then a slow response: %q", got)
+		if got := w.good(http.MethodPut, "/api/count",
+			&trickle{pieces: 100, piece: "drop", pause: 4 * time.Second}); got != "counted" {
+			w.Errorf("a slow body, and then a slow response: %q", got)
 		}
 	})
 }

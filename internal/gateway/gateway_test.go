@@ -3,16 +3,11 @@ package gateway_test
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,7 +18,7 @@ import (
 	"github.com/latchkey/latchkey/latchtest"
 )
 
-// echo answers with what it got.
+// echo returns the request that it received.
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("Content-Type", wire.MediaTypeJSON)
@@ -40,7 +35,7 @@ type echoed struct {
 func (p reply) echoed(t *testing.T) (e echoed) {
 	t.Helper()
 	if p.StatusCode != http.StatusOK {
-		t.Fatalf("was answered %d %s", p.StatusCode, p.text)
+		t.Fatalf("returned %d %s", p.StatusCode, p.text)
 	}
 	if err := json.Unmarshal([]byte(p.text), &e); err != nil {
 		t.Fatal(err)
@@ -48,15 +43,17 @@ func (p reply) echoed(t *testing.T) (e echoed) {
 	return e
 }
 
-// The requests that the vendor's own SDK was recorded sending to the rest of the
-// API, over TLS.
+// The requests of the vendor's own SDK to the rest of the API, as they were recorded over
+// TLS.
 func TestTheVendorsSDKWorksUnmodified(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, echo, nil)
 	for _, c := range []struct{ method, target, body string }{
 		{"GET", "/api/m2m/v1/accounts/0000123456-00001", ""},
-		{"POST", "/api/m2m/v1/devices/actions/list", `{"accountName":"0000123456-00001","filter":{"deviceIdentifierFilters":[{"contains":"9","kind":"imei"}]}}`},
-		{"POST", "/api/m2m/v1/sms", `{"accountName":"0000123456-00001","smsMessage":"hi","deviceIds":[{"id":"990013907835573","kind":"imei"}]}`},
+		{"POST", "/api/m2m/v1/devices/actions/list",
+			`{"accountName":"0000123456-00001","filter":{"deviceIdentifierFilters":[{"contains":"9","kind":"imei"}]}}`},
+		{"POST", "/api/m2m/v1/sms", `{"accountName":"0000123456-00001","smsMessage":"hi",` +
+			`"deviceIds":[{"id":"990013907835573","kind":"imei"}]}`},
 		{"GET", "/api/m2m/v1/callbacks/0000123456-00001", ""},
 		{"POST", "/api/m2m/v1/callbacks/0000123456-00001", `{"name":"CarrierService","url":"https://example.org/cb"}`},
 		{"DELETE", "/api/m2m/v1/callbacks/0000123456-00001/name/CarrierService", ""},
@@ -72,13 +69,15 @@ func TestTheVendorsSDKWorksUnmodified(t *testing.T) {
 		if got.Method != c.method || got.Target != c.target || got.Body != c.body {
 			t.Errorf("%s %s arrived as %s %s %q", c.method, c.target, got.Method, got.Target, got.Body)
 		}
-		for name, want := range map[string]string{"Accept": "application/json", "User-Agent": "vendor-sdk", "Content-Type": req.Header.Get("Content-Type")} {
+		for name, want := range map[string]string{"Accept": "application/json", "User-Agent": "vendor-sdk",
+			"Content-Type": req.Header.Get("Content-Type")} {
 			if got.Header.Get(name) != want {
 				t.Errorf("%s %s: %s arrived as %q", c.method, c.target, name, got.Header.Get(name))
 			}
 		}
-		if got.Header.Get(wire.HeaderSessionToken) == r.token.Reveal() || got.Header.Get("Authorization") == "Bearer "+r.bearer.Reveal() {
-			t.Errorf("%s %s: a local token went upstream", c.method, c.target)
+		if got.Header.Get(wire.HeaderSessionToken) == r.token.Reveal() ||
+			got.Header.Get("Authorization") == "Bearer "+r.bearer.Reveal() {
+			t.Errorf("%s %s: a local token was forwarded", c.method, c.target)
 		}
 	}
 	if n := r.upstream.Count(latchtest.EventLogIn); n != 1 {
@@ -86,7 +85,7 @@ func TestTheVendorsSDKWorksUnmodified(t *testing.T) {
 	}
 }
 
-func TestCredentialsStopHereInBothDirections(t *testing.T) {
+func TestCredentialsAreNotForwardedInEitherDirection(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		header := w.Header()
@@ -101,26 +100,28 @@ func TestCredentialsStopHereInBothDirections(t *testing.T) {
 	req := r.request("POST", "/api/m2m/v1/devices/actions/list", strings.NewReader("{}"))
 	for name, value := range map[string]string{
 		"Cookie": "local=secret", "Proxy-Authorization": "Basic x", "Idempotency-Key": "k", "X-Idempotency-Key": "k",
-		"Forwarded": "for=10.0.0.1", "X-Forwarded-For": "10.0.0.1", "X-Forwarded-Host": "intranet", "X-Forwarded-Proto": "http",
-		"Connection": "X-Secret-Hop", "X-Secret-Hop": "1", "Te": "gzip", "Keep-Alive": "1", "X-Kept": "1",
+		"Forwarded": "for=10.0.0.1", "X-Forwarded-For": "10.0.0.1", "X-Forwarded-Host": "intranet",
+		"X-Forwarded-Proto": "http",
+		"Connection":        "X-Secret-Hop", "X-Secret-Hop": "1", "Te": "gzip", "Keep-Alive": "1", "X-Kept": "1",
 	} {
 		req.Header.Set(name, value)
 	}
 	p := r.do(req)
 	got := p.echoed(t)
-	for _, name := range []string{"Cookie", "Proxy-Authorization", "Idempotency-Key", "X-Idempotency-Key", "Forwarded", "X-Forwarded-For",
+	for _, name := range []string{"Cookie", "Proxy-Authorization", "Idempotency-Key", "X-Idempotency-Key", "Forwarded",
+		"X-Forwarded-For",
 		"X-Forwarded-Host", "X-Forwarded-Proto", "X-Secret-Hop", "Te", "Keep-Alive"} {
 		if got.Header[http.CanonicalHeaderKey(name)] != nil {
-			t.Errorf("%s went upstream", name)
+			t.Errorf("%s was forwarded", name)
 		}
 	}
 	for _, name := range []string{"Set-Cookie", wire.HeaderSessionToken, "Authorization", "X-Hop"} {
 		if p.Header.Get(name) != "" {
-			t.Errorf("%s came back to the caller", name)
+			t.Errorf("%s was returned to the caller", name)
 		}
 	}
 	if got.Header.Get("X-Kept") != "1" || p.Header.Get("X-Kept") != "1" {
-		t.Error("a header that is nobody's credential was lost")
+		t.Error("an ordinary header was lost")
 	}
 }
 
@@ -150,18 +151,20 @@ func TestStatusBodiesTrailersAndCompressionPassUntouched(t *testing.T) {
 		}
 	}, nil)
 	if p := r.get("/api/gzip"); p.text != zipped.String() || p.Header.Get("Content-Encoding") != "gzip" {
-		t.Errorf("a compressed answer came as %q", p.text)
+		t.Errorf("a compressed response came as %q", p.text)
 	}
 	if p := r.get("/api/error"); p.StatusCode != http.StatusTeapot || !strings.Contains(p.text, "INPUT_INVALID") {
 		t.Errorf("an error came as %d %s", p.StatusCode, p.text)
 	}
-	if p := r.get("/api/refused"); p.StatusCode != http.StatusBadRequest || p.text != `{"errorCode":"Any.INPUT_INVALID.Request","errorMessage":"no"}` {
+	if p := r.get("/api/refused"); p.StatusCode != http.StatusBadRequest ||
+		p.text != `{"errorCode":"Any.INPUT_INVALID.Request","errorMessage":"no"}` {
 		t.Errorf("an error came as %d %s", p.StatusCode, p.text)
 	}
-	if p := r.do(r.request("POST", "/api/trailer", strings.NewReader("x"))); p.text != "x" || p.Trailer.Get("X-Sum") != "42" {
+	if p := r.do(r.request("POST", "/api/trailer", strings.NewReader("x"))); p.text != "x" ||
+		p.Trailer.Get("X-Sum") != "42" {
 		t.Errorf("trailers came as %v", p.Trailer)
 	}
-	for _, length := range []int{10, 3 << 20} { // kept, and not
+	for _, length := range []int{10, 3 << 20} { // buffered, and streamed
 		req := r.request("POST", "/api/echo", io.MultiReader(strings.NewReader(strings.Repeat("b", length))))
 		req.Trailer = http.Header{"X-Check": {"7"}, http.CanonicalHeaderKey(wire.HeaderSessionToken): {"smuggled"}}
 		got := r.do(req).echoed(t)
@@ -171,8 +174,8 @@ func TestStatusBodiesTrailersAndCompressionPassUntouched(t *testing.T) {
 	}
 }
 
-// The upstream's session ends, and its bearer; the callers see nothing of it.
-func TestTheEndOfTheUpstreamsSessionIsNotTheCallers(t *testing.T) {
+// The upstream's session and its access token end. Callers do not notice.
+func TestTheGatewayRenewsItsSession(t *testing.T) {
 	t.Parallel()
 	var executed atomic.Int64
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
@@ -190,7 +193,7 @@ func TestTheEndOfTheUpstreamsSessionIsNotTheCallers(t *testing.T) {
 	}
 }
 
-func TestABodyTooLongToBeKeptGetsARetryableAnswer(t *testing.T) {
+func TestABodyTooLongToBeBufferedReturns503(t *testing.T) {
 	t.Parallel()
 	var executed atomic.Int64
 	r := newRig(t, func(_ http.ResponseWriter, req *http.Request) {
@@ -211,11 +214,13 @@ func TestABodyTooLongToBeKeptGetsARetryableAnswer(t *testing.T) {
 		r.upstream.ExpireSessions(latchtest.User)
 		before := executed.Load()
 		p := send(1001, chunked)
-		if p.StatusCode != http.StatusServiceUnavailable || p.Header.Get("Retry-After") == "" || !strings.Contains(p.text, "not executed") || executed.Load() != before {
+		if p.StatusCode != http.StatusServiceUnavailable || p.Header.Get("Retry-After") == "" ||
+			!strings.Contains(p.text, "not executed") || executed.Load() != before {
 			t.Errorf("a long body: %d %s, %d executed", p.StatusCode, p.text, executed.Load()-before)
 		}
 		long := strings.Repeat("b", 1001)
-		if p := r.patiently("POST", "/api/m2m/v1/devices", long); p.StatusCode != http.StatusOK || executed.Load() != before+1 {
+		if p := r.patiently("POST", "/api/m2m/v1/devices", long); p.StatusCode != http.StatusOK ||
+			executed.Load() != before+1 {
 			t.Errorf("the long body, sent again: %d %s", p.StatusCode, p.text)
 		}
 		r.upstream.RevokeBearer(latchtest.APIKey) // which is renewed at once
@@ -225,8 +230,8 @@ func TestABodyTooLongToBeKeptGetsARetryableAnswer(t *testing.T) {
 	}
 }
 
-// patiently sends a request again as long as the answer says so: a session that
-// was ended when it was hardly opened is renewed a second after it was opened.
+// patiently repeats a request until the gateway has a session: it renews a session that
+// ended right after the login a second after that login.
 func (r *rig) patiently(method, target, body string) reply {
 	r.Helper()
 	for began := time.Now(); ; {
@@ -237,7 +242,7 @@ func (r *rig) patiently(method, target, body string) reply {
 	}
 }
 
-func TestWhatBecameOfARequestIsToldTruthfullyAndSoon(t *testing.T) {
+func TestErrorsReportWhetherARequestMayHaveBeenExecuted(t *testing.T) {
 	release := make(chan struct{})
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		switch req.URL.Path {
@@ -262,49 +267,50 @@ func TestWhatBecameOfARequestIsToldTruthfullyAndSoon(t *testing.T) {
 		t.Helper()
 		p := r.do(r.request("POST", target, strings.NewReader("{}")))
 		var body wire.FaultBody
-		if err := json.Unmarshal([]byte(p.text), &body); err != nil || p.StatusCode != status || body.Fault.Code != code || !strings.Contains(body.Fault.Description, words) {
-			t.Errorf("%s was answered %d %s", target, p.StatusCode, p.text)
+		if err := json.Unmarshal([]byte(p.text), &body); err != nil || p.StatusCode != status || body.Fault.Code != code ||
+			!strings.Contains(body.Fault.Description, words) {
+			t.Errorf("%s returned %d %s", target, p.StatusCode, p.text)
 		}
 	}
 	check("/api/hang", 504, "504", "may have been executed")
 	check("/api/cut", 502, "502", "may have been executed")
 	if resp, err := r.http.Do(r.request("GET", "/api/half", http.NoBody)); err == nil {
 		if _, err := io.ReadAll(resp.Body); err == nil {
-			t.Error("half an answer looks like a whole one")
+			t.Error("a cut-off response looks complete")
 		}
 		_ = resp.Body.Close()
 	}
 	if r.get("/api/fine").StatusCode != 200 {
-		t.Error("the service does not go on")
+		t.Error("the service does not continue")
 	}
 }
 
-func TestALatchedKeeperIsSaidSo(t *testing.T) {
+func TestALatchedKeeperReturns503(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, echo, nil)
 	r.upstream.SetPassword(latchtest.User, "another")
 	for range 5 {
 		p := r.get("/api/m2m/v1/devices")
 		if p.StatusCode != 503 || !strings.Contains(p.text, "operator") || strings.Contains(p.text, latchtest.User) {
-			t.Errorf("was answered %d %s", p.StatusCode, p.text)
+			t.Errorf("the response is %d %s", p.StatusCode, p.text)
 		}
 	}
 	if failures, _ := r.upstream.Strikes(latchtest.User); failures != 1 {
 		t.Errorf("%d strikes upstream", failures)
 	}
 	if len(r.upstream.seen()) != 0 {
-		t.Error("a request went upstream")
+		t.Error("a request was forwarded")
 	}
 }
 
-func TestAnUpstreamThatIsAwayIsSaidSo(t *testing.T) {
+func TestAnUnreachableUpstreamReturns502(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, echo, nil)
 	r.get("/api/first").echoed(t)
 	r.upstream.close()
 	p := r.get("/api/m2m/v1/devices")
 	if p.StatusCode != 502 || p.Header.Get("Retry-After") == "" || !strings.Contains(p.text, "forwarded.") {
-		t.Errorf("was answered %d %s", p.StatusCode, p.text)
+		t.Errorf("the response is %d %s", p.StatusCode, p.text)
 	}
 }
 
@@ -330,11 +336,11 @@ func TestLocalLoginsAreLocal(t *testing.T) {
 		t.Errorf("after the logout: %d %s", p.StatusCode, p.text)
 	}
 	if n := r.upstream.Count(latchtest.EventReset) + r.upstream.Count(latchtest.EventLogOut); n != 0 {
-		t.Error("a reset or a logout went upstream")
+		t.Error("a reset or a logout was forwarded")
 	}
 }
 
-func TestNobodyWithoutTokensIsCarried(t *testing.T) {
+func TestRequestsWithoutTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, echo, nil)
 	for name, change := range map[string]func(http.Header){
@@ -349,141 +355,11 @@ func TestNobodyWithoutTokensIsCarried(t *testing.T) {
 		req := r.request("GET", "/api/m2m/v1/devices", http.NoBody)
 		change(req.Header)
 		if p := r.do(req); p.StatusCode != 400 && p.StatusCode != 401 {
-			t.Errorf("%s: was answered %d %s", name, p.StatusCode, p.text)
+			t.Errorf("%s: returned %d %s", name, p.StatusCode, p.text)
 		}
 	}
 	if len(r.upstream.seen()) != 0 {
-		t.Error("a request went upstream")
-	}
-}
-
-// A long body flows both ways, and none of it stays.
-func TestLongBodiesFlowInLittleMemory(t *testing.T) {
-	size := int64(64 << 20)
-	if os.Getenv("LATCHKEY_SOAK") == "1" {
-		size = 1 << 30
-	}
-	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
-		_ = http.NewResponseController(w).EnableFullDuplex()
-		_, _ = io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{req.Body}, make([]byte, 64<<10))
-	}, nil)
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	peak := atomic.Uint64{}
-	req := r.request("POST", "/api/bulk", io.LimitReader(repeated{}, size))
-	req.ContentLength = size
-	resp, err := r.http.Do(req)
-	r.must(err)
-	n, err := io.Copy(watcher{&peak}, resp.Body)
-	_ = resp.Body.Close()
-	runtime.ReadMemStats(&after)
-	if err != nil || n != size {
-		t.Errorf("%d of %d bytes came back, error %v", n, size, err)
-	}
-	if grown := int64(peak.Load()) - int64(before.HeapInuse); grown > 32<<20 {
-		t.Errorf("the heap grew by %d MiB", grown>>20)
-	}
-}
-
-type repeated struct{}
-
-func (repeated) Read(p []byte) (int, error) { return len(p), nil }
-
-// watcher looks at the heap now and then.
-type watcher struct{ peak *atomic.Uint64 }
-
-func (w watcher) Write(p []byte) (int, error) {
-	var random [1]byte
-	if _, _ = rand.Read(random[:]); random[0] == 0 {
-		var now runtime.MemStats
-		runtime.ReadMemStats(&now)
-		w.peak.Store(max(w.peak.Load(), now.HeapInuse))
-	}
-	return len(p), nil
-}
-
-// Sixty-four users at once over ten minutes of the upstream's time, in which its
-// session and its bearer end, connections are cut, and logins fail for a while: no
-// request is executed twice, each is told the truth, and nothing is a strike.
-func TestManyUsersInOneSession(t *testing.T) {
-	const users = 64
-	var over atomic.Bool
-	var mu sync.Mutex
-	executed, answered, cuts := map[string]int{}, map[string]int{}, 0
-	r := newRig(t, func(_ http.ResponseWriter, req *http.Request) {
-		body, _ := io.ReadAll(req.Body)
-		mu.Lock()
-		defer mu.Unlock()
-		executed[string(body)]++
-		if cuts > 0 && req.Method == http.MethodPost {
-			cuts--
-			panic(http.ErrAbortHandler) // it was executed, and nobody is told
-		}
-	}, nil)
-	r.get("/api/first")
-	var working sync.WaitGroup
-	for user := range users {
-		working.Go(func() {
-			for n := 0; !over.Load(); n++ {
-				id := fmt.Sprintf("%d/%d", user, n)
-				p := r.patiently("POST", "/api/m2m/v1/sms", id)
-				mu.Lock()
-				answered[id] = p.StatusCode
-				mu.Unlock()
-			}
-		})
-	}
-	end := func() { r.upstream.ExpireSessions(latchtest.User) }
-	revoke := func() { r.upstream.RevokeBearer(latchtest.APIKey) }
-	cut := func() {
-		mu.Lock()
-		defer mu.Unlock()
-		cuts = 5
-	}
-	deny := func() { r.upstream.Inject(latchtest.GetToken, latchtest.Fail(http.StatusServiceUnavailable), 1) }
-	refuse := func() {
-		r.upstream.Inject(latchtest.LogIn, latchtest.Throttle(time.Second), 1)
-		end()
-	}
-	for _, trouble := range []func(){revoke, end, cut, deny, revoke, cut, refuse, deny, revoke, cut} {
-		r.upstream.Advance(time.Minute)
-		trouble()
-		if p := r.patiently(http.MethodGet, "/api/between", ""); p.StatusCode != http.StatusOK {
-			t.Errorf("after a trouble: %d %s", p.StatusCode, p.text)
-		}
-	}
-	for enough := false; !enough; { // on a busy machine the troubles are over sooner
-		r.get("/api/between")
-		mu.Lock()
-		enough = len(answered) >= 10*users
-		mu.Unlock()
-	}
-	over.Store(true)
-	working.Wait()
-	good := 0
-	for id, status := range answered {
-		n := executed[id]
-		switch {
-		case status == http.StatusOK && n == 1:
-			good++
-		case status == http.StatusBadGateway && n <= 1:
-		default:
-			t.Errorf("request %s was answered %d and executed %d times", id, status, n)
-		}
-	}
-	if len(answered) < 10*users || good < len(answered)*9/10 {
-		t.Errorf("%d requests were answered, %d of them with 200", len(answered), good)
-	}
-	if failures, _ := r.upstream.Strikes(latchtest.User); failures != 0 {
-		t.Errorf("%d strikes upstream", failures)
-	}
-	// Each login followed the end of a session, so there was one at a time.
-	if n := r.upstream.Count(latchtest.EventLogIn); n > 3 {
-		t.Errorf("%d logins upstream for two ended sessions", n)
-	}
-	if p := r.patiently("POST", "/api/m2m/v1/sms", "after it all"); p.StatusCode != http.StatusOK {
-		t.Errorf("afterwards a request is answered %d %s", p.StatusCode, p.text)
+		t.Error("a request was forwarded")
 	}
 }
 
@@ -495,7 +371,8 @@ func TestTheLogHoldsNoToken(t *testing.T) {
 	r.get("/api/m2m/v1/devices")
 	log := r.log.String()
 	for what, text := range map[string]latchkey.Secret{
-		"the local session": r.token, "the local bearer": r.bearer, "a password": latchtest.Password, "another": localPassword,
+		"the local session": r.token, "the local bearer": r.bearer, "a password": latchtest.Password,
+		"another":                localPassword,
 		"the upstream's session": latchkey.Secret(got.Header.Get(wire.HeaderSessionToken)),
 		"the upstream's bearer":  latchkey.Secret(strings.TrimPrefix(got.Header.Get("Authorization"), "Bearer ")),
 	} {
@@ -504,6 +381,6 @@ func TestTheLogHoldsNoToken(t *testing.T) {
 		}
 	}
 	if slices.Contains(r.upstream.seen(), "") {
-		t.Error("an empty target went upstream")
+		t.Error("an empty target was forwarded")
 	}
 }

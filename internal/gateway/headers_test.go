@@ -15,8 +15,8 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// stopped are headers of every family that the gateway does not carry, in usual
-// and in unusual spellings.
+// stopped are headers of every family that the gateway does not forward, in usual and
+// unusual spellings.
 var stopped = []string{
 	"X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override", "X-METHOD-OVERRIDE",
 	"X_HTTP_Method_Override", "HTTP-Method-Override", "X-Original-URL", "X-Original-Uri", "X-Original-Method",
@@ -41,7 +41,7 @@ var stopped = []string{
 	"Idempotence-Key", "X_Idempotency_Key", "Idempotency-Key", "Transfer_Encoding", "Content_Length", "Keep_Alive",
 }
 
-// carried are headers that look a little like those.
+// carried are forwarded headers with similar names.
 var carried = []string{
 	"X-Request-Id", "X-Correlation-Id", "X-APIMatic-Retry", "X_Kept", "X-Kept", "Traceparent",
 	"Accept-Language", "X-CSRF-Token", "Device_Id", "Continuation-Token", "X-Membership", "X-Zip",
@@ -64,7 +64,7 @@ func (r *rig) send(text string) reply {
 	return reply{resp, string(body)}
 }
 
-// useHTTP2 makes the requests of do go over HTTP/2.
+// useHTTP2 makes do send requests over HTTP/2.
 func (r *rig) useHTTP2() {
 	transport := &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, DisableCompression: true,
@@ -86,30 +86,31 @@ func find(header http.Header, text string) (names []string) {
 
 const mark = "not-to-be-carried"
 
-func TestHeadersAreStoppedByFamilyInRequests(t *testing.T) {
+func TestHeaderFamiliesAreRemovedFromRequests(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, echo, nil)
-	// Fewer than the server's bound at once.
+	// In batches, because the server bounds the number of fields.
 	for batch := range slices.Chunk(stopped, 40) {
 		var head, tail strings.Builder
 		for _, name := range batch {
 			fmt.Fprintf(&head, "%s: %s\r\n", name, mark)
 		}
-		// Not every name may stand in a trailer.
+		// Not every name is permitted in a trailer.
 		for _, name := range batch {
 			if !slices.Contains([]string{"Forwarded", "Via"}, name) {
 				fmt.Fprintf(&tail, "%s: %s\r\n", name, mark)
 			}
 		}
 		for _, announced := range []string{"", "Trailer: X-Sum, Vz_M2m_Token, X-Real-Ip\r\n"} {
-			p := r.send("POST /api/m2m/v1/sms HTTP/1.1\r\n" + r.tokens() + "Te: trailers\r\nConnection: close, Te\r\nTransfer-Encoding: chunked\r\n" +
+			p := r.send("POST /api/m2m/v1/sms HTTP/1.1\r\n" + r.tokens() +
+				"Te: trailers\r\nConnection: close, Te\r\nTransfer-Encoding: chunked\r\n" +
 				announced + head.String() + "\r\n2\r\n{}\r\n0\r\nX-Sum: 42\r\n" + tail.String() + "\r\n")
 			got := p.echoed(t)
 			if names := find(got.Header, mark); names != nil {
-				t.Errorf("went upstream: %q", names)
+				t.Errorf("forwarded: %q", names)
 			}
 			if names := find(got.Trailer, mark); names != nil {
-				t.Errorf("went upstream in trailers: %q", names)
+				t.Errorf("forwarded in trailers: %q", names)
 			}
 			for name := range got.Trailer {
 				if wire.FamilyOf(name) != wire.Ordinary {
@@ -120,7 +121,7 @@ func TestHeadersAreStoppedByFamilyInRequests(t *testing.T) {
 				t.Errorf("arrived: %q, trailers %v", got.Body, got.Trailer)
 			}
 			if strings.Contains(p.text, r.token.Reveal()) || strings.Contains(p.text, r.bearer.Reveal()) {
-				t.Error("a local token went upstream")
+				t.Error("a local token was forwarded")
 			}
 		}
 	}
@@ -128,7 +129,8 @@ func TestHeadersAreStoppedByFamilyInRequests(t *testing.T) {
 	for _, name := range carried {
 		fmt.Fprintf(&head, "%s: to-be-carried\r\n", name)
 	}
-	got := r.send("GET /api/m2m/v1/devices HTTP/1.1\r\n" + r.tokens() + head.String() + "Connection: close, X-Request-Id\r\n\r\n").echoed(t)
+	got := r.send("GET /api/m2m/v1/devices HTTP/1.1\r\n" + r.tokens() + head.String() +
+		"Connection: close, X-Request-Id\r\n\r\n").echoed(t)
 	for _, name := range carried {
 		if got.Header.Get(name) != "to-be-carried" {
 			t.Errorf("%s did not go upstream", name)
@@ -137,12 +139,13 @@ func TestHeadersAreStoppedByFamilyInRequests(t *testing.T) {
 }
 
 // Over HTTP/2, and with the caller's own tokens as values.
-func TestTheCallersTokensGoUpstreamInNoSpelling(t *testing.T) {
+func TestTheCallersTokensAreNotForwardedInAnySpelling(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, echo, nil)
 	r.useHTTP2()
 	req := r.request("GET", "/api/m2m/v1/devices", http.NoBody)
-	for _, name := range []string{"vz_m2m_token", "sessiontoken", "x-session-token", "authorization_", "x-authorization", "x-forwarded-authorization"} {
+	for _, name := range []string{"vz_m2m_token", "sessiontoken", "x-session-token", "authorization_", "x-authorization",
+		"x-forwarded-authorization"} {
 		req.Header.Set(name, r.token.Reveal()+" "+r.bearer.Reveal())
 	}
 	p := r.do(req)
@@ -151,11 +154,11 @@ func TestTheCallersTokensGoUpstreamInNoSpelling(t *testing.T) {
 	}
 	got := p.echoed(t)
 	if names := append(find(got.Header, r.token.Reveal()), find(got.Header, r.bearer.Reveal())...); names != nil {
-		t.Errorf("local tokens went upstream in %q", names)
+		t.Errorf("local tokens were forwarded in %q", names)
 	}
 }
 
-func TestHeadersAreStoppedByFamilyInResponses(t *testing.T) {
+func TestHeaderFamiliesAreRemovedFromResponses(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		header := w.Header()
@@ -199,16 +202,17 @@ func TestHeadersAreStoppedByFamilyInResponses(t *testing.T) {
 		req.Header.Set(wire.HeaderRequestID, "request-7")
 		p := r.do(req)
 		if p.StatusCode != http.StatusOK || p.text != "body" || (p.ProtoMajor == 2) != second {
-			t.Fatalf("was answered %d %s over %s", p.StatusCode, p.text, p.Proto)
+			t.Fatalf("the response is %d %s over %s", p.StatusCode, p.text, p.Proto)
 		}
-		for what, header := range map[string]http.Header{"the 103": hints, "the header": p.Header, "the trailers": p.Trailer} {
+		for what, header := range map[string]http.Header{"the 103": hints, "the header": p.Header,
+			"the trailers": p.Trailer} {
 			for name := range header {
 				if wire.FamilyOf(name) != wire.Ordinary {
-					t.Errorf("%s came back to the caller in %s", name, what)
+					t.Errorf("%s was returned to the caller in %s", name, what)
 				}
 			}
 			if names := find(header, mark); names != nil {
-				t.Errorf("came back to the caller in %s: %q", what, names)
+				t.Errorf("returned to the caller in %s: %q", what, names)
 			}
 			if header.Get("X-Mark") != "carried" {
 				t.Errorf("an ordinary header is not in %s", what)
@@ -223,13 +227,13 @@ func TestHeadersAreStoppedByFamilyInResponses(t *testing.T) {
 	}
 }
 
-// An upstream that repeats the gateway's own tokens under any name tells them to
-// nobody.
-func TestTheUpstreamsTokensComeBackInNoHeader(t *testing.T) {
+// If the upstream repeats the gateway's own tokens, no caller receives them under any name.
+func TestTheUpstreamsTokensAreNotReturnedInAnyHeader(t *testing.T) {
 	t.Parallel()
 	var session, bearer string
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
-		session, bearer = req.Header.Get(wire.HeaderSessionToken), strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
+		session, bearer = req.Header.Get(wire.HeaderSessionToken), strings.TrimPrefix(req.Header.Get("Authorization"),
+			"Bearer ")
 		set := func(prefix string) {
 			w.Header()[prefix+"X-Debug"] = []string{"fine", "the session is " + session + "."}
 			w.Header()[prefix+"X-Trace"] = []string{`{"authorization":"Bearer ` + bearer + `"}`}
@@ -252,7 +256,7 @@ func TestTheUpstreamsTokensComeBackInNoHeader(t *testing.T) {
 	}))
 	p := r.do(req)
 	if session == "" || bearer == "" || p.StatusCode != http.StatusOK {
-		t.Fatalf("was answered %d %s", p.StatusCode, p.text)
+		t.Fatalf("the response is %d %s", p.StatusCode, p.text)
 	}
 	for what, header := range map[string]http.Header{"the 103": hints, "the header": p.Header, "the trailers": p.Trailer} {
 		if names := append(find(header, session), find(header, bearer)...); names != nil {

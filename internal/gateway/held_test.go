@@ -16,8 +16,8 @@ import (
 	"github.com/latchkey/latchkey/internal/pipenet"
 )
 
-// However many bodies one user sends, and however slowly, another user's requests are
-// sent again when the upstream's session has ended.
+// However many bodies one user sends, and however slowly, another user's requests can be
+// repeated when the upstream's session has ended.
 func TestLongBodiesOfOneUserLeaveTheBudgetOfAnother(t *testing.T) {
 	t.Parallel()
 	var g *gateway.Gateway
@@ -29,7 +29,8 @@ func TestLongBodiesOfOneUserLeaveTheBudgetOfAnother(t *testing.T) {
 	for name, body := range map[string]func() io.Reader{
 		"trickling": func() io.Reader { return &trickle{pieces: 1000, piece: "x", pause: time.Second} },
 		"long and stalled": func() io.Reader {
-			return io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<20-10)), &trickle{pieces: 1, piece: "0123456789", pause: 55 * time.Second})
+			return io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<20-10)),
+				&trickle{pieces: 1, piece: "0123456789", pause: 55 * time.Second})
 		},
 	} {
 		counts := []int{200}
@@ -53,7 +54,7 @@ func TestLongBodiesOfOneUserLeaveTheBudgetOfAnother(t *testing.T) {
 					}
 					pipenet.Pass(5 * time.Second)
 					if all, own := g.Buffered("one"); own == 0 || own > ownMost || all > most {
-						w.Errorf("%d bytes are held, %d for one user", all, own)
+						w.Errorf("%d bytes are buffered, %d for one user", all, own)
 					}
 					for range 3 {
 						pipenet.Pass(10 * time.Minute / 100)
@@ -69,7 +70,7 @@ func TestLongBodiesOfOneUserLeaveTheBudgetOfAnother(t *testing.T) {
 					pipenet.Pass(time.Second)
 					synctest.Wait()
 					if all, own := g.Buffered("one"); all != 0 || own != 0 {
-						w.Errorf("%d bytes are still held, %d for one user", all, own)
+						w.Errorf("%d bytes are still buffered, %d for one user", all, own)
 					}
 				})
 			})
@@ -77,9 +78,8 @@ func TestLongBodiesOfOneUserLeaveTheBudgetOfAnother(t *testing.T) {
 	}
 }
 
-// A body that trickles in is held for ten seconds, and then passed on as it comes; and
-// it does not trickle for ever.
-func TestABodyThatTricklesInIsBoundedInTime(t *testing.T) {
+// A slow body is buffered for ten seconds and then streamed, and its total time is bounded.
+func TestSlowBodiesAreBounded(t *testing.T) {
 	t.Parallel()
 	var g *gateway.Gateway
 	var begun atomic.Pointer[time.Time]
@@ -96,26 +96,27 @@ func TestABodyThatTricklesInIsBoundedInTime(t *testing.T) {
 		start := time.Now()
 		w.good(http.MethodPost, "/api/x", &trickle{pieces: 60, piece: "x", pause: time.Second})
 		if held := begun.Load().Sub(start); held > 15*time.Second || held < 5*time.Second {
-			w.Errorf("the body was passed on after %v", held)
+			w.Errorf("the body was forwarded after %v", held)
 		}
 		start = time.Now()
-		p, err := w.send(w.Context(), "one", http.MethodPost, "/api/x", &trickle{pieces: 1 << 20, piece: "x", pause: 50 * time.Second})
+		p, err := w.send(w.Context(), "one", http.MethodPost, "/api/x",
+			&trickle{pieces: 1 << 20, piece: "x", pause: 50 * time.Second})
 		w.is(p, err, 408, "408", "too slowly")
 		if took := time.Since(start); took > 12*time.Minute || took < 9*time.Minute {
 			w.Errorf("it took %v", took)
 		}
 		pipenet.Pass(time.Second)
 		if all, _ := g.Buffered("one"); all != 0 {
-			w.Errorf("%d bytes are still held", all)
+			w.Errorf("%d bytes are still buffered", all)
 		}
-		// One that is slow but long enough.
+		// A body that is slow, but faster than the bound.
 		w.good(http.MethodPost, "/api/x", &trickle{pieces: 1200, piece: strings.Repeat("x", 2<<10), pause: time.Second})
 	})
 }
 
-// What stands still is ended: an upstream that does not take the request, one that
-// stops in its response, and a caller that does not read.
-func TestWhatStandsStillIsEnded(t *testing.T) {
+// The gateway ends a transfer that stalls: because the upstream does not read the request or
+// stops in its response, or because the caller does not read.
+func TestStalledTransfersEnd(t *testing.T) {
 	t.Parallel()
 	var ended atomic.Int64
 	set := setting{handler: func(w http.ResponseWriter, r *http.Request) {
@@ -138,14 +139,15 @@ func TestWhatStandsStillIsEnded(t *testing.T) {
 	bothProtocols(t, set, func(w *world) {
 		ended.Store(0)
 		start := time.Now()
-		p, err := w.send(w.Context(), "one", http.MethodPost, "/api/takes-nothing", strings.NewReader(strings.Repeat("x", 64<<20)))
+		p, err := w.send(w.Context(), "one", http.MethodPost, "/api/takes-nothing",
+			strings.NewReader(strings.Repeat("x", 64<<20)))
 		w.is(p, err, 504, "504", "may have been executed")
 		if took := time.Since(start); took > 3*time.Minute {
 			w.Errorf("it took %v", took)
 		}
 		start = time.Now()
 		if p, err := w.send(w.Context(), "one", http.MethodGet, "/api/stops", http.NoBody); err == nil {
-			w.Errorf("half a response looks like a whole one: %+v", p)
+			w.Errorf("half a response looks complete: %+v", p)
 		}
 		if took := time.Since(start); took > 3*time.Minute {
 			w.Errorf("it took %v", took)
@@ -158,7 +160,7 @@ func TestWhatStandsStillIsEnded(t *testing.T) {
 		before := ended.Load()
 		pipenet.Pass(3 * time.Minute)
 		if ended.Load() == before {
-			w.Error("a caller that does not read is written to for ever")
+			w.Error("a caller that does not read keeps its transfer")
 		}
 		if _, err := io.Copy(io.Discard, resp.Body); err == nil {
 			w.Error("an endless response has ended well")
@@ -168,8 +170,8 @@ func TestWhatStandsStillIsEnded(t *testing.T) {
 	})
 }
 
-// An Expect costs no time for a body that is held, and works for one that is not.
-func TestExpectContinueCostsNothing(t *testing.T) {
+// Expect: 100-continue adds no delay for a buffered body, and works for a streamed one.
+func TestExpectContinueAddsNoDelay(t *testing.T) {
 	t.Parallel()
 	set := setting{handler: func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/api/refuses" {
@@ -185,16 +187,19 @@ func TestExpectContinueCostsNothing(t *testing.T) {
 		expect := func(r *http.Request) { r.Header.Set("Expect", "100-continue") }
 		for length, most := range map[int]time.Duration{2: 0, 1 << 20: 0, 3 << 20: time.Second} {
 			start := time.Now()
-			p, err := w.send(w.Context(), "one", http.MethodPost, "/api/x", strings.NewReader(strings.Repeat("x", length)), expect)
+			p, err := w.send(w.Context(), "one", http.MethodPost, "/api/x", strings.NewReader(strings.Repeat("x", length)),
+				expect)
 			took := time.Since(start) - 10*time.Second
-			if err != nil || p.StatusCode != 200 || p.Header.Get("X-Length") != time.Duration(length).String() || took > most+time.Second/10 {
+			if err != nil || p.StatusCode != 200 || p.Header.Get("X-Length") != time.Duration(length).String() ||
+				took > most+time.Second/10 {
 				w.Errorf("%d bytes took %v longer: %v, %+v", length, took, err, p)
 			}
 			passed := length > 1<<20 && p.ProtoMajor == 1 // net/http takes it from a request of HTTP/2
 			if err == nil && passed != (p.Header.Get("X-Expect") != "") {
 				w.Errorf("%d bytes: the upstream got Expect: %s", length, p.Header.Get("X-Expect"))
 			}
-			p, err = w.send(w.Context(), "one", http.MethodPost, "/api/refuses", strings.NewReader(strings.Repeat("x", length)), expect)
+			p, err = w.send(w.Context(), "one", http.MethodPost, "/api/refuses", strings.NewReader(strings.Repeat("x", length)),
+				expect)
 			if err != nil || p.StatusCode != http.StatusExpectationFailed {
 				w.Errorf("%d bytes, refused: %v, %+v", length, err, p)
 			}

@@ -30,11 +30,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"), goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"))
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"),
+		goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"))
 }
 
-// upstream is the real session service, with a handler of the test's own in place
-// of the rest of the API. What is refused for its tokens never comes to that.
+// upstream is the real session service, with the test's handler for the rest of the API.
+// The handler receives only requests with valid tokens.
 type upstream struct {
 	*latchtest.Server
 
@@ -42,7 +43,7 @@ type upstream struct {
 	handler http.HandlerFunc
 	close   func()
 	mu      sync.Mutex
-	raw     []string // method and request target of what the handler got
+	raw     []string // method and target of the requests to the handler
 }
 
 func newUpstream(t *testing.T, handler http.HandlerFunc) *upstream {
@@ -73,7 +74,7 @@ func newUpstream(t *testing.T, handler http.HandlerFunc) *upstream {
 	return u
 }
 
-// good asks the service about the tokens of a request, and passes a refusal on.
+// good reports whether the tokens of a request are valid. Otherwise it sends the service's response.
 func (u *upstream) good(w http.ResponseWriter, r *http.Request) bool {
 	probe, err := http.NewRequestWithContext(r.Context(), http.MethodGet, u.Server.URL+"/api/probe", http.NoBody)
 	if err != nil {
@@ -102,7 +103,7 @@ func (u *upstream) seen() []string {
 	return append([]string(nil), u.raw...)
 }
 
-// rig is a gateway with a local user, before an upstream.
+// rig is a gateway with a local user in front of an upstream.
 type rig struct {
 	*testing.T
 	upstream *upstream
@@ -163,7 +164,7 @@ func newRig(t *testing.T, handler http.HandlerFunc, change func(*gateway.Config)
 	return r
 }
 
-// furtherHosts is what the client of the upstream has to know of those that change adds.
+// furtherHosts returns the hosts that change adds, for the upstream's client.
 func furtherHosts(change func(*gateway.Config)) map[string]string {
 	var config gateway.Config
 	if change != nil {
@@ -187,7 +188,8 @@ func (r *rig) serve(g *gateway.Gateway, log *slog.Logger) {
 		Hash: authority.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1},
 	})
 	r.must(err)
-	r.must(rules.AddKnownClient(ctx, "tests", authority.Credentials{Key: "local-key", Secret: "local-secret"}, authority.Origin{}))
+	r.must(rules.AddKnownClient(ctx, "tests", authority.Credentials{Key: "local-key", Secret: "local-secret"},
+		authority.Origin{}))
 	_, err = rules.AddUser(ctx, localUser, secret.Text(localPassword), authority.Origin{})
 	r.must(err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -210,7 +212,8 @@ func (r *rig) serve(g *gateway.Gateway, log *slog.Logger) {
 		r.must(<-done)
 		r.must(db.Close(ctx))
 	})
-	r.client, err = latchkey.NewClient(latchkey.Config{BaseURL: r.url, APIKey: "local-key", APISecret: "local-secret", HTTPClient: r.http})
+	r.client, err = latchkey.NewClient(latchkey.Config{BaseURL: r.url, APIKey: "local-key", APISecret: "local-secret",
+		HTTPClient: r.http})
 	r.must(err)
 	r.token, err = r.client.LogIn(ctx, localUser, localPassword)
 	r.must(err)
@@ -237,7 +240,7 @@ func (r *rig) request(method, target string, body io.Reader) *http.Request {
 	return req
 }
 
-// reply is an answer that was read.
+// reply is a response with its body.
 type reply struct {
 	*http.Response
 	text string

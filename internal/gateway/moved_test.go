@@ -13,7 +13,7 @@ import (
 	"github.com/latchkey/latchkey/internal/pipenet"
 )
 
-// addresses counts the connections to an upstream whose name is given another address.
+// addresses counts the connections to an upstream whose address changes.
 type addresses struct {
 	mu      sync.Mutex
 	moved   bool
@@ -35,7 +35,7 @@ func (c *written) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// through makes the connections of t those of a.
+// through makes a count the connections of t.
 func (a *addresses) through(t *http.Transport) {
 	plain := t.DialContext
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -49,9 +49,9 @@ func (a *addresses) through(t *http.Transport) {
 	}
 }
 
-// An upstream that is given another address is found there, although the traffic is so
-// steady that no connection is ever idle for long, and the old address still responds.
-func TestAnUpstreamThatMovesIsFollowed(t *testing.T) {
+// The transport finds the upstream's new address although the traffic is so steady that no
+// connection is idle for long, and although the old address still responds.
+func TestTheTransportFollowsANewAddress(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(*http.Protocols, bool){
 		"HTTP/1.1": (*http.Protocols).SetHTTP1, "HTTP/2": (*http.Protocols).SetUnencryptedHTTP2,
@@ -75,7 +75,7 @@ func TestAnUpstreamThatMovesIsFollowed(t *testing.T) {
 						all.Go(func() {
 							for began := time.Now(); time.Since(began) < lasting; pipenet.Pass(time.Second) {
 								if got := w.good(http.MethodPost, "/api/x", strings.NewReader("{}")); !strings.HasPrefix(got, name) {
-									w.Errorf("the upstream was asked in %s", got)
+									w.Errorf("the upstream received %s", got)
 								}
 							}
 						})
@@ -99,14 +99,15 @@ func TestAnUpstreamThatMovesIsFollowed(t *testing.T) {
 	}
 }
 
-// An upstream that says how long it keeps a connection is not sent a request at the
-// moment at which it closes one: what was on its way then would be lost, and only a
-// request that changes nothing could be sent again.
-func TestTheUpstreamsKeepAliveIsHeeded(t *testing.T) {
+// If the upstream announces how long it keeps a connection, the transport does not use one
+// close to its end. A request on its way then would be lost, and only a request that
+// changes nothing could be repeated.
+func TestTheTransportObeysKeepAlive(t *testing.T) {
 	t.Parallel()
 	for hint, used := range map[string]bool{
 		"timeout=5": true, "Timeout = \"5\"": true, "max=100, timeout=5": true, "timeout=1": true, "timeout=0": true,
-		"": false, "max=100": false, "timeout=x": false, "timeout=-5": false, "timeout=60": false, "timeout=99999999999999999999": false,
+		"": false, "max=100": false, "timeout=x": false, "timeout=-5": false, "timeout=60": false,
+		"timeout=99999999999999999999": false,
 	} {
 		t.Run(hint, func(t *testing.T) {
 			var a addresses

@@ -13,9 +13,8 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// raw sends bytes on a connection of its own, with the tokens of a user in the place
-// of TOKENS, and returns the final response and its body, and whether the connection
-// was closed behind it.
+// raw sends bytes on a new connection, with the tokens of a user in place of TOKENS. It
+// returns the final response and whether the connection closes after it.
 func (w *world) raw(user, text string) (status int, header http.Header, body string, closed bool) {
 	w.Helper()
 	plain, err := w.local.Dial(context.Background(), "", "")
@@ -37,7 +36,7 @@ func (w *world) raw(user, text string) (status int, header http.Header, body str
 	return resp.StatusCode, resp.Header, string(read), resp.Close
 }
 
-// HTTP/1.0, connections that are closed, and bodies that are not well formed.
+// Clients with HTTP/1.0, with connections that close, and with malformed bodies.
 func TestOldAndBrokenClients(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 100_000)
@@ -61,13 +60,16 @@ func TestOldAndBrokenClients(t *testing.T) {
 			length string // of the body, as the upstream saw it
 			closed bool
 		}{
-			"1.0":                          {"GET /api/x HTTP/1.0\r\nTOKENS\r\n\r\n", 200, "0", true},
-			"1.0 keep-alive":               {"GET /api/x HTTP/1.0\r\nConnection: keep-alive\r\nTOKENS\r\n\r\n", 200, "0", true},
-			"1.0 with a body":              {"POST /api/x HTTP/1.0\r\nContent-Length: 2\r\nTOKENS\r\n\r\n{}", 200, "2", true},
-			"close":                        {"GET /api/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTOKENS\r\n\r\n", 200, "0", true},
+			"1.0":             {"GET /api/x HTTP/1.0\r\nTOKENS\r\n\r\n", 200, "0", true},
+			"1.0 keep-alive":  {"GET /api/x HTTP/1.0\r\nConnection: keep-alive\r\nTOKENS\r\n\r\n", 200, "0", true},
+			"1.0 with a body": {"POST /api/x HTTP/1.0\r\nContent-Length: 2\r\nTOKENS\r\n\r\n{}", 200, "2", true},
+			"close": {"GET /api/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTOKENS\r\n\r\n", 200,
+				"0", true},
 			"a Retry-After that is a date": {"GET /api/late HTTP/1.1\r\nHost: x\r\nTOKENS\r\n\r\n", 503, "0", false},
-			"chunks that are none":         {"POST /api/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTOKENS\r\n\r\n2\r\n{}\r\nzz\r\n", 400, "", true},
-			"Expect on 1.0":                {"POST /api/x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\nTOKENS\r\n\r\n{}", 200, "2", true},
+			"malformed chunks": {"POST /api/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTOKENS\r\n\r\n" +
+				"2\r\n{}\r\nzz\r\n", 400, "", true},
+			"Expect on 1.0": {"POST /api/x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\nTOKENS\r\n\r\n{}",
+				200, "2", true},
 		} {
 			status, header, body, closed := w.raw("one", c.text)
 			if status != c.status || closed != c.closed {

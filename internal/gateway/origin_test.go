@@ -11,9 +11,8 @@ import (
 	"github.com/latchkey/latchkey/internal/gateway"
 )
 
-// location is what a response of the upstream says, and what the caller gets: "-"
-// if there is no such header. ORIGIN stands for http://HOST, HOST for the
-// upstream's host and port.
+// location is a header of the upstream's response, and what the caller receives: "-" for no
+// such header. ORIGIN stands for http://HOST, HOST for the upstream's host and port.
 type location struct{ name, value, want string }
 
 var locations = []location{
@@ -44,7 +43,7 @@ var locations = []location{
 	{"Location", "ORIGIN?x=1", "/?x=1"},
 	{"Location", "ORIGIN/elsewhere", "/elsewhere"},
 	{"Location", "ORIGIN/api/%C3%A9", "/api/%C3%A9"},
-	// What the gateway would not carry, or has itself.
+	// Paths that the gateway refuses, or serves itself.
 	{"Location", "ORIGIN//evil.example/x", "-"},
 	{"Location", `ORIGIN/\evil.example/x`, "-"},
 	{"Location", "ORIGIN/api/../healthz", "-"},
@@ -56,7 +55,7 @@ var locations = []location{
 	{"Location", "ORIGIN/api/a%2fb", "-"},
 	{"Location", "/healthz", "-"},
 	{"Location", "/api/x/../../healthz", "-"},
-	// Relative references and those to elsewhere are the caller's business.
+	// Relative references and those to other hosts stay unchanged.
 	{"Location", "/api/m2m/v1/devices/7", "/api/m2m/v1/devices/7"},
 	{"Location", "/login?next=1", "/login?next=1"},
 	{"Location", "/api/things/a;b", "/api/things/a;b"},
@@ -69,7 +68,7 @@ var locations = []location{
 	{"Location", "http://127.0.0.1.evil.example:PORT/api/x", "http://127.0.0.1.evil.example:PORT/api/x"},
 	{"Location", "mailto:x@HOST", "mailto:x@HOST"},
 	{"Location", "", ""},
-	// The kin of Location.
+	// Other headers that hold references.
 	{"Content-Location", "ORIGIN/api/x", "/api/x"},
 	{"Operation-Location", "ORIGIN/api/x", "/api/x"},
 	{"Azure-Asyncoperation", "ORIGIN/api/x", "/api/x"},
@@ -116,7 +115,8 @@ func TestReferencesToTheUpstreamLeadToTheGateway(t *testing.T) {
 	r.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	upstream, err := url.Parse(r.upstream.URL)
 	r.must(err)
-	words := strings.NewReplacer("ORIGIN", r.upstream.URL, "HOST", upstream.Host, "HO\tST", upstream.Host, "PORT", upstream.Port())
+	words := strings.NewReplacer("ORIGIN", r.upstream.URL, "HOST", upstream.Host, "HO\tST", upstream.Host, "PORT",
+		upstream.Port())
 	for _, l := range locations {
 		next = location{l.name, words.Replace(l.value), words.Replace(l.want)}
 		var hints http.Header
@@ -126,7 +126,7 @@ func TestReferencesToTheUpstreamLeadToTheGateway(t *testing.T) {
 		}))
 		p := r.do(req)
 		if p.StatusCode != http.StatusFound {
-			t.Fatalf("%s: %s was answered %d %s", next.name, next.value, p.StatusCode, p.text)
+			t.Fatalf("%s: %s returned %d %s", next.name, next.value, p.StatusCode, p.text)
 		}
 		name := http.CanonicalHeaderKey(next.name)
 		for what, header := range map[string]http.Header{"header": p.Header, "1xx": hints} {
@@ -138,7 +138,8 @@ func TestReferencesToTheUpstreamLeadToTheGateway(t *testing.T) {
 				t.Errorf("%s: %s came in the %s as %q, want %q", next.name, next.value, what, got, next.want)
 			}
 		}
-		if got := p.Trailer.Get("X-" + name); next.want != next.value && got == next.value && !strings.HasPrefix(next.value, "/healthz") && next.name == "Location" {
+		if got := p.Trailer.Get("X-" + name); next.want != next.value && got == next.value &&
+			!strings.HasPrefix(next.value, "/healthz") && next.name == "Location" {
 			t.Errorf("X-%s: %s came in the trailer as it was", next.name, next.value)
 		}
 	}
@@ -168,7 +169,7 @@ func TestReferencesLoseTheUpstreamsBasePath(t *testing.T) {
 		value = strings.Replace(in, "ORIGIN", r.upstream.URL, 1)
 		p := r.get("/api/m2m/v1/devices")
 		if got := p.Header.Get("Location"); p.StatusCode != http.StatusCreated || got != want {
-			t.Errorf("%s was answered %d %q, want %q", in, p.StatusCode, got, want)
+			t.Errorf("%s returned %d %q, want %q", in, p.StatusCode, got, want)
 		}
 	}
 	if seen := r.upstream.seen(); seen[0] != "GET /base/api/m2m/v1/devices" {

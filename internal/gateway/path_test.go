@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestPathsThatAServerCouldFoldIntoOthersAreNotCarried(t *testing.T) {
+func TestPathsThatChangeWithNormalizationAreRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, echo, nil)
 	for name, segment := range map[string]string{
@@ -84,8 +84,9 @@ func TestPathsThatAServerCouldFoldIntoOthersAreNotCarried(t *testing.T) {
 		"a Syriac full stop":          "a\u0701b",
 		"a colon of modifier letters": "a\ufe13b",
 	} {
-		if got := r.raw("GET /api/m2m/v1/" + url.PathEscape(segment) + "/x HTTP/1.1\r\n" + r.tokens() + "Connection: close\r\n\r\n"); len(got) != 1 || got[0] != http.StatusBadRequest {
-			t.Errorf("%s was answered %v", name, got)
+		if got := r.raw("GET /api/m2m/v1/" + url.PathEscape(segment) + "/x HTTP/1.1\r\n" + r.tokens() +
+			"Connection: close\r\n\r\n"); len(got) != 1 || got[0] != http.StatusBadRequest {
+			t.Errorf("%s returned %v", name, got)
 		}
 	}
 	for _, target := range []string{ // bytes that are not UTF-8
@@ -93,12 +94,13 @@ func TestPathsThatAServerCouldFoldIntoOthersAreNotCarried(t *testing.T) {
 		"/api/a%80b", "/api/a\xe9b", "/api/a%3fb", "/api/a%3Fadmin=1", "/api/a%23b", "/api/a%09", "/api/a%0a",
 		"/api/a%1f", "/api/a%c2%85", "/api/a%u002e", "/api/a%",
 	} {
-		if got := r.raw("GET " + target + " HTTP/1.1\r\n" + r.tokens() + "Connection: close\r\n\r\n"); len(got) != 1 || got[0] != http.StatusBadRequest {
-			t.Errorf("%q was answered %v", target, got)
+		if got := r.raw("GET " + target + " HTTP/1.1\r\n" + r.tokens() + "Connection: close\r\n\r\n"); len(got) != 1 ||
+			got[0] != http.StatusBadRequest {
+			t.Errorf("%q returned %v", target, got)
 		}
 	}
 	if seen := r.upstream.seen(); len(seen) != 0 {
-		t.Errorf("went upstream: %q", seen)
+		t.Errorf("forwarded: %q", seen)
 	}
 }
 
@@ -116,28 +118,30 @@ func TestOtherPathsOfTheSessionAPIAreLocal(t *testing.T) {
 		"/api/m2m/v1/session=x/login", "/api/m2m./v1/session/login", "/api/ts/v2/oauth2/token",
 		"/api/ts/v1/oauth2.0/token", "/api/m2m/v1/session%20x", "/api/m2m/v1/session%2c",
 	} {
-		if got := r.raw("POST " + target + " HTTP/1.1\r\n" + r.tokens() + "Content-Length: 2\r\nConnection: close\r\n\r\n{}"); len(got) != 1 || got[0] != http.StatusNotFound {
-			t.Errorf("%s was answered %v", target, got)
+		if got := r.raw("POST " + target + " HTTP/1.1\r\n" + r.tokens() +
+			"Content-Length: 2\r\nConnection: close\r\n\r\n{}"); len(got) != 1 || got[0] != http.StatusNotFound {
+			t.Errorf("%s returned %v", target, got)
 		}
 	}
 	if seen := r.upstream.seen(); len(seen) != 0 {
-		t.Errorf("went upstream: %q", seen)
+		t.Errorf("forwarded: %q", seen)
 	}
 	for _, target := range []string{
 		"/api/ts/v1/events", "/api/auth/v1/keys", "/api/m2m/v1/sessions", "/api/m2m/v1/session-history",
 		"/api/m2m/v1/devices/session/login", "/api/other/m2m/v1/session",
 	} {
 		if p := r.get(target); p.StatusCode != http.StatusOK {
-			t.Errorf("%s was answered %d %s", target, p.StatusCode, p.text)
+			t.Errorf("%s returned %d %s", target, p.StatusCode, p.text)
 		}
 	}
 }
 
-func TestOrdinaryNamesOfAllLanguagesAreCarriedToTheByte(t *testing.T) {
+func TestOrdinaryNamesOfAllLanguagesAreForwardedUnchanged(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, echo, nil)
 	for _, segment := range []string{
-		"Zürich", "Café", "Łódź", "Ελλάδα", "Москва", "東京タワー", "서울", "ירושלים", "القاهرة", "नमस्ते", "ไทย", "x y", "Acme Inc.", "a–b", "O’Neil", "№7"[len("№"):],
+		"Zürich", "Café", "Łódź", "Ελλάδα", "Москва", "東京タワー", "서울", "ירושלים", "القاهرة", "नमस्ते", "ไทย", "x y",
+		"Acme Inc.", "a–b", "O’Neil", "№7"[len("№"):],
 		"😀", "a+b=c,d:e@f!$&'()*", `"quoted"`, "<x>", "{id}", "|", "^`", "~home", "10€", "20°C",
 	} {
 		target := "/api/m2m/v1/devices/" + url.PathEscape(segment)
@@ -160,8 +164,8 @@ func TestOrdinaryNamesOfAllLanguagesAreCarriedToTheByte(t *testing.T) {
 	}
 }
 
-// Over HTTP/2 a path may hold blanks. As part of a request line they would end it.
-func TestABlankInAQueryIsNotCarried(t *testing.T) {
+// Over HTTP/2 a path may hold spaces, which would end it in a request line.
+func TestASpaceInAQueryIsRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, echo, nil)
 	r.useHTTP2()
@@ -169,10 +173,10 @@ func TestABlankInAQueryIsNotCarried(t *testing.T) {
 		req := r.request(http.MethodGet, "/api/x", http.NoBody)
 		req.URL.RawQuery = query
 		if p := r.do(req); p.StatusCode != status || status == 400 && !strings.Contains(p.text, "was not forwarded") {
-			t.Errorf("%q was answered %d %s", query, p.StatusCode, p.text)
+			t.Errorf("%q returned %d %s", query, p.StatusCode, p.text)
 		}
 	}
 	if seen := r.upstream.seen(); len(seen) != 1 || seen[0] != "GET /api/x?a=b%20c+d" {
-		t.Errorf("went upstream: %q", seen)
+		t.Errorf("forwarded: %q", seen)
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// is reports what is wrong with the response of the gateway itself.
+// is fails the test unless the response is the given error of the gateway.
 func (w *world) is(p reply, err error, status int, code, words string) {
 	w.Helper()
 	var body wire.FaultBody
@@ -36,21 +36,21 @@ func dialError(err error) func(context.Context, string, string) (net.Conn, error
 	}
 }
 
-// silent dials to where nobody ever says anything.
+// silent dials a server that never sends anything.
 func silent(context.Context, string, string) (net.Conn, error) {
 	near, far := net.Pipe()
 	go func() { _, _ = io.Copy(io.Discard, far) }()
 	return near, nil
 }
 
-// viaProxy sends requests through the proxy that the upstream's listener then is.
+// viaProxy makes the upstream's listener the proxy of requests.
 func viaProxy(scheme string) func(*http.Transport) {
 	return func(t *http.Transport) { t.Proxy = http.ProxyURL(&url.URL{Scheme: scheme, Host: "proxy.test:1"}) }
 }
 
-// What was never sent is told as such: nothing that happens before there is a
-// connection can execute a request.
-func TestWhatWasNotSentIsToldSo(t *testing.T) {
+// The response says that nothing was forwarded, because a failure before there is a
+// connection cannot execute a request.
+func TestErrorsBeforeAConnectionReportThatNothingWasForwarded(t *testing.T) {
 	t.Parallel()
 	status := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
@@ -64,14 +64,19 @@ func TestWhatWasNotSentIsToldSo(t *testing.T) {
 		"an error without a type": {transport: func(t *http.Transport) {
 			t.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("broken") }
 		}},
-		"TLS handshake timeout":                {base: "https://upstream.test", transport: func(t *http.Transport) { t.DialContext = silent }},
-		"not TLS":                              {base: "https://upstream.test", handler: status(200)},
-		"unknown certificate":                  {base: "https://upstream.test", handler: status(200), transport: overTLS},
-		"the proxy wants a login":              {base: "https://upstream.test", handler: status(407), transport: viaProxy("http")},
-		"the proxy forbids it":                 {base: "https://upstream.test", handler: status(403), transport: viaProxy("http")},
-		"the proxy is away":                    {base: "https://upstream.test", handler: status(502), transport: viaProxy("http")},
-		"the proxy speaks no HTTP":             {base: "https://upstream.test", handler: abort, transport: viaProxy("http")},
-		"a SOCKS proxy that does not speak it": {base: "https://upstream.test", handler: status(200), transport: viaProxy("socks5")},
+		"TLS handshake timeout": {base: "https://upstream.test",
+			transport: func(t *http.Transport) { t.DialContext = silent }},
+		"not TLS":             {base: "https://upstream.test", handler: status(200)},
+		"unknown certificate": {base: "https://upstream.test", handler: status(200), transport: overTLS},
+		"a proxy login": {base: "https://upstream.test", handler: status(407),
+			transport: viaProxy("http")},
+		"the proxy forbids it": {base: "https://upstream.test", handler: status(403),
+			transport: viaProxy("http")},
+		"the proxy is away": {base: "https://upstream.test", handler: status(502),
+			transport: viaProxy("http")},
+		"the proxy speaks no HTTP": {base: "https://upstream.test", handler: abort, transport: viaProxy("http")},
+		"a SOCKS proxy that does not speak it": {base: "https://upstream.test", handler: status(200),
+			transport: viaProxy("socks5")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, set, func(w *world) {
@@ -87,8 +92,7 @@ func TestWhatWasNotSentIsToldSo(t *testing.T) {
 	}
 }
 
-// overTLS makes the transport meet a server that speaks TLS, under a certificate that
-// nobody trusts.
+// overTLS connects the transport to a TLS server with an untrusted certificate.
 func overTLS(t *http.Transport) {
 	t.DialContext = func(context.Context, string, string) (net.Conn, error) {
 		near, far := net.Pipe()
@@ -104,8 +108,8 @@ func overTLS(t *http.Transport) {
 
 func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
-// What may have been sent is told as such, also where a kept connection was used.
-func TestWhatMayHaveBeenSentIsToldSo(t *testing.T) {
+// The response says that the request may have been executed, also on a reused connection.
+func TestErrorsAfterAConnectionReportPossibleExecution(t *testing.T) {
 	t.Parallel()
 	var cut atomic.Bool
 	set := setting{handler: func(_ http.ResponseWriter, r *http.Request) {
@@ -130,8 +134,8 @@ func TestWhatMayHaveBeenSentIsToldSo(t *testing.T) {
 	})
 }
 
-// The upstream refuses the session, and then cannot be reached, or breaks off.
-func TestASecondSendIsToldTruthfully(t *testing.T) {
+// The upstream refuses the session, and then cannot be reached, or aborts the response.
+func TestErrorsOfARepeatedRequestReportWhatWasExecuted(t *testing.T) {
 	t.Parallel()
 	var away, cut atomic.Bool
 	set := setting{
@@ -168,8 +172,8 @@ func TestASecondSendIsToldTruthfully(t *testing.T) {
 	})
 }
 
-// Connections to the upstream that have died are not used for longer than 30 seconds.
-func TestDeadConnectionsToTheUpstreamAreGivenUp(t *testing.T) {
+// Dead connections to the upstream are used for at most 30 seconds.
+func TestDeadConnectionsAreClosed(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(*http.Protocols, bool){
 		"HTTP/1.1": (*http.Protocols).SetHTTP1, "HTTP/2": (*http.Protocols).SetUnencryptedHTTP2,
@@ -186,7 +190,7 @@ func TestDeadConnectionsToTheUpstreamAreGivenUp(t *testing.T) {
 				for range 20 {
 					all.Go(func() {
 						if got := w.good(http.MethodGet, "/api/x", http.NoBody); !strings.HasPrefix(got, name) {
-							w.Errorf("the upstream was asked in %s", got)
+							w.Errorf("the upstream received %s", got)
 						}
 					})
 				}

@@ -26,28 +26,27 @@ import (
 	"github.com/latchkey/latchkey/keeper"
 )
 
-// world is the whole of a gateway in a bubble of moved time: users who speak HTTP/1.1
-// or HTTP/2 over TLS, the service with the bounds that it is shipped with, a keeper,
-// and an upstream.
+// world is a complete gateway in a bubble of synctest: users with HTTP/1.1 or HTTP/2 over
+// TLS, the service with its default bounds, a keeper, and an upstream.
 type world struct {
 	*testing.T
-	users     map[string]http.Header // of two users, what their requests carry
+	users     map[string]http.Header // the headers of two users' requests
 	client    *http.Transport
 	local     *pipenet.Network
 	upstream  *pipenet.Network
 	accounts  *accounts
 	authority *authority.Authority
 	log       *lockedBuffer
-	stop      func() // ends the service, once what it records is written
+	stop      func() // writes the audit trail and ends the service
 }
 
-// accounts is the side of the upstream that logs in.
+// accounts is the upstream's login.
 type accounts struct {
 	base    string
 	logins  atomic.Int64
-	session atomic.Int64 // the number of the session that is live
+	session atomic.Int64 // the number of the live session
 	fail    atomic.Pointer[error]
-	pause   atomic.Int64 // before a login is answered
+	pause   atomic.Int64 // before a login returns
 }
 
 func (a *accounts) BaseURL() string { return cmp.Or(a.base, "http://upstream.test") }
@@ -73,10 +72,11 @@ func (a *accounts) InvalidateAccessToken(latchkey.Secret) {}
 // expire ends the session with the upstream.
 func (a *accounts) expire() { a.session.Add(1000) }
 
-// handler refuses requests of other sessions than the live one, without reading them.
+// handler refuses requests of other sessions than the live one without reading their bodies.
 func (a *accounts) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect && r.Header.Get(wire.HeaderSessionToken) != "session-"+strconv.FormatInt(a.session.Load(), 10) {
+		live := "session-" + strconv.FormatInt(a.session.Load(), 10)
+		if r.Method != http.MethodConnect && r.Header.Get(wire.HeaderSessionToken) != live {
 			w.Header().Set("Content-Type", wire.MediaTypeJSON)
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"errorCode":"Any.REQUEST_FAILED.SessionToken.Expired","errorMessage":"over"}`)
@@ -86,16 +86,16 @@ func (a *accounts) handler(next http.Handler) http.Handler {
 	})
 }
 
-// setting is what differs between worlds.
+// setting holds the differences between worlds.
 type setting struct {
-	http2     bool   // spoken by the users
+	http2     bool   // of the users
 	base      string // URL of the upstream
 	handler   http.HandlerFunc
 	transport func(*http.Transport)
 	gateway   func(*gateway.Gateway)
 }
 
-// bothProtocols runs a test in a world of its own for each protocol of the users.
+// bothProtocols runs a test in a new world for each protocol of the users.
 func bothProtocols(t *testing.T, set setting, test func(*world)) {
 	t.Helper()
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
@@ -109,8 +109,9 @@ func bothProtocols(t *testing.T, set setting, test func(*world)) {
 func inWorld(t *testing.T, set setting, test func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, accounts: &accounts{base: set.base}, log: &lockedBuffer{}, local: pipenet.New(), upstream: pipenet.New()}
-		w.Cleanup(func() { pipenet.Pass(time.Minute) }) // TLS says goodbye for five seconds
+		w := &world{T: t, accounts: &accounts{base: set.base}, log: &lockedBuffer{}, local: pipenet.New(),
+			upstream: pipenet.New()}
+		w.Cleanup(func() { pipenet.Pass(time.Minute) }) // closing a TLS connection takes up to five seconds
 		w.build(set)
 		test(w)
 	})
@@ -126,7 +127,8 @@ func (w *world) must(err error) {
 func (w *world) build(set setting) {
 	w.Helper()
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	up := &http.Server{Handler: w.accounts.handler(set.handler), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	up := &http.Server{Handler: w.accounts.handler(set.handler),
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	up.Protocols = new(http.Protocols)
 	up.Protocols.SetHTTP1(true)
 	up.Protocols.SetUnencryptedHTTP2(true)
@@ -163,7 +165,8 @@ func (w *world) serve(g *gateway.Gateway, log *slog.Logger, http2 bool) {
 		Hash:   authority.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1},
 	})
 	w.must(err)
-	w.must(w.authority.AddKnownClient(ctx, "tests", authority.Credentials{Key: "local-key", Secret: "local-secret"}, authority.Origin{}))
+	w.must(w.authority.AddKnownClient(ctx, "tests", authority.Credentials{Key: "local-key", Secret: "local-secret"},
+		authority.Origin{}))
 	certificate, _, err := server.SelfSigned("gateway.test")
 	w.must(err)
 	s := server.New(server.Config{
@@ -195,7 +198,8 @@ func (w *world) serve(g *gateway.Gateway, log *slog.Logger, http2 bool) {
 	})
 	w.users = map[string]http.Header{"one": {}, "two": {}}
 	local, err := latchkey.NewClient(latchkey.Config{
-		BaseURL: "https://gateway.test", APIKey: "local-key", APISecret: "local-secret", HTTPClient: &http.Client{Transport: w.client},
+		BaseURL: "https://gateway.test", APIKey: "local-key", APISecret: "local-secret",
+		HTTPClient: &http.Client{Transport: w.client},
 	})
 	w.must(err)
 	for user, header := range w.users {
@@ -211,7 +215,8 @@ func (w *world) serve(g *gateway.Gateway, log *slog.Logger, http2 bool) {
 }
 
 // send sends a request of a user, and reads the response.
-func (w *world) send(ctx context.Context, user, method, target string, body io.Reader, change ...func(*http.Request)) (reply, error) {
+func (w *world) send(ctx context.Context, user, method, target string, body io.Reader,
+	change ...func(*http.Request)) (reply, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "https://gateway.test"+target, body)
 	if err != nil {
 		return reply{}, err
@@ -228,7 +233,7 @@ func (w *world) send(ctx context.Context, user, method, target string, body io.R
 	return reply{resp, string(text)}, errors.Join(err, resp.Body.Close())
 }
 
-// good sends a request that has to succeed, and returns what came.
+// good sends a request that must succeed, and returns the body of the response.
 func (w *world) good(method, target string, body io.Reader) string {
 	w.Helper()
 	p, err := w.send(w.Context(), "one", method, target, body)
@@ -239,8 +244,8 @@ func (w *world) good(method, target string, body io.Reader) string {
 	return p.text
 }
 
-// recorded ends the service and returns the statuses that the audit trail has of
-// requests for a path.
+// recorded ends the service and returns the statuses of requests for a path in the audit
+// trail.
 func (w *world) recorded(path string) []int {
 	w.Helper()
 	w.stop()
@@ -255,7 +260,7 @@ func (w *world) recorded(path string) []int {
 	return found
 }
 
-// trickle is a body that comes in pieces, with a pause before each.
+// trickle is a body that arrives in pieces, with a pause before each.
 type trickle struct {
 	pieces int
 	piece  string

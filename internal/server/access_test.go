@@ -32,7 +32,7 @@ func TestAccessTokenStaysTheSameForItsHourAndCountsDown(t *testing.T) {
 		s.clock.advance(step.advance)
 		again := s.token()
 		if again.field("access_token") != first.field("access_token") {
-			t.Errorf("%v later, within the hour, another token was answered", step.advance)
+			t.Errorf("%v later, within the hour, another token was returned", step.advance)
 		}
 		if got := expiresIn(t, again); got != step.left {
 			t.Errorf("%v later %d seconds are left, want %d", step.advance, got, step.left)
@@ -59,23 +59,24 @@ func TestRevokeEndsTheLiveTokenOnly(t *testing.T) {
 	live := s.token().field("access_token")
 	for _, other := range []string{"nonsense", live + "x", strings.Repeat("A", len(live)), "%0d%0aInjected:+1"} {
 		r := revoke(other)
-		if r.status != 200 || r.body != "" || r.header.Values(wire.HeaderRevokedToken) != nil || r.header.Get("Injected") != "" {
-			t.Errorf("revoking %q answered %d %v %q", other, r.status, r.header, r.body)
+		if r.status != 200 || r.body != "" || r.header.Values(wire.HeaderRevokedToken) != nil ||
+			r.header.Get("Injected") != "" {
+			t.Errorf("revoking %q returned %d %v %q", other, r.status, r.header, r.body)
 		}
 	}
 	expect(t, "a check after other tokens were revoked", s.verify(tokens), "ok")
 	if r := revoke(live); r.status != 200 || r.body != "" || r.header.Get(wire.HeaderRevokedToken) != live {
-		t.Errorf("revoking the live token answered %d %v %q", r.status, r.header, r.body)
+		t.Errorf("revoking the live token returned %d %v %q", r.status, r.header, r.body)
 	}
 	expect(t, "a check after the token was revoked", s.verify(tokens), wire.FaultInvalidBearer)
 	if r := revoke(live); r.status != 200 || r.header.Values(wire.HeaderRevokedToken) != nil {
-		t.Errorf("revoking it again answered %d %v", r.status, r.header)
+		t.Errorf("revoking it again returned %d %v", r.status, r.header)
 	}
 	next := s.token()
 	if next.field("access_token") == live || expiresIn(t, next) != 3600 {
 		t.Errorf("after the revocation the token is %s, want a new one", next.body)
 	}
-	// The session is another matter: it lives on under the new access token.
+	// The session continues under the new access token.
 	tokens[1] = "Bearer " + next.field("access_token")
 	expect(t, "the session under the new access token", s.verify(tokens), "ok")
 }
@@ -86,27 +87,32 @@ func TestTokenEndpointRefusesWhatRFC6749Refuses(t *testing.T) {
 	good := basic(apiKey, apiSecret)
 	tests := []struct{ name, authorization, contentType, body, code string }{
 		{"no credentials", "", wire.MediaTypeForm, "grant_type=client_credentials", "invalid_client"},
-		{"credentials in the body", "", wire.MediaTypeForm, "grant_type=client_credentials&client_id=" + apiKey + "&client_secret=" + apiSecret, "invalid_client"},
+		{"credentials in the body", "", wire.MediaTypeForm,
+			"grant_type=client_credentials&client_id=" + apiKey + "&client_secret=" + apiSecret, "invalid_client"},
 		{"a bearer", "Bearer x", wire.MediaTypeForm, "grant_type=client_credentials", "invalid_client"},
 		{"a wrong secret", basic(apiKey, "wrong"), wire.MediaTypeForm, "grant_type=client_credentials", "invalid_client"},
 		{"an unknown key", basic("nobody", apiSecret), wire.MediaTypeForm, "grant_type=client_credentials", "invalid_client"},
 		{"no secret", basic(apiKey, ""), wire.MediaTypeForm, "grant_type=client_credentials", "invalid_client"},
-		{"credentials that are not base64", "Basic %%%", wire.MediaTypeForm, "grant_type=client_credentials", "invalid_client"},
+		{"credentials that are not base64", "Basic %%%", wire.MediaTypeForm, "grant_type=client_credentials",
+			"invalid_client"},
 		{"no body", good, wire.MediaTypeForm, "", "invalid_request"},
 		{"no content type", good, "", "grant_type=client_credentials", "invalid_request"},
 		{"JSON", good, wire.MediaTypeJSON, `{"grant_type":"client_credentials"}`, "invalid_request"},
 		{"a content type that cannot be read", good, "application/", "grant_type=client_credentials", "invalid_request"},
 		{"a broken escape", good, wire.MediaTypeForm, "grant_type=%zz", "invalid_request"},
 		{"a semicolon", good, wire.MediaTypeForm, "grant_type=client_credentials;scope=a", "invalid_request"},
-		{"a repeated parameter", good, wire.MediaTypeForm, "grant_type=client_credentials&grant_type=client_credentials", "invalid_request"},
-		{"a repeated unknown parameter", good, wire.MediaTypeForm, "grant_type=client_credentials&x=1&x=2", "invalid_request"},
+		{"a repeated parameter", good, wire.MediaTypeForm, "grant_type=client_credentials&grant_type=client_credentials",
+			"invalid_request"},
+		{"a repeated unknown parameter", good, wire.MediaTypeForm, "grant_type=client_credentials&x=1&x=2",
+			"invalid_request"},
 		{"an empty grant", good, wire.MediaTypeForm, "grant_type=", "invalid_request"},
 		{"another grant", good, wire.MediaTypeForm, "grant_type=password&username=a&password=b", "unsupported_grant_type"},
 		{"an unreal grant", good, wire.MediaTypeForm, "grant_type=CLIENT_CREDENTIALS", "unsupported_grant_type"},
 		{"a scope with a quote", good, wire.MediaTypeForm, `grant_type=client_credentials&scope=a"b`, "invalid_scope"},
 		{"a scope with two spaces", good, wire.MediaTypeForm, "grant_type=client_credentials&scope=a++b", "invalid_scope"},
 		{"a scope with a line break", good, wire.MediaTypeForm, "grant_type=client_credentials&scope=a%0ab", "invalid_scope"},
-		{"a body over its bound", good, wire.MediaTypeForm, "grant_type=client_credentials&x=" + strings.Repeat("x", wire.MaxRequestBodyBytes), "invalid_request"},
+		{"a body over its bound", good, wire.MediaTypeForm,
+			"grant_type=client_credentials&x=" + strings.Repeat("x", wire.MaxRequestBodyBytes), "invalid_request"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -137,11 +143,12 @@ func TestTokenEndpointRefusesWhatRFC6749Refuses(t *testing.T) {
 	if clients, err := s.authority.Clients(sound); err != nil || clients[0].TokenSerial != 0 {
 		t.Errorf("after refusals only, the client's token serial is %d (%v), want 0", clients[0].TokenSerial, err)
 	}
-	noToken := s.do(malformed, "POST", wire.PathRevoke, "token=", "Authorization", good, "Content-Type", wire.MediaTypeForm)
+	noToken := s.do(malformed, "POST", wire.PathRevoke, "token=", "Authorization", good, "Content-Type",
+		wire.MediaTypeForm)
 	expect(t, "a revocation of nothing", noToken, "invalid_request")
 }
 
-func TestScopeThatWasAskedForIsAnswered(t *testing.T) {
+func TestTheRequestedScopeIsReturned(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	for form, want := range map[string]string{
@@ -150,9 +157,10 @@ func TestScopeThatWasAskedForIsAnswered(t *testing.T) {
 		"grant_type=client_credentials&scope=ts.application.ro":       "ts.application.ro",
 		"scope=a+b%2Fc&grant_type=client_credentials&unknown=ignored": "a b/c",
 	} {
-		r := s.do(sound, "POST", wire.PathToken, form, "Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm+"; charset=UTF-8")
+		r := s.do(sound, "POST", wire.PathToken, form, "Authorization", basic(apiKey, apiSecret), "Content-Type",
+			wire.MediaTypeForm+"; charset=UTF-8")
 		if r.status != 200 || r.field("scope") != want {
-			t.Errorf("%s answered %d %s, want the scope %q", form, r.status, r.body, want)
+			t.Errorf("%s returned %d %s, want the scope %q", form, r.status, r.body, want)
 		}
 	}
 }
@@ -172,15 +180,17 @@ func TestBearerIsCheckedFirst(t *testing.T) {
 		{"the scheme alone", []string{"Authorization", "Bearer"}, wire.FaultInvalidBearer},
 		{"nonsense", []string{"Authorization", "Bearer nonsense"}, wire.FaultInvalidBearer},
 		{"no space", []string{"Authorization", strings.Replace(good, " ", "", 1)}, wire.FaultInvalidBearer},
-		{"a token with a change", []string{"Authorization", good[:len(good)-2] + "A" + good[len(good)-1:]}, wire.FaultInvalidBearer},
+		{"a token with a change", []string{"Authorization", good[:len(good)-2] + "A" + good[len(good)-1:]},
+			wire.FaultInvalidBearer},
 		{"a token and more", []string{"Authorization", good + " x"}, wire.FaultInvalidBearer},
 		{"two headers", []string{"Authorization", good, "Authorization", good}, wire.FaultInvalidBearer},
 	}
 	for _, test := range tests {
-		for _, operation := range [][2]string{{"POST", wire.PathLogIn}, {"POST", wire.PathLogOut}, {"PUT", wire.PathResetPassword}, {"GET", wire.PathSession}, {"GET", wire.PathVerify}} {
+		for _, operation := range [][2]string{{"POST", wire.PathLogIn}, {"POST", wire.PathLogOut},
+			{"PUT", wire.PathResetPassword}, {"GET", wire.PathSession}, {"GET", wire.PathVerify}} {
 			r := s.do(malformed, operation[0], operation[1], "not JSON", test.headers...)
 			if r.status != 401 || r.code() != test.code || r.header.Get("WWW-Authenticate") == "" {
-				t.Errorf("%s with %s answered %d %s, want 401 %s", operation[1], test.name, r.status, r.body, test.code)
+				t.Errorf("%s with %s returned %d %s, want 401 %s", operation[1], test.name, r.status, r.body, test.code)
 			}
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// lastAddress is that of the newest event.
+// lastAddress returns the address of the newest event.
 func (s *service) lastAddress() string {
 	s.t.Helper()
 	events, err := s.authority.AuditEvents(s.t.Context(), authority.AuditQuery{Last: true, Limit: 1})
@@ -18,10 +18,10 @@ func (s *service) lastAddress() string {
 	return events[0].Address
 }
 
-func TestTheCallersAddressIsWhatTrustedProxiesSayAndNobodyElse(t *testing.T) {
+func TestOnlyTrustedProxiesSetTheCallersAddress(t *testing.T) {
 	t.Parallel()
 	body := `{"username":"` + user + `","password":"` + password + `"}`
-	services := map[string]*service{} // by what they trust
+	services := map[string]*service{} // by the proxies that they trust
 	for _, c := range []struct {
 		trusted, header, want string
 	}{
@@ -29,7 +29,7 @@ func TestTheCallersAddressIsWhatTrustedProxiesSayAndNobodyElse(t *testing.T) {
 		{"10.0.0.0/8", "203.0.113.7", "127.0.0.1"},
 		{"127.0.0.1/32", "", "127.0.0.1"},
 		{"127.0.0.1/32", "203.0.113.7", "203.0.113.7"},
-		{"127.0.0.1/32", "198.51.100.1, 203.0.113.7", "203.0.113.7"}, // the first is the caller's own invention
+		{"127.0.0.1/32", "198.51.100.1, 203.0.113.7", "203.0.113.7"}, // the caller invented the first
 		{"127.0.0.1/32 10.0.0.0/8", "198.51.100.1, 203.0.113.7, 10.1.2.3", "203.0.113.7"},
 		{"127.0.0.1/32 10.0.0.0/8", "10.9.9.9, 10.1.2.3", "10.9.9.9"},
 		{"127.0.0.1/32", "203.0.113.7, unknown", "127.0.0.1"},
@@ -91,27 +91,29 @@ func TestTheCallersAddressIsWhatTrustedProxiesSayAndNobodyElse(t *testing.T) {
 	}
 }
 
-// What a trusted proxy says and cannot be read is logged, once and not for each
+// An X-Forwarded-For of a trusted proxy that cannot be parsed is logged once, not for each
 // request.
 func TestAnXForwardedForThatCannotBeReadIsLoggedOnce(t *testing.T) {
 	t.Parallel()
-	s := start(t, setup{alone: true, server: server.Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
+	proxies := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	s := start(t, setup{alone: true, server: server.Config{TrustedProxies: proxies}})
 	tokens := s.session(user, password)
 	ask := func(headers ...string) { s.do(sound, "GET", wire.PathSession, "", append(headers, tokens...)...) }
-	const complaint = "X-Forwarded-For of a trusted proxy cannot be parsed"
+	const warning = "X-Forwarded-For of a trusted proxy cannot be parsed"
 	ask()
 	ask("X-Forwarded-For", "203.0.113.7:80")
-	if strings.Contains(s.log.String(), complaint) {
+	if strings.Contains(s.log.String(), warning) {
 		t.Fatalf("what can be read is complained of: %s", s.log)
 	}
 	for range 3 {
 		ask("X-Forwarded-For", strings.Repeat("x", 1000)+", 198.51.100.1, unknown\u202e")
 	}
 	log := s.log.String()
-	if n := strings.Count(log, complaint); n != 1 {
-		t.Errorf("it is said %d times: %s", n, log)
+	if n := strings.Count(log, warning); n != 1 {
+		t.Errorf("it is logged %d times: %s", n, log)
 	}
-	if strings.Contains(log, "\u202e") || strings.Contains(log, strings.Repeat("x", 200)) || !strings.Contains(log, "unknown") {
+	if strings.Contains(log, "\u202e") || strings.Contains(log, strings.Repeat("x", 200)) ||
+		!strings.Contains(log, "unknown") {
 		t.Errorf("the value is shown as it is, or not at all: %s", log)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// verifyTrail asks over the admin socket, as `latchkey audit verify` does.
+// verifyTrail verifies the trail over the admin socket, as `latchkey audit verify` does.
 func (s *service) verifyTrail(mark *admin.Proof) (proof admin.Proof) {
 	s.t.Helper()
 	query := url.Values{}
@@ -31,8 +31,8 @@ func (s *service) verifyTrail(mark *admin.Proof) (proof admin.Proof) {
 	return proof
 }
 
-// tampered is what a service says of its trail after somebody has run a statement
-// on its database.
+// tampered returns the result of verifying the trail after a statement has changed the
+// database.
 func tampered(t *testing.T, statement string) (proof admin.Proof) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
@@ -64,22 +64,25 @@ func TestTamperingWithTheAuditTrailIsFound(t *testing.T) {
 		statement string
 		broken    int64
 	}{
-		"a word changed":           {`UPDATE audit SET detail = 'failure 1 of 9' WHERE seq = 5`, 5},
-		"a user changed":           {`UPDATE audit SET user_name = 'ford' WHERE seq = 3`, 3},
-		"a time changed":           {`UPDATE audit SET at = at + 1 WHERE seq = 4`, 4},
-		"one removed":              {`DELETE FROM audit WHERE seq = 4`, 5},
-		"the first removed":        {`DELETE FROM audit WHERE seq = 1`, 2},
-		"the first three removed":  {`DELETE FROM audit WHERE seq <= 3`, 4},
-		"the last removed":         {`DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)`, 6},
-		"all removed":              {`DELETE FROM audit`, 1},
-		"one added at the end":     {`INSERT INTO audit (seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain) SELECT 99, at, kind, 'ford', session_id, api_key, address, request_id, detail, chain FROM audit WHERE seq = 6`, 99},
+		"a word changed":          {`UPDATE audit SET detail = 'failure 1 of 9' WHERE seq = 5`, 5},
+		"a user changed":          {`UPDATE audit SET user_name = 'ford' WHERE seq = 3`, 3},
+		"a time changed":          {`UPDATE audit SET at = at + 1 WHERE seq = 4`, 4},
+		"one removed":             {`DELETE FROM audit WHERE seq = 4`, 5},
+		"the first removed":       {`DELETE FROM audit WHERE seq = 1`, 2},
+		"the first three removed": {`DELETE FROM audit WHERE seq <= 3`, 4},
+		"the last removed":        {`DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)`, 6},
+		"all removed":             {`DELETE FROM audit`, 1},
+		"one added at the end": {`INSERT INTO audit
+			(seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain)
+			SELECT 99, at, kind, 'ford', session_id, api_key, address, request_id, detail, chain FROM audit WHERE seq = 6`, 99},
 		"two changed places":       {`UPDATE audit SET seq = CASE seq WHEN 4 THEN -4 ELSE -5 END WHERE seq IN (4, 5)`, -5},
 		"a chain taken from it":    {`UPDATE audit SET chain = x'' WHERE seq = 5`, 5},
 		"all chains taken from it": {`UPDATE audit SET chain = x''`, 1},
 		"a status changed":         {`UPDATE audit SET status = 200 WHERE seq = 5`, 5},
 		"a count changed":          {`UPDATE audit SET event_count = 3 WHERE seq = 5`, 5},
 		"a path added":             {`UPDATE audit SET path = '/api/x' WHERE seq = 5`, 5},
-		"a field moved":            {`UPDATE audit SET user_name = '', session_id = user_name || session_id WHERE seq = 3`, 3},
+		"a field moved": {`UPDATE audit SET user_name = '', session_id = user_name || session_id
+			WHERE seq = 3`, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if proof := tampered(t, c.statement); proof.Broken == 0 || c.broken > 0 && proof.Broken != c.broken {
@@ -118,14 +121,15 @@ func TestRetentionTrimsTheTrailAndKeepsItsProof(t *testing.T) {
 func TestForwardedRequestsAreOnTheTrail(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
-	s := start(t, setup{path: path, server: server.Config{Forward: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := start(t, setup{path: path, server: server.Config{Forward: http.HandlerFunc(func(w http.ResponseWriter,
+		r *http.Request) {
 		w.Header().Set(wire.HeaderRequestID, "upstream-7")
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = io.Copy(w, r.Body)
 	})}})
 	tokens := s.session(user, password)
 	s.secrets = append(s.secrets, "secret-in-the-body", "secret-in-the-query")
-	// The rest of the API is not in the contract, so this goes past it.
+	// The contract has no such path, so the request bypasses its checks.
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
 		"http://"+s.address+"/api/m2m/v1/devices/7?q=secret-in-the-query", strings.NewReader("secret-in-the-body"))
 	s.must(err)
@@ -135,7 +139,7 @@ func TestForwardedRequestsAreOnTheTrail(t *testing.T) {
 	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
 	s.must(err)
 	s.must(response.Body.Close())
-	s.must(s.stop()) // which writes what waits
+	s.must(s.stop()) // which writes waiting events
 	s = start(t, setup{path: path, keepState: true})
 	all, err := s.authority.AuditEvents(t.Context(), authority.AuditQuery{Limit: 1000})
 	s.must(err)
@@ -145,21 +149,22 @@ func TestForwardedRequestsAreOnTheTrail(t *testing.T) {
 	}
 	e := events[0]
 	if e.User != user || e.Client != apiKey || e.SessionID == "" || e.Address != "127.0.0.1" || e.RequestID != "own-1" ||
-		e.Method != http.MethodPost || e.Path != "/api/m2m/v1/devices/7" || e.Status != http.StatusTeapot || e.Duration <= 0 ||
+		e.Method != http.MethodPost || e.Path != "/api/m2m/v1/devices/7" || e.Status != http.StatusTeapot ||
+		e.Duration <= 0 ||
 		e.UpstreamID != "upstream-7" || e.Detail != "" {
 		t.Errorf("the event is %+v", e)
 	}
 	if strings.Contains(fmt.Sprint(e), "secret") || strings.Contains(fmt.Sprint(e), tokens[3]) {
-		t.Error("the event holds what nobody should keep")
+		t.Error("the event holds data that must not be kept")
 	}
 }
 
-// An event that says that the trail was trimmed proves nothing by itself: whoever can
-// write the database can write one. Only the server's key makes a seal.
+// An event of a trimming proves nothing by itself, because every writer of the database can
+// add one. Only the server's key makes a seal.
 func TestAForgedTrimmingDoesNotReplaceTheTrail(t *testing.T) {
 	t.Parallel()
-	// forged deletes what statement says and puts one event in its place, chained to
-	// what it claims was trimmed, and returns what the service says of the head.
+	// forged replaces the events that statement deletes by one event, chained to the events
+	// that it claims were trimmed, and returns the result of verifying the trail.
 	forged := func(t *testing.T, seal string) (with, without admin.Proof) {
 		t.Helper()
 		path := filepath.Join(t.TempDir(), "latchkey.db")
@@ -176,7 +181,8 @@ func TestAForgedTrimmingDoesNotReplaceTheTrail(t *testing.T) {
 		e.Chain = e.After(claimed)
 		_, err = db.ExecContext(t.Context(), `DELETE FROM audit`)
 		s.must(err)
-		_, err = db.ExecContext(t.Context(), `INSERT INTO audit (seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain)
+		_, err = db.ExecContext(t.Context(), `INSERT INTO audit
+			(seq, at, kind, user_name, session_id, api_key, address, request_id, detail, chain)
 			VALUES (?, ?, ?, '', '', '', '', '', ?, ?)`, e.Seq, e.At.UnixMicro(), string(e.Kind), e.Detail, e.Chain[:])
 		s.must(err)
 		s.must(db.Close())
@@ -184,7 +190,8 @@ func TestAForgedTrimmingDoesNotReplaceTheTrail(t *testing.T) {
 		return s.verifyTrail(&before), s.verifyTrail(nil)
 	}
 	for name, seal := range map[string]string{
-		"without a seal": "", "with another seal": ", seal " + strings.Repeat("ab", 32), "with an empty seal": ", seal ", "with no hex": ", seal x",
+		"without a seal": "", "with another seal": ", seal " +
+			strings.Repeat("ab", 32), "with an empty seal": ", seal ", "with no hex": ", seal x",
 	} {
 		t.Run(name, func(t *testing.T) {
 			with, without := forged(t, seal)
@@ -198,7 +205,7 @@ func TestAForgedTrimmingDoesNotReplaceTheTrail(t *testing.T) {
 	}
 }
 
-// A seal holds for what was trimmed, and not for what came later.
+// A seal proves the trimmed events, and not later ones.
 func TestAHeadThatWasTrimmedIsProvenAndALaterOneIsNot(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
@@ -213,12 +220,13 @@ func TestAHeadThatWasTrimmedIsProvenAndALaterOneIsNot(t *testing.T) {
 	later := s.verifyTrail(nil)
 	s.addUser("ford", password)
 	s.must(s.stop())
-	// The trimming is kept, and chained anew to what it stands for; the rest is gone.
+	// The event of the trimming stays, with a new chain; the rest is deleted.
 	db, err := sql.Open("sqlite", path)
 	s.must(err)
 	var note authority.Event
 	var at int64
-	s.must(db.QueryRow(`SELECT seq, at, kind, detail FROM audit WHERE kind = 'audit-trimmed'`).Scan(&note.Seq, &at, &note.Kind, &note.Detail))
+	s.must(db.QueryRow(`SELECT seq, at, kind, detail FROM audit WHERE kind = 'audit-trimmed'`).Scan(&note.Seq, &at,
+		&note.Kind, &note.Detail))
 	note.At = time.UnixMicro(at)
 	var seq int64
 	var text string

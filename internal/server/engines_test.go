@@ -19,12 +19,12 @@ type place struct {
 	close  func() error
 }
 
-// shared opens the stores of so many replicas as LATCHKEY_TEST_STORES asks for: none
-// on "", the embedded database, one on "postgres", and three, which requests are spread
-// over, on "replicas". All cache sessions. `make test` runs the tests on each.
+// shared opens the stores of as many replicas as LATCHKEY_TEST_STORES requires: none for ""
+// (the embedded database), one for "postgres", and three for "replicas", over which requests
+// are spread. All cache sessions. `make test` runs the tests on each.
 func shared(t testing.TB, alone bool, idle time.Duration, log *slog.Logger) (places []place) {
 	t.Helper()
-	engines := os.Getenv("LATCHKEY_TEST_STORES") // here, so that results are not taken for those of another engine
+	engines := os.Getenv("LATCHKEY_TEST_STORES") // read here, so that the test cache distinguishes engines
 	n := map[string]int{"": 0, "postgres": 1, "replicas": 3}
 	count, known := n[engines]
 	if !known {
@@ -38,7 +38,8 @@ func shared(t testing.TB, alone bool, idle time.Duration, log *slog.Logger) (pla
 	}
 	url := enginetest.Postgres(t)
 	for range count {
-		db, err := postgres.Open(context.Background(), postgres.Options{URL: url, CacheSessions: true, IdleTimeout: idle, Log: log})
+		db, err := postgres.Open(context.Background(),
+			postgres.Options{URL: url, CacheSessions: true, IdleTimeout: idle, Log: log})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,15 +53,17 @@ func shared(t testing.TB, alone bool, idle time.Duration, log *slog.Logger) (pla
 }
 
 // knownEverywhere returns from what ends sessions when every replica refuses them, which is
-// a Lease after the end is committed. The tests ask another replica at once.
+// a Lease after the end is committed. The tests use another replica at once.
 type knownEverywhere struct{ *postgres.DB }
 
-func (s knownEverywhere) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
+func (s knownEverywhere) EndSession(ctx context.Context, key authority.SessionKey,
+	end authority.End) (authority.Session, error) {
 	defer waitLease()
 	return s.DB.EndSession(ctx, key, end)
 }
 
-func (s knownEverywhere) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+func (s knownEverywhere) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey,
+	end authority.End) (int, error) {
 	n, err := s.DB.EndUserSessions(ctx, user, version, keep, end)
 	if n > 0 || err != nil {
 		waitLease()

@@ -14,8 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// away is a store that can be made to fail, as a database does that cannot be
-// reached.
+// away is a store that can be made to fail like an unreachable database.
 type away struct {
 	authority.UserStore
 	authority.StrikeStore
@@ -47,7 +46,8 @@ func (a *away) User(ctx context.Context, name string) (authority.User, error) {
 	return a.UserStore.User(ctx, name)
 }
 
-func (a *away) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+func (a *away) UpdateStrikes(ctx context.Context, key authority.StrikeKey,
+	change func(*authority.Strikes) error) error {
 	if err := a.err(); err != nil {
 		return err
 	}
@@ -61,7 +61,8 @@ func (a *away) Client(ctx context.Context, id authority.ClientID) (authority.Cli
 	return a.ClientStore.Client(ctx, id)
 }
 
-func (a *away) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
+func (a *away) UseSession(ctx context.Context, key authority.SessionKey, now time.Time,
+	idle time.Duration) (authority.Session, error) {
 	if err := a.err(); err != nil {
 		return authority.Session{}, err
 	}
@@ -75,15 +76,14 @@ func (a *away) AppendAudit(ctx context.Context, events ...authority.Event) error
 	return a.AuditStore.AppendAudit(ctx, events...)
 }
 
-// onlyTheClients is away but for the clients, so that requests get as far as the
-// sessions.
+// onlyTheClients is away except for the clients, so that requests reach the sessions.
 type onlyTheClients struct{ *away }
 
 func (o onlyTheClients) Client(ctx context.Context, id authority.ClientID) (authority.Client, error) {
 	return o.ClientStore.Client(ctx, id)
 }
 
-func TestAStoreThatIsAwayIsNeverAllowedAndNeverExpired(t *testing.T) {
+func TestAnUnavailableStoreNeitherAllowsNorExpires(t *testing.T) {
 	t.Parallel()
 	for name, spare := range map[string]bool{"with the clients away": false, "with the sessions away": true} {
 		t.Run(name, func(t *testing.T) {
@@ -106,14 +106,16 @@ func TestAStoreThatIsAwayIsNeverAllowedAndNeverExpired(t *testing.T) {
 			if !spare {
 				requests["token"] = s.token
 				requests["revoke"] = func() reply {
-					return s.do(sound, "POST", wire.PathRevoke, "token=x", "Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm)
+					return s.do(sound, "POST", wire.PathRevoke, "token=x", "Authorization", basic(apiKey, apiSecret), "Content-Type",
+						wire.MediaTypeForm)
 				}
 			}
 			stores.down.Store(true)
 			for operation, request := range requests {
 				r := request()
 				if r.status != 503 || r.code() != wire.FaultUnavailable || r.header.Get("Retry-After") != "1" {
-					t.Errorf("%s answered %d %s with Retry-After %q, want the fault 900503", operation, r.status, r.body, r.header.Get("Retry-After"))
+					t.Errorf("%s returned %d %s with Retry-After %q, want the fault 900503", operation, r.status, r.body,
+						r.header.Get("Retry-After"))
 				}
 				if strings.Contains(r.body, "example") {
 					t.Errorf("%s tells what goes on inside: %s", operation, r.body)
@@ -132,7 +134,7 @@ func TestAStoreThatIsAwayIsNeverAllowedAndNeverExpired(t *testing.T) {
 	}
 }
 
-func TestAnAuditTrailThatIsAwayIsCountedAndLogged(t *testing.T) {
+func TestAnUnavailableAuditTrailIsCountedAndLogged(t *testing.T) {
 	t.Parallel()
 	stores := &away{}
 	s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
@@ -144,7 +146,8 @@ func TestAnAuditTrailThatIsAwayIsCountedAndLogged(t *testing.T) {
 	stores.down.Store(true)
 	s.session(user, password)
 	stores.down.Store(false)
-	if body := s.do(sound, "GET", wire.PathMetrics, "").body; !strings.Contains(body, "\nlatchkey_audit_failures_total 1\n") {
+	if body := s.do(sound, "GET", wire.PathMetrics, "").body; !strings.Contains(body,
+		"\nlatchkey_audit_failures_total 1\n") {
 		t.Error("the metrics do not tell of the event that was not stored")
 	}
 	if !strings.Contains(s.log.String(), "kind=login") {
@@ -152,14 +155,14 @@ func TestAnAuditTrailThatIsAwayIsCountedAndLogged(t *testing.T) {
 	}
 }
 
-// broken panics where a session is looked at.
+// broken panics when a session is read.
 type broken struct{ authority.SessionStore }
 
 func (broken) UseSession(context.Context, authority.SessionKey, time.Time, time.Duration) (authority.Session, error) {
 	panic("a defect")
 }
 
-func TestAPanicIsAnsweredLoggedAndSurvived(t *testing.T) {
+func TestAPanicReturns500AndIsLogged(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
 		stores := db.Stores()
@@ -170,19 +173,21 @@ func TestAPanicIsAnsweredLoggedAndSurvived(t *testing.T) {
 	for _, path := range []string{wire.PathVerify, wire.PathSession} {
 		r := s.do(sound, "GET", path, "", append(tokens, wire.HeaderRequestID, "the-bad-one")...)
 		if r.status != 500 || r.code() != unexpected || r.header.Get(wire.HeaderRequestID) != "the-bad-one" {
-			t.Errorf("%s answered %d %v %s, want 500 under the request's ID", path, r.status, r.header, r.body)
+			t.Errorf("%s returned %d %v %s, want 500 under the request's ID", path, r.status, r.header, r.body)
 		}
 	}
-	if log := s.log.String(); !strings.Contains(log, "a defect") || !strings.Contains(log, "request=the-bad-one") || !strings.Contains(log, "failure_test.go") {
+	if log := s.log.String(); !strings.Contains(log, "a defect") || !strings.Contains(log, "request=the-bad-one") ||
+		!strings.Contains(log, "failure_test.go") {
 		t.Errorf("the log does not tell of the panic, its request and its place:\n%s", log)
 	}
 	expect(t, "a login afterwards", s.login(tokens[1], user, password), "ok")
 }
 
-// A hash that takes a while, one slot and one place in line: of thirty logins at
-// once most find no room.
-func TestLoginsThatDoNotFitAreRefusedAtOnceAndChecksGoOn(t *testing.T) {
-	s := start(t, setup{alone: true, slots: 1, queue: 1, hash: authority.HashParams{MemoryKiB: 32 << 10, Passes: 2, Lanes: 1}})
+// With a slow hash, one slot and a queue of one, most of thirty concurrent logins are
+// refused.
+func TestExcessLoginsAreRefusedAtOnceAndChecksContinue(t *testing.T) {
+	s := start(t, setup{alone: true, slots: 1, queue: 1,
+		hash: authority.HashParams{MemoryKiB: 32 << 10, Passes: 2, Lanes: 1}})
 	tokens := s.session(user, password)
 	checks := make(chan map[string]int)
 	go func() {
@@ -196,16 +201,17 @@ func TestLoginsThatDoNotFitAreRefusedAtOnceAndChecksGoOn(t *testing.T) {
 		return r
 	})
 	if counts[wire.FaultUnavailable] == 0 || counts[wrong] < 2 || counts[wire.FaultUnavailable]+counts[wrong] != 30 {
-		t.Errorf("30 logins at once answered %v, want at least two evaluated and the rest 900503", counts)
+		t.Errorf("30 logins at once returned %v, want at least two evaluated and the rest 900503", counts)
 	}
 	if got := <-checks; got["ok"] != 200 {
-		t.Errorf("200 checks meanwhile answered %v", got)
+		t.Errorf("200 checks in the meantime returned %v", got)
 	}
 	if got := s.events(authority.EventLogInFailed); got != counts[wrong] {
-		t.Errorf("%d failures were written down, but %d were answered", got, counts[wrong])
+		t.Errorf("%d failures were recorded, but %d were returned", got, counts[wrong])
 	}
 	body := s.do(sound, "GET", wire.PathMetrics, "").body
-	if want := fmt.Sprintf("\nlatchkey_requests_total{code=\"900503\",operation=\"login\"} %d\n", counts[wire.FaultUnavailable]); !strings.Contains(body, want) {
+	if want := fmt.Sprintf("\nlatchkey_requests_total{code=\"900503\",operation=\"login\"} %d\n",
+		counts[wire.FaultUnavailable]); !strings.Contains(body, want) {
 		t.Errorf("the metrics lack %q", want)
 	}
 }

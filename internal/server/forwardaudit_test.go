@@ -19,8 +19,8 @@ import (
 	"github.com/latchkey/latchkey/internal/server"
 )
 
-// upstream is a Forward that returns 418 with the request ID of an upstream, and
-// refuses paths below /api/refused without sending anything on.
+// upstream is a Forward that returns 418 with the request ID of an upstream, and refuses
+// paths below /api/refused without forwarding them.
 type upstream struct{ requestID string }
 
 func (u upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -36,7 +36,7 @@ func (u upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, r.Body)
 }
 
-// line sends a request line as it is, with both tokens, and returns the status.
+// line sends an unchanged request line with both tokens, and returns the status.
 func (s *service) line(tokens []string, line string) int {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", s.replica())
@@ -51,8 +51,8 @@ func (s *service) line(tokens []string, line string) int {
 	return response.StatusCode
 }
 
-// trail returns the events of these kinds as the admin API shows them, once there
-// are n of them: forwarded requests are written behind their responses.
+// trail returns the events of these kinds from the admin API, once there are n of them:
+// forwarded requests are recorded after their responses.
 func (s *service) trail(n int, kinds ...authority.EventKind) (events []admin.Event) {
 	s.t.Helper()
 	for deadline := time.After(20 * time.Second); ; {
@@ -72,9 +72,9 @@ func (s *service) trail(n int, kinds ...authority.EventKind) (events []admin.Eve
 	}
 }
 
-// Nothing that a request line or the upstream says forges another field, or keeps
-// the request or any other from being recorded, whatever the engine.
-func TestWhatARequestSaysIsRecordedAsItWasSent(t *testing.T) {
+// On every engine, no request line and no response of the upstream can forge another field,
+// or prevent that the request or another one is recorded.
+func TestForwardedRequestsAreRecordedUnaltered(t *testing.T) {
 	t.Parallel()
 	long, letters := strings.Repeat("a", 300), strings.Repeat("%C3%A9", 60)
 	s := start(t, setup{server: server.Config{Forward: upstream{"up 200 \xff" + strings.Repeat("é", 60)}}})
@@ -98,7 +98,7 @@ func TestWhatARequestSaysIsRecordedAsItWasSent(t *testing.T) {
 	}
 	for _, l := range lines {
 		if got := s.line(tokens, l.line); got != http.StatusTeapot {
-			t.Fatalf("%q was answered with %d", l.line, got)
+			t.Fatalf("%q returned %d", l.line, got)
 		}
 	}
 	events := s.trail(len(lines), authority.EventForwarded)
@@ -114,8 +114,10 @@ func TestWhatARequestSaysIsRecordedAsItWasSent(t *testing.T) {
 		}
 		e := events[at]
 		events = slices.Delete(events, at, at+1)
-		if e.User != user || e.Status != http.StatusTeapot || e.DurationMS < 0 || e.Detail != "" || len(e.Path) > 256 || len(e.Method) > 32 ||
-			!strings.HasPrefix(e.UpstreamRequestID, "up%20200%20%FF%C3%A9") || !strings.HasSuffix(e.UpstreamRequestID, "%C3%A9…") || len(e.UpstreamRequestID) > 64 {
+		if e.User != user || e.Status != http.StatusTeapot || e.DurationMS < 0 || e.Detail != "" || len(e.Path) > 256 ||
+			len(e.Method) > 32 ||
+			!strings.HasPrefix(e.UpstreamRequestID, "up%20200%20%FF%C3%A9") ||
+			!strings.HasSuffix(e.UpstreamRequestID, "%C3%A9…") || len(e.UpstreamRequestID) > 64 {
 			t.Errorf("%.60q is recorded as %+v", l.line, e)
 		}
 	}
@@ -124,8 +126,8 @@ func TestWhatARequestSaysIsRecordedAsItWasSent(t *testing.T) {
 	}
 }
 
-// One user's requests take no other event with them.
-func TestAPathThatNoDatabaseKeepsErasesNobodysEvents(t *testing.T) {
+// A failure to record one user's requests loses no other event.
+func TestAPathThatNoDatabaseAcceptsLosesNoOtherEvent(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{server: server.Config{Forward: upstream{}}})
 	tokens := s.session(user, password)
@@ -143,7 +145,7 @@ func TestAPathThatNoDatabaseKeepsErasesNobodysEvents(t *testing.T) {
 	s.trail(3, authority.EventLogInFailed)
 }
 
-// A user cannot fill the disk with requests that are refused.
+// A user cannot fill the disk with refused requests.
 func TestRefusedRequestsAreRecordedBounded(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{alone: true, server: server.Config{Forward: upstream{}}})
@@ -161,7 +163,8 @@ func TestRefusedRequestsAreRecordedBounded(t *testing.T) {
 	if len(events) != 2 {
 		t.Fatalf("within the minute: %+v, want the first of each", events)
 	}
-	if e := events[0]; e.User != user || e.Session == "" || e.Client != apiKey || e.RequestID == "" || e.Address != "127.0.0.1" ||
+	if e := events[0]; e.User != user || e.Session == "" || e.Client != apiKey || e.RequestID == "" ||
+		e.Address != "127.0.0.1" ||
 		e.Method != "DELETE" || e.Path != "/api/x/0" || e.Status != http.StatusForbidden || e.Count != 1 {
 		t.Errorf("the first that was not allowed is %+v", e)
 	}
@@ -184,7 +187,7 @@ func TestRefusedRequestsAreRecordedBounded(t *testing.T) {
 	}
 }
 
-// What waits to be folded is written at the end.
+// Refusals that wait to be folded are written at the end.
 func TestRefusedLoginsAreFolded(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
@@ -198,27 +201,30 @@ func TestRefusedLoginsAreFolded(t *testing.T) {
 	}
 	for range 40 {
 		expect(t, "a login", s.login(bearer, user, password), locked)
-		expect(t, "a login of nobody", s.login(bearer, "nobody", password), locked)
+		expect(t, "a login of an unknown user", s.login(bearer, "nobody", password), locked)
 	}
 	s.session("trillian", password)
-	if events := s.trail(2, authority.EventLogInRefused); len(events) != 2 || events[0].User != user || events[0].Count != 1 || events[1].User != "" {
+	if events := s.trail(2, authority.EventLogInRefused); len(events) != 2 || events[0].User != user ||
+		events[0].Count != 1 || events[1].User != "" {
 		t.Errorf("within the minute: %+v, want the first of each", events)
 	}
 	s.must(s.post(admin.PathUserUnlock, admin.Name{Name: user}, nil))
 	events := s.trail(3, authority.EventLogInRefused, authority.EventUnlocked)
-	if len(events) != 4 || events[2].Count != 39 || events[2].User != user || events[3].Kind != string(authority.EventUnlocked) {
+	if len(events) != 4 || events[2].Count != 39 || events[2].User != user ||
+		events[3].Kind != string(authority.EventUnlocked) {
 		t.Errorf("when the user is unlocked: %+v, want the other refusals before", events)
 	}
 	s.must(s.stop())
 	s = start(t, setup{path: path, keepState: true})
 	events = s.trail(4, authority.EventLogInRefused)
-	if last := events[len(events)-1]; len(events) != 4 || last.Count != 39 || last.User != "" || !strings.Contains(last.Detail, "unknown user name") {
+	if last := events[len(events)-1]; len(events) != 4 || last.Count != 39 || last.User != "" ||
+		!strings.Contains(last.Detail, "unknown user name") {
 		t.Errorf("after a restart: %+v", events)
 	}
 }
 
-// What a database refuses is in the log, whole; what comes with it is stored.
-func TestAnEventThatCannotBeStoredTakesNoOtherWithIt(t *testing.T) {
+// An event that the database refuses is logged completely; the others are stored.
+func TestAnEventThatCannotBeStoredLosesNoOther(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	s := start(t, setup{path: path, server: server.Config{Forward: upstream{"up-1"}}})
@@ -226,7 +232,8 @@ func TestAnEventThatCannotBeStoredTakesNoOtherWithIt(t *testing.T) {
 	s.must(s.stop())
 	db, err := sql.Open("sqlite", path)
 	s.must(err)
-	_, err = db.ExecContext(context.Background(), `CREATE TRIGGER refuse BEFORE INSERT ON audit WHEN NEW.path LIKE '%poison%' BEGIN SELECT RAISE(ABORT, 'poison'); END`)
+	_, err = db.ExecContext(context.Background(),
+		`CREATE TRIGGER refuse BEFORE INSERT ON audit WHEN NEW.path LIKE '%poison%' BEGIN SELECT RAISE(ABORT, 'poison'); END`)
 	s.must(err)
 	s.must(db.Close())
 	s = start(t, setup{path: path, keepState: true, server: server.Config{Forward: upstream{"up-1"}}})
@@ -237,11 +244,12 @@ func TestAnEventThatCannotBeStoredTakesNoOtherWithIt(t *testing.T) {
 		}
 	}
 	s.trail(15, authority.EventForwarded)
-	s.must(s.stop()) // which writes what waits
+	s.must(s.stop()) // which writes waiting events
 	if got := s.authority.AuditFailures(); got != 1 {
 		t.Errorf("%d events are counted as not stored, want 1", got)
 	}
-	for _, part := range []string{"kind=forwarded", "user=" + user, "session=", "client=" + apiKey, "address=127.0.0.1", "request=",
+	for _, part := range []string{"kind=forwarded", "user=" + user, "session=", "client=" + apiKey, "address=127.0.0.1",
+		"request=",
 		"method=PATCH", "path=/api/poison%201", "status=418", "ms=", "upstream=up-1", "at=2026-", "error="} {
 		if !strings.Contains(s.log.String(), part) {
 			t.Errorf("the log lacks %q", part)
@@ -253,7 +261,7 @@ func TestAnEventThatCannotBeStoredTakesNoOtherWithIt(t *testing.T) {
 	}
 }
 
-// A NUL is the fault of who sent it, and not of the store.
+// A NUL is an error of the caller, not of the store.
 func TestAdminInputThatNoStoreCanHoldIsRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
@@ -271,7 +279,8 @@ func TestAdminInputThatNoStoreCanHoldIsRefused(t *testing.T) {
 		admin.PathUserRemove: admin.Name{Name: "\x00"}, admin.PathUserDisable: admin.Name{Name: "\x00"},
 		admin.PathUserEnable: admin.Name{Name: "\x00"}, admin.PathUserEnd: admin.Name{Name: "\x00"},
 		admin.PathUserAdd: admin.Password{Name: "z\x00"}, admin.PathUserPassword: admin.Password{Name: "z\x00"},
-		admin.PathUserAllow: admin.Allow{Name: user, Allow: []string{"GET /api/\x00"}}, admin.PathClientAdd: admin.Label{Label: "l\x00"},
+		admin.PathUserAllow: admin.Allow{Name: user,
+			Allow: []string{"GET /api/\x00"}}, admin.PathClientAdd: admin.Label{Label: "l\x00"},
 		admin.PathClientRotate: admin.Key{Key: "\x00"}, admin.PathClientRevoke: admin.Key{Key: "\x00"},
 		admin.PathSessionEnd: admin.ID{ID: "\x00"},
 	} {

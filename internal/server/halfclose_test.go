@@ -25,8 +25,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// waiting is a store whose reservations wait, until they are released or nobody
-// wants them.
+// waiting is a store whose reservations wait until they are released or canceled.
 type waiting struct {
 	authority.StrikeStore
 	arrived, release chan struct{}
@@ -43,7 +42,8 @@ func (w *waiting) of(db *sqlite.DB) authority.Stores {
 	return stores
 }
 
-func (w *waiting) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+func (w *waiting) UpdateStrikes(ctx context.Context, key authority.StrikeKey,
+	change func(*authority.Strikes) error) error {
 	strikes := authority.Strikes{}
 	if _ = change(&strikes); len(strikes.Reservations) == 0 {
 		return w.StrikeStore.UpdateStrikes(ctx, key, change) // it settles a reservation
@@ -71,8 +71,8 @@ func dialTCP(t *testing.T, address string) *net.TCPConn {
 	return conn
 }
 
-// halfClosed sends a request, closes the sending side, and reads one response once
-// the server knows of that.
+// halfClosed sends a request, closes the sending side, and reads one response after the
+// server has noticed.
 func halfClosed(t *testing.T, conn interface {
 	io.ReadWriter
 	CloseWrite() error
@@ -107,7 +107,9 @@ func TestACallerThatClosesItsSendingSideGetsItsResponse(t *testing.T) {
 	running, stop := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() {
-		done <- server.New(server.Config{Authority: s.authority, TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, Log: slog.New(slog.DiscardHandler)}).Run(running, secure, nil)
+		done <- server.New(server.Config{Authority: s.authority,
+			TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, Log: slog.New(slog.DiscardHandler)}).Run(running,
+			secure, nil)
 	}()
 	defer func() { stop(); s.must(<-done) }()
 	bearer := s.bearer()
@@ -128,7 +130,7 @@ func TestACallerThatClosesItsSendingSideGetsItsResponse(t *testing.T) {
 				store.release <- struct{}{}
 			})
 			if status != 200 || !strings.Contains(body, "sessionToken") {
-				t.Errorf("over %s a login was answered %d %s", over, status, body)
+				t.Errorf("over %s a login returned %d %s", over, status, body)
 			}
 			_ = conn.Close()
 		}
@@ -138,8 +140,8 @@ func TestACallerThatClosesItsSendingSideGetsItsResponse(t *testing.T) {
 	}
 }
 
-// halfPipe is the server's end of a connection without a network whose other end
-// may close its sending side.
+// halfPipe is the server's end of an in-memory connection whose other end may close its
+// sending side.
 type halfPipe struct {
 	net.Conn           // to the caller
 	from     io.Reader // the caller
@@ -147,7 +149,7 @@ type halfPipe struct {
 
 func (h halfPipe) Read(b []byte) (int, error) { return h.from.Read(b) }
 
-func TestAClosedSendingSideIsNoCancelledRequest(t *testing.T) {
+func TestAClosedSendingSideDoesNotCancelTheRequest(t *testing.T) {
 	t.Parallel()
 	store := newWaiting()
 	inBubble(t, store.of, server.Config{}, func(p *pipes, bearer string) {
@@ -168,15 +170,15 @@ func TestAClosedSendingSideIsNoCancelledRequest(t *testing.T) {
 		close(store.release)
 		response, err := http.ReadResponse(bufio.NewReader(receiving), nil)
 		if err != nil || response.StatusCode != 200 {
-			t.Fatalf("the login was answered %v, %v", response, err)
+			t.Fatalf("the login returned %v, %v", response, err)
 		}
 		_, _ = io.ReadAll(response.Body)
 		_ = receiving.Close()
 	})
 }
 
-// The operations that ask a store with the request's context.
-func TestEveryOperationOutlivesAClosedSendingSide(t *testing.T) {
+// The operations that use a store with the request's context.
+func TestEveryOperationContinuesAfterAClosedSendingSide(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{alone: true})
 	tokens := s.session(user, password)
@@ -199,7 +201,7 @@ func TestEveryOperationOutlivesAClosedSendingSide(t *testing.T) {
 			conn := dialTCP(t, s.address)
 			status, body := halfClosed(t, conn, request, func() {})
 			if status != 200 {
-				t.Errorf("%q was answered %d %s", strings.SplitN(request, "\r\n", 2)[0], status, body)
+				t.Errorf("%q returned %d %s", strings.SplitN(request, "\r\n", 2)[0], status, body)
 			}
 			_ = conn.Close()
 		}
@@ -207,13 +209,14 @@ func TestEveryOperationOutlivesAClosedSendingSide(t *testing.T) {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: s.socket, Net: "unix"})
 	s.must(err)
 	defer func() { _ = conn.Close() }()
-	status, body := halfClosed(t, conn, head("POST", admin.PathUserPassword, `{"name":"`+user+`","password":"another password"}`), func() {})
+	status, body := halfClosed(t, conn, head("POST", admin.PathUserPassword,
+		`{"name":"`+user+`","password":"another password"}`), func() {})
 	if status != 204 && status != 200 {
-		t.Errorf("the admin API answered %d %s", status, body)
+		t.Errorf("the admin API returned %d %s", status, body)
 	}
 }
 
-func TestACallerThatLeftFreesItsPlace(t *testing.T) {
+func TestACallerThatDisconnectsFreesItsPlace(t *testing.T) {
 	store := newWaiting()
 	s := start(t, setup{alone: true, stores: store.of})
 	bearer := s.bearer()
@@ -268,7 +271,8 @@ func TestHealthChecksOfTheTLSPortAreQuietAndErrorsAreNot(t *testing.T) {
 	s.must(err)
 	running, stop := context.WithCancel(context.Background())
 	done := make(chan error)
-	secure := server.New(server.Config{Authority: s.authority, TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, Log: slog.New(log.handler())})
+	secure := server.New(server.Config{Authority: s.authority,
+		TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, Log: slog.New(log.handler())})
 	go func() { done <- secure.Run(running, listener, nil) }()
 	dial := func() *net.TCPConn { return dialTCP(t, listener.Addr().String()) }
 	lines := func(level int, want int64) {
@@ -304,10 +308,11 @@ func TestHealthChecksOfTheTLSPortAreQuietAndErrorsAreNot(t *testing.T) {
 	_, _ = io.ReadAll(inClear)
 	_ = inClear.Close()
 	lines(2, 2)
-	distrustful, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12})
+	distrustful, err := tls.Dial("tcp", listener.Addr().String(),
+		&tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12})
 	if err == nil {
 		_ = distrustful.Close()
-		t.Error("a client that trusts nobody was content")
+		t.Error("a client that trusts no certificate connected")
 	}
 	lines(2, 3)
 	for range 100 { // a flood is counted
@@ -318,7 +323,8 @@ func TestHealthChecksOfTheTLSPortAreQuietAndErrorsAreNot(t *testing.T) {
 	}
 	lines(0, 113)
 	for range 50 { // agrees on HTTP/2, and speaks another version
-		conn, err := tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		conn, err := tls.Dial("tcp", listener.Addr().String(),
+			&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 		s.must(err)
 		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		_, _ = io.ReadAll(conn)
@@ -332,7 +338,7 @@ func TestHealthChecksOfTheTLSPortAreQuietAndErrorsAreNot(t *testing.T) {
 	s.must(<-done)
 }
 
-func TestAnHTTP10ClientMaySayItInTheTLSHandshake(t *testing.T) {
+func TestAnHTTP10ClientMayOfferItInTheTLSHandshake(t *testing.T) {
 	t.Parallel()
 	certificate, _, err := server.SelfSigned("127.0.0.1")
 	if err != nil {
@@ -340,7 +346,8 @@ func TestAnHTTP10ClientMaySayItInTheTLSHandshake(t *testing.T) {
 	}
 	overTLS(t, &tls.Config{Certificates: []tls.Certificate{certificate}}, func(address string) {
 		for offered, want := range map[string]string{
-			"http/1.0": "http/1.0", "http/1.0 http/1.1": "http/1.1", "http/1.1": "http/1.1", "http/1.0 http/1.1 h2": "h2", "": "",
+			"http/1.0": "http/1.0", "http/1.0 http/1.1": "http/1.1", "http/1.1": "http/1.1", "http/1.0 http/1.1 h2": "h2",
+			"": "",
 		} {
 			conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: strings.Fields(offered)})
 			if err != nil {
@@ -354,12 +361,13 @@ func TestAnHTTP10ClientMaySayItInTheTLSHandshake(t *testing.T) {
 				_, _ = io.WriteString(conn, "GET "+wire.PathHealth+" HTTP/1.0\r\n\r\n")
 				answer, _ := io.ReadAll(conn)
 				if !strings.HasPrefix(string(answer), "HTTP/1.0 200") {
-					t.Errorf("it was answered %q", answer)
+					t.Errorf("it returned %q", answer)
 				}
 			}
 			_ = conn.Close()
 		}
-		if _, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"smtp"}}); err == nil {
+		if _, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true,
+			NextProtos: []string{"smtp"}}); err == nil {
 			t.Error("a client that speaks none of them was accepted")
 		}
 		curl, err := exec.LookPath("curl")

@@ -19,7 +19,7 @@ const (
 	formatOfBody = wire.MediaTypeJSON
 )
 
-// state is everything that bad input must not change.
+// state is what invalid input must not change.
 func (s *service) state() string {
 	s.t.Helper()
 	ctx := context.Background()
@@ -86,7 +86,8 @@ func TestBadBodiesGetTheDocumentedCodeAndChangeNothing(t *testing.T) {
 		{"reset: a password twice", wire.PathResetPassword, `{"oldPassword":"x","oldPassword":"x"}`, unreadable},
 		{"reset: no password", wire.PathResetPassword, `{"password":"x"}`, unexpected},
 		{"reset: an apostrophe", wire.PathResetPassword, `{"oldPassword":"it's"}`, illegal},
-		{"reset: over its bound", wire.PathResetPassword, `{"oldPassword":"` + long(authority.MaxPasswordBytes+1) + `"}`, unreadable},
+		{"reset: over its bound", wire.PathResetPassword, `{"oldPassword":"` + long(authority.MaxPasswordBytes+1) + `"}`,
+			unreadable},
 	}
 	before := s.state()
 	for _, test := range tests {
@@ -97,7 +98,7 @@ func TestBadBodiesGetTheDocumentedCodeAndChangeNothing(t *testing.T) {
 			}
 			r := s.do(malformed, method, test.path, test.body, append(tokens, "Content-Type", formatOfBody)...)
 			if r.status != 400 || r.code() != test.code {
-				t.Errorf("answered %d %s, want 400 %s", r.status, r.body, test.code)
+				t.Errorf("returned %d %s, want 400 %s", r.status, r.body, test.code)
 			}
 			for _, sent := range []string{"brien", "script", "xxxx"} {
 				if strings.Contains(r.body, sent) {
@@ -111,11 +112,12 @@ func TestBadBodiesGetTheDocumentedCodeAndChangeNothing(t *testing.T) {
 	}
 }
 
-func TestALoginIsReadWhateverItsTypeAndUnknownFields(t *testing.T) {
+func TestALoginMayHaveAnyContentTypeAndUnknownFields(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
-	for _, contentType := range []string{"", "text/plain", wire.MediaTypeForm, "application/json; charset=utf-8", "nonsense/"} {
+	for _, contentType := range []string{"", "text/plain", wire.MediaTypeForm, "application/json; charset=utf-8",
+		"nonsense/"} {
 		r := s.do(malformed, "POST", wire.PathLogIn, `{"extra":[1,{}],"username":"`+user+`","password":"`+password+`"}`,
 			"Authorization", bearer, "Content-Type", contentType)
 		expect(t, "a login as "+contentType, r, "ok")
@@ -127,11 +129,13 @@ func TestALoginHasOneMeaning(t *testing.T) {
 	s := start(t, setup{})
 	bearer := s.bearer()
 	for name, body := range map[string]string{
-		"another case of the same name":     `{"username":"` + user + `","password":"` + password + `","Password":"a wrong one"}`,
-		"another case, the other way round": `{"PASSWORD":"a wrong one","password":"` + password + `","UserName":"ford","username":"` + user + `"}`,
-		"a byte order mark":                 "\ufeff" + `{"username":"` + user + `","password":"` + password + `"}`,
-		"a huge number":                     `{"n":1e99999,"username":"` + user + `","password":"` + password + `"}`,
-		"escapes":                           `{"\u0075sername":"` + user + `","password":"\u0049` + password[1:] + `"}`,
+		"another case of the same name": `{"username":"` + user + `","password":"` + password +
+			`","Password":"a wrong one"}`,
+		"another case, the other way round": `{"PASSWORD":"a wrong one","password":"` + password +
+			`","UserName":"ford","username":"` + user + `"}`,
+		"a byte order mark": "\ufeff" + `{"username":"` + user + `","password":"` + password + `"}`,
+		"a huge number":     `{"n":1e99999,"username":"` + user + `","password":"` + password + `"}`,
+		"escapes":           `{"\u0075sername":"` + user + `","password":"\u0049` + password[1:] + `"}`,
 	} {
 		expect(t, name, s.do(malformed, "POST", wire.PathLogIn, body, "Authorization", bearer), "ok")
 	}
@@ -157,7 +161,7 @@ func TestAnEncodedBodyIsRefusedAndChangesNothing(t *testing.T) {
 			}
 			r := s.do(malformed, method, path, "\x1f\x8b\x08", append(headers, "Content-Encoding", coding)...)
 			if r.status != 415 || r.code() != "415" || r.header.Get("Accept-Encoding") != "identity" {
-				t.Errorf("%s with %s answered %d %s", path, coding, r.status, r.body)
+				t.Errorf("%s with %s returned %d %s", path, coding, r.status, r.body)
 			}
 		}
 	}
@@ -165,23 +169,28 @@ func TestAnEncodedBodyIsRefusedAndChangesNothing(t *testing.T) {
 		t.Errorf("an encoded body changed something:\n%s\n%s", before, after)
 	}
 	for _, coding := range []string{"", "identity", "Identity, identity"} {
-		r := s.do(malformed, "POST", wire.PathLogIn, `{"username":"`+user+`","password":"`+password+`"}`, "Authorization", tokens[1], "Content-Encoding", coding)
+		r := s.do(malformed, "POST", wire.PathLogIn, `{"username":"`+user+`","password":"`+password+`"}`, "Authorization",
+			tokens[1], "Content-Encoding", coding)
 		expect(t, "a login with the content coding "+coding, r, "ok")
 	}
-	expect(t, "a logout, whose body nobody reads", s.do(malformed, "POST", wire.PathLogOut, "\x1f", append(tokens, "Content-Encoding", "gzip")...), "ok")
+	expect(t, "a logout, whose body is ignored",
+		s.do(malformed, "POST", wire.PathLogOut, "\x1f", append(tokens, "Content-Encoding", "gzip")...), "ok")
 }
 
 func TestATokenFormMayEndInLineBreaks(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
-	for _, form := range []string{"grant_type=client_credentials\r\n", "grant_type=client_credentials&scope=\n", "\ufeffgrant_type=client_credentials"} {
-		r := s.do(malformed, "POST", wire.PathToken, form, "Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm)
+	for _, form := range []string{"grant_type=client_credentials\r\n", "grant_type=client_credentials&scope=\n",
+		"\ufeffgrant_type=client_credentials"} {
+		r := s.do(malformed, "POST", wire.PathToken, form, "Authorization", basic(apiKey, apiSecret), "Content-Type",
+			wire.MediaTypeForm)
 		expect(t, "a token by a form that ends in a line break", r, "ok")
 		s.secrets = append(s.secrets, r.field("access_token"))
 		form = "token=" + r.field("access_token") + "\r\n"
-		r = s.do(malformed, "POST", wire.PathRevoke, form, "Authorization", basic(apiKey, apiSecret), "Content-Type", wire.MediaTypeForm)
+		r = s.do(malformed, "POST", wire.PathRevoke, form, "Authorization", basic(apiKey, apiSecret), "Content-Type",
+			wire.MediaTypeForm)
 		if r.status != 200 || r.header.Get(wire.HeaderRevokedToken) == "" {
-			t.Errorf("the revocation by such a form answered %d %v", r.status, r.header)
+			t.Errorf("the revocation by such a form returned %d %v", r.status, r.header)
 		}
 	}
 }
@@ -189,23 +198,28 @@ func TestATokenFormMayEndInLineBreaks(t *testing.T) {
 func TestUnknownPathsAndMethodsAreFaults(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
-	for _, path := range []string{"/", "/api", wire.PathLogIn + "/", "//api/m2m/v1/session/login", "/latchkey/v1/", admin.PathUsers, "/api/m2m/v1/session/login%00", "/healthz/x"} {
+	for _, path := range []string{"/", "/api", wire.PathLogIn + "/", "//api/m2m/v1/session/login", "/latchkey/v1/",
+		admin.PathUsers, "/api/m2m/v1/session/login%00", "/healthz/x"} {
 		r := s.do(sound, "GET", path, "")
 		if r.status != 404 || r.code() != wire.FaultNotFound {
-			t.Errorf("%s answered %d %s, want the fault 404", path, r.status, r.body)
+			t.Errorf("%s returned %d %s, want the fault 404", path, r.status, r.body)
 		}
 	}
 	for path, allow := range map[string]string{
-		wire.PathToken: "POST", wire.PathRevoke: "POST", wire.PathLogIn: "POST", wire.PathLogOut: "POST", wire.PathResetPassword: "PUT",
-		wire.PathSession: "GET, HEAD", wire.PathOpenAPI: "GET, HEAD", wire.PathHealth: "GET, HEAD", wire.PathReady: "GET, HEAD", wire.PathMetrics: "GET, HEAD",
+		wire.PathToken: "POST", wire.PathRevoke: "POST", wire.PathLogIn: "POST", wire.PathLogOut: "POST",
+		wire.PathResetPassword: "PUT",
+		wire.PathSession:       "GET, HEAD", wire.PathOpenAPI: "GET, HEAD", wire.PathHealth: "GET, HEAD",
+		wire.PathReady: "GET, HEAD", wire.PathMetrics: "GET, HEAD",
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 			if strings.Contains(allow, method) {
 				continue
 			}
 			r := s.do(sound, method, path, "")
-			if got := strings.Join(r.header.Values("Allow"), ", "); r.status != 405 || r.code() != wire.FaultMethod || got != allow {
-				t.Errorf("%s %s answered %d %s with Allow %q, want the fault 405 with %q", method, path, r.status, r.body, got, allow)
+			if got := strings.Join(r.header.Values("Allow"), ", "); r.status != 405 || r.code() != wire.FaultMethod ||
+				got != allow {
+				t.Errorf("%s %s returned %d %s with Allow %q, want the fault 405 with %q", method, path, r.status, r.body,
+					got, allow)
 			}
 		}
 	}
@@ -217,15 +231,15 @@ func TestHEADIsGETWithoutABody(t *testing.T) {
 	tokens := s.session(user, password)
 	for _, path := range []string{wire.PathSession, wire.PathOpenAPI, wire.PathHealth, wire.PathReady, wire.PathMetrics} {
 		if r := s.do(sound, "HEAD", path, "", tokens...); r.status != 200 || r.body != "" {
-			t.Errorf("HEAD %s answered %d with %d bytes", path, r.status, len(r.body))
+			t.Errorf("HEAD %s returned %d with %d bytes", path, r.status, len(r.body))
 		}
 	}
 	if r := s.do(malformed, "HEAD", wire.PathSession, ""); r.status != 401 || r.body != "" {
-		t.Errorf("HEAD without tokens answered %d with %d bytes", r.status, len(r.body))
+		t.Errorf("HEAD without tokens returned %d with %d bytes", r.status, len(r.body))
 	}
 }
 
-func TestRequestIDsAreTakenMadeAndWrittenDown(t *testing.T) {
+func TestRequestIDsAreAcceptedMadeAndLogged(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
@@ -233,10 +247,11 @@ func TestRequestIDsAreTakenMadeAndWrittenDown(t *testing.T) {
 		"a-Request.1_2": true, strings.Repeat("a", 64): true,
 		"": false, strings.Repeat("a", 65): false, "a b": false, "a\"b": false, "é": false, "a=b": false,
 	} {
-		r := s.do(malformed, "POST", wire.PathLogIn, `{"username":"`+user+`","password":"`+password+`"}`, "Authorization", bearer, wire.HeaderRequestID, sent)
+		r := s.do(malformed, "POST", wire.PathLogIn, `{"username":"`+user+`","password":"`+password+`"}`, "Authorization",
+			bearer, wire.HeaderRequestID, sent)
 		got := r.header.Get(wire.HeaderRequestID)
 		if (got == sent) != taken || len(got) < 10 || len(got) > 64 {
-			t.Errorf("the request ID %q was answered as %q; want it taken: %v", sent, got, taken)
+			t.Errorf("the request ID %q was returned as %q; want it accepted: %v", sent, got, taken)
 		}
 		events, err := s.authority.AuditEvents(context.Background(), authority.AuditQuery{Last: true, Limit: 1})
 		s.must(err)
@@ -247,8 +262,9 @@ func TestRequestIDsAreTakenMadeAndWrittenDown(t *testing.T) {
 			t.Errorf("the request ID %q is not in the log", got)
 		}
 	}
-	r := s.do(malformed, "GET", wire.PathVerify, "", "Authorization", bearer, wire.HeaderSessionToken, "x", wire.HeaderRequestID, "mine-1")
+	r := s.do(malformed, "GET", wire.PathVerify, "", "Authorization", bearer, wire.HeaderSessionToken, "x",
+		wire.HeaderRequestID, "mine-1")
 	if got := r.header.Get(wire.HeaderRequestID); got != "mine-1" {
-		t.Errorf("verify answered the request ID %q, want mine-1", got)
+		t.Errorf("verify returned the request ID %q, want mine-1", got)
 	}
 }

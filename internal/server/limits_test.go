@@ -25,7 +25,8 @@ func TestHeadersAreBounded(t *testing.T) {
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	request := func(path string, fields ...string) string {
-		return "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: " + tokens[1] + "\r\nVZ-M2M-Token: " + tokens[3] + "\r\n" + strings.Join(fields, "") + "\r\n"
+		return "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: " + tokens[1] +
+			"\r\nVZ-M2M-Token: " + tokens[3] + "\r\n" + strings.Join(fields, "") + "\r\n"
 	}
 	var different []string
 	for i := range 200 {
@@ -39,15 +40,15 @@ func TestHeadersAreBounded(t *testing.T) {
 		for name, fields := range map[string][]string{"of different names": different, "of one name": same} {
 			r := s.raw(request(path, fields...))
 			if r.status != 431 || r.code() != wire.FaultHeaders {
-				t.Errorf("%s with 200 fields %s answered %d %s, want the fault 431", path, name, r.status, r.body)
+				t.Errorf("%s with 200 fields %s returned %d %s, want the fault 431", path, name, r.status, r.body)
 			}
 		}
 		if r := s.raw(request(path, "X-Long: "+strings.Repeat("x", 24<<10)+"\r\n")); r.status != 431 {
-			t.Errorf("%s with a header of 24 KiB answered %d, want 431", path, r.status)
+			t.Errorf("%s with a header of 24 KiB returned %d, want 431", path, r.status)
 		}
 	}
 	if r := s.raw(request(wire.PathVerify, different[:90]...)); r.status != 200 {
-		t.Errorf("a request with 93 fields answered %d %s", r.status, r.body)
+		t.Errorf("a request with 93 fields returned %d %s", r.status, r.body)
 	}
 }
 
@@ -55,13 +56,13 @@ func TestABodyOverItsBoundIsRefusedWithoutReadingIt(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
-	// The body never comes; an answer shows that nobody waited for it.
-	r := s.raw("POST " + wire.PathLogIn + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: " + bearer + "\r\nContent-Length: 1000000000\r\n\r\n")
+	// The body never arrives. A response shows that the server does not wait for it.
+	r := s.raw("POST " + wire.PathLogIn + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: " + bearer +
+		"\r\nContent-Length: 1000000000\r\n\r\n")
 	expect(t, "a login that announces a gigabyte", r, unreadable)
 }
 
-// pipes is a listener without a network, so that time stands still but for the
-// deadlines.
+// pipes is an in-memory listener, so that in a bubble only deadlines move the time.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -88,9 +89,10 @@ func (p *pipes) dial() net.Conn {
 	return ours
 }
 
-// inBubble runs a service in a bubble of synctest, where deadlines pass as soon
-// as everybody waits.
-func inBubble(t *testing.T, stores func(*sqlite.DB) authority.Stores, config server.Config, test func(p *pipes, bearer string)) {
+// inBubble runs a service in a bubble of synctest, where deadlines pass as soon as every
+// goroutine waits.
+func inBubble(t *testing.T, stores func(*sqlite.DB) authority.Stores, config server.Config,
+	test func(p *pipes, bearer string)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
@@ -98,11 +100,13 @@ func inBubble(t *testing.T, stores func(*sqlite.DB) authority.Stores, config ser
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := authority.New(authority.Config{Stores: stores(db), Key: make([]byte, 32), Hash: authority.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}})
+		a, err := authority.New(authority.Config{Stores: stores(db), Key: make([]byte, 32),
+			Hash: authority.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := a.AddKnownClient(ctx, "the tests", authority.Credentials{Key: apiKey, Secret: apiSecret}, authority.Origin{}); err != nil {
+		if err := a.AddKnownClient(ctx, "the tests", authority.Credentials{Key: apiKey, Secret: apiSecret},
+			authority.Origin{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := a.AddUser(ctx, user, secret.Text(password), authority.Origin{}); err != nil {
@@ -131,7 +135,8 @@ func inBubble(t *testing.T, stores func(*sqlite.DB) authority.Stores, config ser
 func plain(db *sqlite.DB) authority.Stores { return db.Stores() }
 
 func loginRequest(bearer, body string) string {
-	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s", wire.PathLogIn, bearer, len(body), body)
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: %d\r\n\r\n%s", wire.PathLogIn,
+		bearer, len(body), body)
 }
 
 const goodLogin = `{"username":"` + user + `","password":"` + password + `"}`
@@ -159,15 +164,16 @@ func TestConnectionsBeyondTheBoundWait(t *testing.T) {
 	})
 }
 
-// TestConnectionsWithoutARequestMakeRoom has all connections be open that there may be,
-// with no request on them, or with half of one.
+// TestConnectionsWithoutARequestMakeRoom opens as many connections as are permitted, without
+// a request or with half of one.
 func TestConnectionsWithoutARequestMakeRoom(t *testing.T) {
 	t.Parallel()
 	const health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-	for name, sent := range map[string]string{"nothing": "", "half a header": health[:20], "a request, and now idle": health} {
+	for name, sent := range map[string]string{"nothing": "", "half a header": health[:20],
+		"a request, and now idle": health} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, plain, server.Config{MaxConnections: 5}, func(p *pipes, bearer string) {
-				working := p.dial() // with half a body: a request is under way
+				working := p.dial() // with half a body: a request is in progress
 				defer func() { _ = working.Close() }()
 				whole := loginRequest(bearer, goodLogin)
 				if _, err := io.WriteString(working, whole[:len(whole)-1]); err != nil {
@@ -217,10 +223,14 @@ func TestASlowCallerLosesTheConnection(t *testing.T) {
 		status      string
 	}{
 		{"that says nothing", func(string) string { return "" }, 10 * time.Second, 11 * time.Second, ""},
-		{"that never ends its header", func(b string) string { return whole(b)[:40] }, 10 * time.Second, 11 * time.Second, "HTTP/1.1 400 Bad Request"},
-		{"that never ends its body", func(b string) string { return whole(b)[:len(whole(b))-1] }, 10 * time.Second, 12 * time.Second, late},
-		{"that never ends its chunked body", func(b string) string { return chunked(b, goodLogin[:20]) }, 10 * time.Second, 12 * time.Second, late},
-		{"that sends no second request", func(string) string { return "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" }, 2 * time.Minute, 2*time.Minute + time.Second, "HTTP/1.1 200 OK"},
+		{"that never ends its header", func(b string) string { return whole(b)[:40] }, 10 * time.Second, 11 * time.Second,
+			"HTTP/1.1 400 Bad Request"},
+		{"that never ends its body", func(b string) string { return whole(b)[:len(whole(b))-1] }, 10 * time.Second,
+			12 * time.Second, late},
+		{"that never ends its chunked body", func(b string) string { return chunked(b, goodLogin[:20]) }, 10 * time.Second,
+			12 * time.Second, late},
+		{"that sends no second request", func(string) string { return "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" },
+			2 * time.Minute, 2*time.Minute + time.Second, "HTTP/1.1 200 OK"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -231,13 +241,14 @@ func TestASlowCallerLosesTheConnection(t *testing.T) {
 				go func() { _, _ = io.WriteString(conn, test.send(bearer)) }()
 				answer, err := io.ReadAll(conn)
 				if took := time.Since(began); took < test.from || took > test.until || err != nil {
-					t.Errorf("the connection was closed after %v (%v), want %v to %v; it answered:\n%s", took, err, test.from, test.until, answer)
+					t.Errorf("the connection was closed after %v (%v), want %v to %v; it returned:\n%s", took, err, test.from,
+						test.until, answer)
 				}
 				if strings.Contains(string(answer), "sessionToken") {
 					t.Errorf("half a request logged in:\n%s", answer)
 				}
 				if status := strings.SplitN(string(answer), "\r\n", 2)[0]; test.status != status {
-					t.Errorf("it was told %q, want %q", status, test.status)
+					t.Errorf("it got %q, want %q", status, test.status)
 				}
 			})
 		})
@@ -251,7 +262,7 @@ func TestACallerThatNeverReadsLosesTheConnection(t *testing.T) {
 		defer func() { _ = conn.Close() }()
 		began := time.Now()
 		_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-		for err == nil { // the answer is never read, so sooner or later nothing is taken
+		for err == nil { // the response is never read, so at some point no more is accepted
 			_, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 		}
 		if took := time.Since(began); took < time.Minute || took > 62*time.Second {
@@ -260,7 +271,7 @@ func TestACallerThatNeverReadsLosesTheConnection(t *testing.T) {
 	})
 }
 
-// A slow caller holds a connection, and nothing that others need.
+// A slow caller occupies a connection, and nothing that others need.
 func TestSlowCallersHoldNoHashSlot(t *testing.T) {
 	t.Parallel()
 	inBubble(t, plain, server.Config{}, func(p *pipes, bearer string) {
@@ -300,8 +311,8 @@ func (h held) CreateSession(ctx context.Context, session authority.Session) erro
 	}
 }
 
-// The bound on how long a request may take to arrive must not end an operation
-// that has to wait its turn.
+// The bound on the time in which a request must arrive must not end an operation that waits
+// for a slot.
 func TestAnOperationMayTakeLongerThanARequest(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

@@ -16,7 +16,7 @@ const (
 	locked = "REQUEST_FAILED.Login.AccountLocked"
 )
 
-// events counts the audit events of a kind.
+// events returns the number of audit events of a kind.
 func (s *service) events(kind authority.EventKind) int {
 	s.t.Helper()
 	all, err := s.authority.AuditEvents(context.Background(), authority.AuditQuery{Limit: 100_000})
@@ -30,7 +30,7 @@ func (s *service) events(kind authority.EventKind) int {
 	return n
 }
 
-func TestFiveFailuresInARowLockAnybody(t *testing.T) {
+func TestFiveFailuresInARowLockAnyName(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
@@ -83,7 +83,7 @@ func TestALockLeavesLiveSessionsAlone(t *testing.T) {
 	expect(t, "a reset while locked", s.reset(tokens, password), locked)
 }
 
-func TestALockLiftsByItselfWhereThePolicySaysSo(t *testing.T) {
+func TestALockEndsAutomaticallyIfThePolicyIsSet(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{policy: authority.Policy{UnlockAfter: 15 * time.Minute}})
 	bearer := s.bearer()
@@ -110,7 +110,7 @@ func TestADisabledUserIsRefusedLikeAWrongPassword(t *testing.T) {
 	expect(t, "a login after the user was enabled", s.login(tokens[1], user, password), "ok")
 }
 
-// together runs n calls at once and counts what they answered.
+// together runs n concurrent calls and counts the codes of their responses.
 func together(n int, call func(i int) reply) map[string]int {
 	var mu sync.Mutex
 	var group sync.WaitGroup
@@ -130,7 +130,7 @@ func together(n int, call func(i int) reply) map[string]int {
 	return counts
 }
 
-func TestOfManyWrongLoginsAtOnceFiveAreEvaluated(t *testing.T) {
+func TestOfConcurrentWrongLoginsFiveAreEvaluated(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	bearer := s.bearer()
@@ -138,7 +138,7 @@ func TestOfManyWrongLoginsAtOnceFiveAreEvaluated(t *testing.T) {
 		before := s.events(authority.EventLogInFailed)
 		counts := together(200, func(int) reply { return s.login(bearer, name, "a wrong one") })
 		if counts[wrong] != 5 || counts[locked] != 195 {
-			t.Errorf("200 wrong logins of %s at once answered %v, want 5 wrong and 195 locked", name, counts)
+			t.Errorf("200 wrong logins of %s at once returned %v, want 5 wrong and 195 locked", name, counts)
 		}
 		if got := s.events(authority.EventLogInFailed) - before; got != 5 {
 			t.Errorf("the audit trail tells of %d evaluated passwords of %s, want 5", got, name)
@@ -146,24 +146,24 @@ func TestOfManyWrongLoginsAtOnceFiveAreEvaluated(t *testing.T) {
 	}
 }
 
-func TestManyRightLoginsAtOnceAllSucceed(t *testing.T) {
+func TestConcurrentCorrectLoginsAllSucceed(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{queue: 200})
 	bearer := s.bearer()
 	if counts := together(100, func(int) reply { return s.login(bearer, user, password) }); counts["ok"] != 100 {
-		t.Errorf("100 right logins at once answered %v", counts)
+		t.Errorf("100 right logins at once returned %v", counts)
 	}
 	if got := s.events(authority.EventLogIn); got != 100 {
 		t.Errorf("the audit trail tells of %d logins, want 100", got)
 	}
 }
 
-func TestOfManyLogoutsAtOnceOneSucceeds(t *testing.T) {
+func TestOfConcurrentLogoutsOneSucceeds(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
 	counts := together(50, func(int) reply { return s.do(sound, "POST", wire.PathLogOut, "", tokens...) })
 	if counts["ok"] != 1 || counts[expired] != 49 {
-		t.Errorf("50 logouts of one session at once answered %v, want one ok and 49 expired", counts)
+		t.Errorf("50 logouts of one session at once returned %v, want one ok and 49 expired", counts)
 	}
 }

@@ -33,7 +33,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, enginetest.Leaks()...) }
 
-// What the tests know of the service they start.
+// The credentials of every service that the tests start.
 const (
 	apiKey    = "demo-key"
 	apiSecret = "demo-secret-4c1d"
@@ -59,7 +59,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// logBuffer is what the service logged.
+// logBuffer holds the log of a service.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -77,10 +77,10 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-// setup says what is unusual about a service.
+// setup configures a service. The zero value is the usual one.
 type setup struct {
 	path      string // of the database; "": in memory
-	alone     bool   // one replica, whatever the engines: the test looks at what a process knows by itself
+	alone     bool   // one replica on any engine, because the test examines the state of one process
 	keepState bool   // the database has the client and the user already
 	policy    authority.Policy
 	hash      authority.HashParams
@@ -114,7 +114,8 @@ type service struct {
 
 func start(t testing.TB, with setup) *service {
 	t.Helper()
-	s := &service{t: t, clock: &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}, log: &logBuffer{}, contract: apitest.Load(t)}
+	s := &service{t: t, clock: &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}, log: &logBuffer{},
+		contract: apitest.Load(t)}
 	s.secrets = []string{apiSecret, password, base64.StdEncoding.EncodeToString([]byte(apiKey + ":" + apiSecret))}
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: with.level}))
 	ctx := context.Background()
@@ -145,7 +146,8 @@ func start(t testing.TB, with setup) *service {
 	}
 	s.authority = rules[0]
 	if !with.keepState {
-		s.must(s.authority.AddKnownClient(ctx, "the tests", authority.Credentials{Key: apiKey, Secret: apiSecret}, authority.Origin{}))
+		s.must(s.authority.AddKnownClient(ctx, "the tests", authority.Credentials{Key: apiKey, Secret: apiSecret},
+			authority.Origin{}))
 		s.addUser(user, password)
 	}
 	with.server.Authority, with.server.Log = s.authority, log
@@ -212,7 +214,7 @@ func (s *service) addUser(name, password string) {
 	s.must(err)
 }
 
-// replica is the address of one of the service's replicas: each in turn.
+// replica returns the address of one of the service's replicas, each in turn.
 func (s *service) replica() string {
 	if n := int(s.turn.Add(1)) % (1 + len(s.further)); n > 0 {
 		return s.further[n-1]
@@ -220,14 +222,14 @@ func (s *service) replica() string {
 	return s.address
 }
 
-// reply is an answer that was read to its end.
+// reply is a response with its body.
 type reply struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// code is what the answer says: "ok", or the error's code.
+// code returns "ok", or the code of the error.
 func (r reply) code() string {
 	if r.status == http.StatusOK {
 		return "ok"
@@ -245,7 +247,7 @@ func (r reply) code() string {
 	return string(wire.CodeOf(body.ErrorCode)) + body.Fault.Code + body.Error
 }
 
-// field reads a text field of a JSON answer.
+// field returns a text field of a JSON response.
 func (r reply) field(name string) string {
 	var body map[string]any
 	if json.Unmarshal([]byte(r.body), &body) != nil {
@@ -255,8 +257,8 @@ func (r reply) field(name string) string {
 	return text
 }
 
-// do sends a request through the contract. Headers come as pairs; a pair for a
-// header that is there already adds a second one.
+// do sends a request whose exchange must match the contract. Headers are pairs of a name and
+// a value; a repeated name adds a second header.
 func (s *service) do(ctx context.Context, method, path, body string, headers ...string) reply {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+s.replica()+path, strings.NewReader(body))
@@ -281,7 +283,7 @@ func basic(key, secret string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(key+":"+secret))
 }
 
-// token asks for the access token.
+// token requests the access token.
 func (s *service) token() reply {
 	s.t.Helper()
 	r := s.do(sound, "POST", wire.PathToken, "grant_type=client_credentials",
@@ -290,13 +292,13 @@ func (s *service) token() reply {
 	return r
 }
 
-// bearer is the value of an Authorization header that is good.
+// bearer returns the value of a valid Authorization header.
 func (s *service) bearer() string {
 	s.t.Helper()
 	return "Bearer " + s.token().field("access_token")
 }
 
-// login tries to log in. It may be called from several goroutines.
+// login attempts a login. It is safe for concurrent use.
 func (s *service) login(bearer, name, password string) reply {
 	s.t.Helper()
 	body, err := json.Marshal(wire.LogInRequest{Username: name, Password: password})
@@ -304,13 +306,13 @@ func (s *service) login(bearer, name, password string) reply {
 	return s.do(sound, "POST", wire.PathLogIn, string(body), "Authorization", bearer, "Content-Type", wire.MediaTypeJSON)
 }
 
-// session logs the user in and answers both tokens as headers.
+// session logs the user in and returns both tokens as headers.
 func (s *service) session(name, password string) []string {
 	s.t.Helper()
 	bearer := s.bearer()
 	r := s.login(bearer, name, password)
 	if r.status != http.StatusOK {
-		s.t.Fatalf("the login of %s answered %d %s", name, r.status, r.body)
+		s.t.Fatalf("the login of %s returned %d %s", name, r.status, r.body)
 	}
 	s.secrets = append(s.secrets, r.field("sessionToken"))
 	return []string{"Authorization", bearer, wire.HeaderSessionToken, r.field("sessionToken")}
@@ -332,10 +334,10 @@ func (s *service) post(path string, body, answer any) error {
 	return s.admin.Post(context.Background(), path, body, answer)
 }
 
-// expect fails the test where the answer is another one.
+// expect fails the test if the code of the response is another one.
 func expect(t testing.TB, what string, got reply, code string) {
 	t.Helper()
 	if got.code() != code {
-		t.Errorf("%s answered %d %s, want %s", what, got.status, got.body, code)
+		t.Errorf("%s returned %d %s, want %s", what, got.status, got.body, code)
 	}
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// printed returns the code blocks of a section of docs/proxies.md, as they are
-// printed but for the addresses in them.
+// printed returns the code blocks of a section of docs/proxies.md, unchanged except for
+// their addresses.
 func (s *service) printed(section, listen, backend string) (blocks []string) {
 	s.t.Helper()
 	text, err := os.ReadFile("../../docs/proxies.md")
@@ -39,7 +39,8 @@ func (s *service) printed(section, listen, backend string) (blocks []string) {
 		}
 		for _, address := range [][2]string{
 			{"127.0.0.1:8080", s.address}, {"127.0.0.1:3000", backend},
-			{"listen 80;", "listen " + listen + ";"}, {"bind :80\n", "bind " + listen + "\n"}, {"example.org {", "http://" + listen + " {"},
+			{"listen 80;", "listen " + listen + ";"}, {"bind :80\n", "bind " + listen + "\n"}, {"example.org {",
+				"http://" + listen + " {"},
 		} {
 			block = strings.ReplaceAll(block, address[0], address[1])
 		}
@@ -57,7 +58,8 @@ var proxies = map[string]struct {
 }{
 	"nginx": {"nginx", func(_ *testing.T, directory string, blocks []string) string {
 		var b strings.Builder
-		fmt.Fprintf(&b, "daemon off; pid %s/pid; worker_processes 1;\nevents { worker_connections 64; }\nhttp {\naccess_log off;\n", directory)
+		fmt.Fprintf(&b, "daemon off; pid %s/pid; worker_processes 1;\n"+
+			"events { worker_connections 64; }\nhttp {\naccess_log off;\n", directory)
 		for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 			fmt.Fprintf(&b, "%s_temp_path %s/%s;\n", kind, directory, kind)
 		}
@@ -189,11 +191,12 @@ func (b *behind) send(line string, fields []string, body string) (*http.Response
 	b.s.must(err)
 	defer func() { _ = conn.Close() }()
 	b.s.must(conn.SetDeadline(time.Now().Add(30 * time.Second)))
-	_, err = io.WriteString(conn, line+" HTTP/1.1\r\nHost: "+b.proxy+"\r\n"+strings.Join(append(fields, "\r\n"), "\r\n")+body)
+	_, err = io.WriteString(conn, line+" HTTP/1.1\r\nHost: "+b.proxy+"\r\n"+strings.Join(append(fields, "\r\n"),
+		"\r\n")+body)
 	b.s.must(err)
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	b.s.must(err)
-	_, _ = io.Copy(io.Discard, response.Body) // the status says enough
+	_, _ = io.Copy(io.Discard, response.Body) // only the status matters
 	_ = response.Body.Close()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -244,9 +247,10 @@ func fieldsOf(tokens []string) (fields []string) {
 	return fields
 }
 
-// Behind real proxies, as docs/proxies.md has them, who has no live session does not
-// get through, and the service behind them learns who does, whatever the caller says.
-func TestProxiesAskBeforeTheyForward(t *testing.T) {
+// Behind real proxies, configured as in docs/proxies.md, no request without a live session
+// passes, and the service behind them receives the identity of the others, whatever headers
+// the caller sends.
+func TestProxiesCheckBeforeTheyForward(t *testing.T) {
 	t.Parallel()
 	for name := range proxies {
 		t.Run(name, func(t *testing.T) {
@@ -255,7 +259,8 @@ func TestProxiesAskBeforeTheyForward(t *testing.T) {
 			tokens := s.session(user, password)
 			refused := func(what string, response *http.Response, arrived *http.Request, status ...int) {
 				t.Helper()
-				if arrived != nil || len(status) == 1 && response.StatusCode != status[0] || response.StatusCode < http.StatusBadRequest {
+				if arrived != nil || len(status) == 1 && response.StatusCode != status[0] ||
+					response.StatusCode < http.StatusBadRequest {
 					t.Errorf("%s: %d, and the backend got %v", what, response.StatusCode, arrived)
 				}
 			}
@@ -273,8 +278,10 @@ func TestProxiesAskBeforeTheyForward(t *testing.T) {
 						t.Fatalf("%s with both tokens and %q: %d", line, forged, response.StatusCode)
 					}
 					got := identity(arrived)
-					for header, want := range map[string]string{"latchkey-user": user, "latchkey-client": apiKey, "latchkey-session-age": "0", "latchkey-session": ""} {
-						if values := got[header]; len(values) != 1 || want != "" && values[0] != want || strings.Contains(values[0], "forged") {
+					for header, want := range map[string]string{"latchkey-user": user, "latchkey-client": apiKey,
+						"latchkey-session-age": "0", "latchkey-session": ""} {
+						if values := got[header]; len(values) != 1 || want != "" && values[0] != want ||
+							strings.Contains(values[0], "forged") {
 							t.Errorf("%s with %.40q: the service behind learns of %s that it is %q", line, forged, header, values)
 						}
 					}
@@ -286,7 +293,7 @@ func TestProxiesAskBeforeTheyForward(t *testing.T) {
 			s.clock.advance(20 * time.Minute)
 			response, arrived := b.send("GET /", fieldsOf(s.renewed(tokens)), "")
 			refused("with a dead session", response, arrived, http.StatusUnauthorized)
-			// A service that is away lets nobody through.
+			// Without the service, no request passes.
 			tokens = s.session(user, password)
 			s.must(s.stop())
 			response, arrived = b.send("GET /", append(fieldsOf(tokens), forgeries()...), "")
@@ -298,7 +305,7 @@ func TestProxiesAskBeforeTheyForward(t *testing.T) {
 	}
 }
 
-// A browser asks without tokens before it sends them. Nothing else passes so.
+// A browser's preflight request carries no tokens. Nothing else passes without them.
 func TestProxiesLetPreflightsPassAndNothingElse(t *testing.T) {
 	t.Parallel()
 	origin, method := "Origin: https://app.example.org", "Access-Control-Request-Method: POST"
@@ -330,13 +337,16 @@ func TestProxiesLetPreflightsPassAndNothingElse(t *testing.T) {
 				"no method":               {"OPTIONS /", []string{origin}, ""},
 				"an empty method":         {"OPTIONS /", []string{origin, "Access-Control-Request-Method:"}, ""},
 				"a body":                  {"OPTIONS /", append([]string{"Content-Length: 4"}, preflight...), "body"},
-				"a chunked body":          {"OPTIONS /", append([]string{"Transfer-Encoding: chunked"}, preflight...), "4\r\nbody\r\n0\r\n\r\n"},
-				"a bearer":                {"OPTIONS /", append([]string{"Authorization: Bearer x"}, preflight...), ""},
-				"a session":               {"OPTIONS /", append([]string{"VZ-M2M-Token: x"}, preflight...), ""},
-				"a bearer of bars":        {"OPTIONS /", []string{"Authorization: |POST|x", "Access-Control-Request-Headers: x"}, ""},
-				"an override":             {"POST /", append([]string{"X-HTTP-Method-Override: OPTIONS"}, preflight...), ""},
+				"a chunked body": {"OPTIONS /", append([]string{"Transfer-Encoding: chunked"}, preflight...),
+					"4\r\nbody\r\n0\r\n\r\n"},
+				"a bearer":  {"OPTIONS /", append([]string{"Authorization: Bearer x"}, preflight...), ""},
+				"a session": {"OPTIONS /", append([]string{"VZ-M2M-Token: x"}, preflight...), ""},
+				"a bearer of bars": {"OPTIONS /", []string{"Authorization: |POST|x",
+					"Access-Control-Request-Headers: x"}, ""},
+				"an override": {"POST /", append([]string{"X-HTTP-Method-Override: OPTIONS"}, preflight...), ""},
 			} {
-				if response, arrived := b.send(r.line, r.fields, r.body); arrived != nil || response.StatusCode < http.StatusBadRequest {
+				if response, arrived := b.send(r.line, r.fields, r.body); arrived != nil ||
+					response.StatusCode < http.StatusBadRequest {
 					t.Errorf("%s: %d, and the backend got %v", what, response.StatusCode, arrived)
 				}
 			}
@@ -344,7 +354,7 @@ func TestProxiesLetPreflightsPassAndNothingElse(t *testing.T) {
 	}
 }
 
-// With HTTP/2 a body announces itself by no header.
+// With HTTP/2 no header announces a body.
 func TestProxiesSeeTheBodyOfAPreflightOverHTTP2(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"nginx", "haproxy"} {
@@ -370,7 +380,8 @@ func TestProxiesSeeTheBodyOfAPreflightOverHTTP2(t *testing.T) {
 					}
 				}
 				if body == nil && (response.StatusCode != http.StatusOK || len(b.bodies) != 1 || response.ProtoMajor != 2) {
-					t.Errorf("a preflight: %d over %s, and the backend was reached %d times", response.StatusCode, response.Proto, len(b.bodies))
+					t.Errorf("a preflight: %d over %s, and the backend was reached %d times", response.StatusCode, response.Proto,
+						len(b.bodies))
 				}
 				b.mu.Unlock()
 			}
@@ -378,7 +389,7 @@ func TestProxiesSeeTheBodyOfAPreflightOverHTTP2(t *testing.T) {
 	}
 }
 
-func TestVerifyTellsTheAgeOfTheSession(t *testing.T) {
+func TestVerifyReturnsTheAgeOfTheSession(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)

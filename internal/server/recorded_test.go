@@ -16,9 +16,8 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// raw sends bytes over a connection of its own and reads one answer. It is how
-// tests send what no client library would. The answer is held to the contract;
-// the request is not.
+// raw sends bytes over a new connection and reads one response, for requests that no client
+// library would send. The response must match the contract; the request need not.
 func (s *service) raw(request string) reply {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", s.address)
@@ -26,22 +25,22 @@ func (s *service) raw(request string) reply {
 	defer func() { _ = conn.Close() }()
 	_, err = io.WriteString(conn, request)
 	s.must(err)
-	// Only method and path are needed of the request; anything may follow.
+	// Only the method and the path of the request are parsed; anything may follow.
 	line, _, _ := strings.Cut(request, "\r\n")
 	parsed, err := http.ReadRequest(bufio.NewReader(strings.NewReader(line + "\r\nHost: x\r\n\r\n")))
 	s.must(err)
 	response, err := http.ReadResponse(bufio.NewReader(conn), parsed)
 	s.must(err)
 	if err := s.contract.Check(parsed.WithContext(malformed), response); err != nil {
-		s.t.Errorf("%s answered %d: %v", line, response.StatusCode, err)
+		s.t.Errorf("%s returned %d: %v", line, response.StatusCode, err)
 	}
 	text, err := io.ReadAll(response.Body)
 	s.must(err)
 	return reply{response.StatusCode, response.Header, string(text)}
 }
 
-// recorded builds a request as the vendor's SDK sends it: header names in lower
-// case, in its order.
+// recorded returns a request as the vendor's SDK sends it: with header names in lower case
+// and in its order.
 func recorded(method, path string, headers, body string) string {
 	return method + " " + path + " HTTP/1.1\r\n" + headers +
 		"accept: application/json\r\nuser-agent: APIMATIC 3.0\r\nhost: thingspace.verizon.com\r\n" +
@@ -57,9 +56,11 @@ func TestRecordedRequestsOfTheVendorsSDKAreAccepted(t *testing.T) {
 	const form, json = "content-type: application/x-www-form-urlencoded\r\n", "content-type: application/json\r\n"
 	guid := regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-	token := s.raw(recorded("POST", wire.PathToken, "authorization: "+basic(apiKey, apiSecret)+"\r\n"+form, "grant_type=client_credentials"))
-	if token.status != 200 || token.field("access_token") == "" || token.field("token_type") != "Bearer" || token.field("scope") != "default" {
-		t.Fatalf("the token request answered %d %s", token.status, token.body)
+	token := s.raw(recorded("POST", wire.PathToken, "authorization: "+basic(apiKey, apiSecret)+"\r\n"+form,
+		"grant_type=client_credentials"))
+	if token.status != 200 || token.field("access_token") == "" || token.field("token_type") != "Bearer" ||
+		token.field("scope") != "default" {
+		t.Fatalf("the token request returned %d %s", token.status, token.body)
 	}
 	if got := token.header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("the token may be cached: Cache-Control %q", got)
@@ -67,34 +68,38 @@ func TestRecordedRequestsOfTheVendorsSDKAreAccepted(t *testing.T) {
 	bearer := "authorization: Bearer " + token.field("access_token") + "\r\n"
 
 	for _, idempotency := range []string{"", "idempotency-key: 0d3f1c9a-7a3e-4a52-8f0e-1f0f5a7c9b11\r\n"} {
-		login := s.raw(recorded("POST", wire.PathLogIn, bearer+idempotency+json, `{"username":"`+user+`","password":"`+password+`"}`))
+		login := s.raw(recorded("POST", wire.PathLogIn, bearer+idempotency+json,
+			`{"username":"`+user+`","password":"`+password+`"}`))
 		session := login.field("sessionToken")
 		if login.status != 200 || !guid.MatchString(session) {
-			t.Fatalf("the login answered %d %s", login.status, login.body)
+			t.Fatalf("the login returned %d %s", login.status, login.body)
 		}
 		withSession := bearer + "vz-m2m-token: " + session + "\r\n"
 		logout := s.raw(recorded("POST", wire.PathLogOut, withSession+idempotency+form, ""))
 		if logout.status != 200 || logout.body != `{"sessionToken":"`+session+`"}` {
-			t.Errorf("the logout answered %d %s", logout.status, logout.body)
+			t.Errorf("the logout returned %d %s", logout.status, logout.body)
 		}
 		again := s.raw(recorded("POST", wire.PathLogOut, withSession+idempotency+form, ""))
 		expect(t, "a second logout", again, "REQUEST_FAILED.SessionToken.Expired")
 	}
 
-	expect(t, "a login without a body", s.raw(recorded("POST", wire.PathLogIn, bearer+json, "")), "INPUT_INVALID.RequestUndefined")
+	expect(t, "a login without a body", s.raw(recorded("POST", wire.PathLogIn, bearer+json, "")),
+		"INPUT_INVALID.RequestUndefined")
 
 	login := s.raw(recorded("POST", wire.PathLogIn, bearer+json, `{"username":"grflbk-user","password":"grflbk"}`))
 	withSession := bearer + "vz-m2m-token: " + login.field("sessionToken") + "\r\n"
 	reset := s.raw(recorded("PUT", wire.PathResetPassword, withSession+json, `{"oldPassword":"grflbk"}`))
 	if reset.status != 200 || !regexp.MustCompile(`^[A-Za-z0-9]{20}$`).MatchString(reset.field("newPassword")) {
-		t.Fatalf("the reset answered %d %s", reset.status, reset.body)
+		t.Fatalf("the reset returned %d %s", reset.status, reset.body)
 	}
 	s.secrets = append(s.secrets, reset.field("newPassword"))
 
 	revoke := s.raw(recorded("POST", wire.PathRevoke, "authorization: "+basic(apiKey, apiSecret)+"\r\n"+form,
-		"grant_type=client_credentials&token="+token.field("access_token"))) // as published; TestAnswersSpell… sends RFC 7009's form
-	if revoke.status != 200 || revoke.body != "" || revoke.header.Get(wire.HeaderRevokedToken) != token.field("access_token") {
-		t.Errorf("the revocation answered %d %v %q", revoke.status, revoke.header, revoke.body)
+		// as published; TestResponseHeadersAre… sends RFC 7009's form
+		"grant_type=client_credentials&token="+token.field("access_token")))
+	if revoke.status != 200 || revoke.body != "" ||
+		revoke.header.Get(wire.HeaderRevokedToken) != token.field("access_token") {
+		t.Errorf("the revocation returned %d %v %q", revoke.status, revoke.header, revoke.body)
 	}
 }
 
@@ -116,14 +121,21 @@ func asWritten(name string) string { return name }
 // Recorded from the vendor's SDKs, each unmodified, over TLS (docs/contract.md).
 var dialects = []dialect{
 	{name: "TypeScript 1.7.0", headers: "accept: application/json\r\nuser-agent: APIMATIC 3.0\r\nconnection: close\r\n",
-		json: "application/json", empty: wire.MediaTypeForm, form: "grant_type=client_credentials", spelling: strings.ToLower},
-	{name: "TypeScript, August 2026", headers: "accept: application/json\r\nuser-agent: Typescript-SDK\r\nx-apimatic-trace-id: 1\r\naccept-encoding: gzip, compress, deflate, br\r\nconnection: keep-alive\r\n",
+		json: "application/json", empty: wire.MediaTypeForm, form: "grant_type=client_credentials",
+		spelling: strings.ToLower},
+	{name: "TypeScript, August 2026", headers: "accept: application/json\r\nuser-agent: Typescript-SDK\r\n" +
+		"x-apimatic-trace-id: 1\r\n" +
+		"accept-encoding: gzip, compress, deflate, br\r\nconnection: keep-alive\r\n",
 		json: "application/json", form: "grant_type=client_credentials", spelling: strings.ToLower},
-	{name: "Python 1.7.0", headers: "User-Agent: Python-SDK\r\nAccept-Encoding: gzip, deflate\r\nAccept: application/json\r\nConnection: keep-alive\r\n",
-		json: "application/json; charset=utf-8", form: "grant_type=client_credentials&scope=", blanks: true, spelling: asWritten},
-	{name: "Java 1.7.0", headers: "Accept: application/json\r\nUser-Agent: Java-SDK\r\nX-APIMatic-Engine: 3\r\nConnection: Keep-Alive\r\nAccept-Encoding: gzip\r\n",
+	{name: "Python 1.7.0", headers: "User-Agent: Python-SDK\r\nAccept-Encoding: gzip, deflate\r\n" +
+		"Accept: application/json\r\nConnection: keep-alive\r\n",
+		json: "application/json; charset=utf-8", form: "grant_type=client_credentials&scope=", blanks: true,
+		spelling: asWritten},
+	{name: "Java 1.7.0", headers: "Accept: application/json\r\nUser-Agent: Java-SDK\r\nX-APIMatic-Engine: 3\r\n" +
+		"Connection: Keep-Alive\r\nAccept-Encoding: gzip\r\n",
 		json: "application/json; charset=utf-8", form: "grant_type=client_credentials", spelling: http.CanonicalHeaderKey},
-	{name: "PHP 1.7.0", headers: "Accept: application/json\r\nuser-agent: PHP-SDK\r\nExpect:\r\nAccept-Encoding: deflate, gzip, br, zstd\r\n",
+	{name: "PHP 1.7.0", headers: "Accept: application/json\r\nuser-agent: PHP-SDK\r\nExpect:\r\n" +
+		"Accept-Encoding: deflate, gzip, br, zstd\r\n",
 		json: "application/json", form: "grant_type=client_credentials\r\n", spelling: asWritten},
 	{name: "Go, generated", headers: "User-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\n",
 		json: "application/json", form: "grant_type=client_credentials&scope=", chunked: true, spelling: strings.ToUpper},
@@ -184,7 +196,8 @@ func TestEverySDKWorksUnmodifiedAtEitherPath(t *testing.T) {
 				expect(t, "the token", token, "ok")
 				bearer := []string{"Authorization", "Bearer " + token.field("access_token")}
 				s.secrets = append(s.secrets, secret, token.field("access_token"))
-				expect(t, "a login without a body", s.raw(d.write("POST", at.logIn, d.empty, "", bearer...)), "INPUT_INVALID.RequestUndefined")
+				expect(t, "a login without a body", s.raw(d.write("POST", at.logIn, d.empty, "", bearer...)),
+					"INPUT_INVALID.RequestUndefined")
 				logIn := func(password string) reply {
 					return s.raw(d.write("POST", at.logIn, d.json, d.object("username", name, "password", password), bearer...))
 				}
@@ -193,7 +206,8 @@ func TestEverySDKWorksUnmodifiedAtEitherPath(t *testing.T) {
 				expect(t, "the login", login, "ok")
 				tokens := append(bearer[:2:2], "VZ-M2M-Token", login.field("sessionToken"))
 				for range 2 { // the transport repeats a PUT
-					expect(t, "a mistyped old password", s.raw(d.write("PUT", at.reset, d.json, d.object("oldPassword", "a wrong one"), tokens...)), mismatch)
+					expect(t, "a mistyped old password", s.raw(d.write("PUT", at.reset, d.json,
+						d.object("oldPassword", "a wrong one"), tokens...)), mismatch)
 				}
 				made := ""
 				for range 4 { // one Idempotency-Key over all retries of a call
@@ -209,13 +223,13 @@ func TestEverySDKWorksUnmodifiedAtEitherPath(t *testing.T) {
 				logout := s.raw(d.write("POST", at.logOut, d.empty, "", tokens...))
 				expect(t, "the logout", logout, "ok")
 				if logout.field("sessionToken") != login.field("sessionToken") {
-					t.Errorf("the logout answered %s", logout.body)
+					t.Errorf("the logout returned %s", logout.body)
 				}
 				expect(t, "the new password", logIn(made), "ok")
 				form := "grant_type=client_credentials&token=" + token.field("access_token")
 				revoked := s.raw(d.write("POST", wire.PathRevoke, wire.MediaTypeForm, form, client...))
 				if revoked.status != 200 || revoked.header.Get(wire.HeaderRevokedToken) != token.field("access_token") {
-					t.Errorf("the revocation answered %d %v %q", revoked.status, revoked.header, revoked.body)
+					t.Errorf("the revocation returned %d %v %q", revoked.status, revoked.header, revoked.body)
 				}
 				expect(t, "the revoked token", logIn(made), wire.FaultInvalidBearer)
 			})
@@ -224,7 +238,7 @@ func TestEverySDKWorksUnmodifiedAtEitherPath(t *testing.T) {
 }
 
 // PHP, Java and Python send DELETE with a length of zero.
-func TestADELETEWithALengthOfZeroIsHandedOn(t *testing.T) {
+func TestADELETEWithALengthOfZeroIsForwarded(t *testing.T) {
 	t.Parallel()
 	var length int64 = -1
 	s := start(t, setup{server: server.Config{Forward: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -233,15 +247,16 @@ func TestADELETEWithALengthOfZeroIsHandedOn(t *testing.T) {
 	})}})
 	tokens := s.session(user, password)
 	for _, d := range dialects {
-		r := s.rawUnchecked(d.write("DELETE", "/api/m2m/v1/callbacks/0000123456-00001/name/CarrierService", "", "", tokens...))
+		r := s.rawUnchecked(d.write("DELETE", "/api/m2m/v1/callbacks/0000123456-00001/name/CarrierService", "", "",
+			tokens...))
 		if r.status != 200 || length != 0 {
-			t.Errorf("%s: it was answered %d %s, and handed on with the length %d", d.name, r.status, r.body, length)
+			t.Errorf("%s: returned %d %s, and was forwarded with the length %d", d.name, r.status, r.body, length)
 		}
 		length = -1
 	}
 }
 
-func TestAnswersSpellHeadersAsTheContractDoes(t *testing.T) {
+func TestResponseHeadersAreSpelledAsInTheContract(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	token := s.token().field("access_token")

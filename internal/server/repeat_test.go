@@ -31,7 +31,7 @@ func (s *service) made(r reply) string {
 	return password
 }
 
-func TestARepeatedResetTellsTheSamePasswordForADay(t *testing.T) {
+func TestARepeatedResetReturnsTheSamePasswordForADay(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	policy := authority.Policy{IdleTimeout: 48 * time.Hour}
@@ -107,7 +107,7 @@ func TestAKeyIsForOneReset(t *testing.T) {
 	// The key is the user's own.
 	s.addUser("ford", password)
 	ford := s.session("ford", password)
-	expect(t, "somebody else's reset with that key", s.resetAs("another", ford, password), "ok")
+	expect(t, "another user's reset with that key", s.resetAs("another", ford, password), "ok")
 }
 
 func TestResetsWithOneKeyAtOnceAreOneReset(t *testing.T) {
@@ -127,7 +127,7 @@ func TestResetsWithOneKeyAtOnceAreOneReset(t *testing.T) {
 		t.Errorf("%d repeats are on the trail, want all but one of 8", n)
 	}
 	if counts["ok"] != 8 || len(told) != 1 || s.events(authority.EventReset) != 1 {
-		t.Errorf("8 at once answered %v, with %d passwords, and %d resets", counts, len(told), s.events(authority.EventReset))
+		t.Errorf("8 at once returned %v, with %d passwords, and %d resets", counts, len(told), s.events(authority.EventReset))
 	}
 	for password := range told {
 		s.secrets = append(s.secrets, password)
@@ -135,19 +135,20 @@ func TestResetsWithOneKeyAtOnceAreOneReset(t *testing.T) {
 	}
 }
 
-func TestKeysAreHeldToTheirForm(t *testing.T) {
+func TestMalformedKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
-	for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("k", 256), "a space": "a b", "not ASCII": "schlüssel"} {
+	for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("k", 256), "a space": "a b",
+		"not ASCII": "schlüssel"} {
 		if r := s.do(malformed, "PUT", wire.PathResetPassword, `{"oldPassword":"`+password+`"}`,
 			append([]string{wire.HeaderIdempotency, key}, tokens...)...); r.status != 400 {
-			t.Errorf("%s: was answered %d %s", name, r.status, r.body)
+			t.Errorf("%s: returned %d %s", name, r.status, r.body)
 		}
 	}
 	twice := append([]string{wire.HeaderIdempotency, "a", wire.HeaderIdempotency, "b"}, tokens...)
 	if r := s.do(malformed, "PUT", wire.PathResetPassword, `{"oldPassword":"`+password+`"}`, twice...); r.status != 400 {
-		t.Errorf("two keys were answered %d %s", r.status, r.body)
+		t.Errorf("two keys returned %d %s", r.status, r.body)
 	}
 	expect(t, "a login", s.login(tokens[1], user, password), "ok")
 	expect(t, "a key of 255", s.resetAs(strings.Repeat("k", 255), tokens, password), "ok")
@@ -165,7 +166,8 @@ func TestTheDatabaseHoldsNoPasswordInTheClear(t *testing.T) {
 		for _, file := range files {
 			content, err := os.ReadFile(filepath.Join(directory, file.Name()))
 			s.must(err)
-			for what, text := range map[string]string{"the old password": password, "the new one": made, "the key": "telling-key-1234", "the session token": tokens[3]} {
+			for what, text := range map[string]string{"the old password": password, "the new one": made,
+				"the key": "telling-key-1234", "the session token": tokens[3]} {
 				if strings.Contains(string(content), text) {
 					t.Errorf("%s: %s holds %s", when, file.Name(), what)
 				}

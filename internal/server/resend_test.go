@@ -57,17 +57,17 @@ func TestTheSameWrongOldPasswordIsOneStrike(t *testing.T) {
 	}
 }
 
-func TestFiveWrongOldPasswordsLockHoweverTheyAreMixedWithRepeats(t *testing.T) {
+func TestFiveWrongOldPasswordsLockEvenIfMixedWithRepeats(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{queue: 1000})
 	tokens := s.session(user, password)
 	counts := together(64, func(i int) reply { return s.reset(tokens, fmt.Sprint("wrong ", i%2)) })
 	if counts[mismatch] != 64 || s.strikes() != 2 {
-		t.Errorf("64 at once, of two wrong passwords, answered %v with %d strikes, want 2", counts, s.strikes())
+		t.Errorf("64 at once, of two wrong passwords, returned %v with %d strikes, want 2", counts, s.strikes())
 	}
 	counts = together(64, func(i int) reply { return s.reset(tokens, fmt.Sprint("wrong ", i)) })
 	if s.strikes() != 5 || counts[locked] == 0 || counts[mismatch]+counts[locked] != 64 {
-		t.Errorf("64 wrong passwords at once answered %v with %d strikes, want a lock", counts, s.strikes())
+		t.Errorf("64 wrong passwords at once returned %v with %d strikes, want a lock", counts, s.strikes())
 	}
 }
 
@@ -81,7 +81,7 @@ func TestALoginIsAStrikeEachTime(t *testing.T) {
 	expect(t, "the right one", s.login(bearer, user, password), locked)
 }
 
-func TestARepeatedResetIsAnsweredForTwoMinutes(t *testing.T) {
+func TestARepeatedResetReturnsTheSamePasswordForTwoMinutes(t *testing.T) {
 	t.Parallel()
 	for _, keep := range []bool{false, true} {
 		path := filepath.Join(t.TempDir(), "latchkey.db")
@@ -119,7 +119,7 @@ func TestARepeatedResetIsAnsweredForTwoMinutes(t *testing.T) {
 	}
 }
 
-func TestOnlyTheLastResetIsAnsweredAgain(t *testing.T) {
+func TestOnlyTheLastResetCanBeRepeated(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
@@ -139,7 +139,7 @@ func TestOnlyTheLastResetIsAnsweredAgain(t *testing.T) {
 	expect(t, "a repeat over another session", s.reset(tokens, "set by an operator"), mismatch)
 }
 
-func TestAPasswordThatSomebodyElseReplacedIsToldSo(t *testing.T) {
+func TestAReplacedOldPasswordIsReported(t *testing.T) {
 	t.Parallel()
 	const replaced = "replaced"
 	s := start(t, setup{policy: authority.Policy{KeepSessionsOnReset: true}})
@@ -149,7 +149,7 @@ func TestAPasswordThatSomebodyElseReplacedIsToldSo(t *testing.T) {
 		r := s.reset(other, password)
 		expect(t, "the other session, with the old password", r, mismatch)
 		if !strings.Contains(r.body, replaced) || strings.Contains(r.body, made) {
-			t.Errorf("it was told: %s", r.body)
+			t.Errorf("it got: %s", r.body)
 		}
 	}
 	if n := s.strikes(); n != 1 {
@@ -158,11 +158,11 @@ func TestAPasswordThatSomebodyElseReplacedIsToldSo(t *testing.T) {
 	r := s.reset(other, "another one")
 	expect(t, "the other session, with a wrong password", r, mismatch)
 	if strings.Contains(r.body, replaced) {
-		t.Errorf("a guess was told: %s", r.body)
+		t.Errorf("a guess got: %s", r.body)
 	}
 	s.clock.advance(2 * time.Minute)
 	if r := s.reset(other, password); strings.Contains(r.body, replaced) {
-		t.Errorf("two minutes later it was told: %s", r.body)
+		t.Errorf("two minutes later it got: %s", r.body)
 	}
 
 	s.must(s.post(admin.PathUserPassword, admin.Password{Name: user, Password: "set by an operator"}, nil))
@@ -170,7 +170,7 @@ func TestAPasswordThatSomebodyElseReplacedIsToldSo(t *testing.T) {
 	r = s.reset(tokens, made)
 	expect(t, "the password that an operator replaced", r, mismatch)
 	if !strings.Contains(r.body, replaced) {
-		t.Errorf("it was told: %s", r.body)
+		t.Errorf("it got: %s", r.body)
 	}
 	if n := s.events(authority.EventResetRepeated); n != 0 {
 		t.Errorf("%d repeats are on the trail, want none", n)

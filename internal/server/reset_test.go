@@ -21,13 +21,13 @@ func TestResetMakesANewPasswordAtOnceAndEndsOtherSessions(t *testing.T) {
 	next := r.field("newPassword")
 	s.secrets = append(s.secrets, next)
 	if r.status != 200 || !regexp.MustCompile(`^[A-Za-z0-9]{20}$`).MatchString(next) {
-		t.Fatalf("the reset answered %d %s", r.status, r.body)
+		t.Fatalf("the reset returned %d %s", r.status, r.body)
 	}
 	expect(t, "the old password", s.login(own[1], user, password), wrong)
 	expect(t, "the new password", s.login(own[1], user, next), "ok")
 	expect(t, "the session that reset", s.verify(own), "ok")
 	expect(t, "another session of the user", s.verify(other), expired)
-	expect(t, "a session of somebody else", s.verify(ford), "ok")
+	expect(t, "a session of another user", s.verify(ford), "ok")
 	again := s.reset(own, password)
 	expect(t, "the same reset again", again, "ok")
 	if again.field("newPassword") != next {
@@ -35,7 +35,7 @@ func TestResetMakesANewPasswordAtOnceAndEndsOtherSessions(t *testing.T) {
 	}
 }
 
-func TestResetLeavesOtherSessionsWhereThePolicySaysSo(t *testing.T) {
+func TestResetKeepsOtherSessionsIfThePolicyIsSet(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{policy: authority.Policy{KeepSessionsOnReset: true}})
 	own, other := s.session(user, password), s.session(user, password)
@@ -60,7 +60,7 @@ func TestAWrongOldPasswordIsAStrike(t *testing.T) {
 	expect(t, "the session", s.verify(tokens), "ok")
 }
 
-func TestManyResetsOfOneSessionAtOnceAreOneReset(t *testing.T) {
+func TestConcurrentResetsOfOneSessionAreOneReset(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{queue: 100})
 	tokens := s.session(user, password)
@@ -73,17 +73,18 @@ func TestManyResetsOfOneSessionAtOnceAreOneReset(t *testing.T) {
 		told[r.field("newPassword")]++
 		return r
 	})
-	if counts["ok"] != 8 || len(told) != 1 || s.events(authority.EventReset) != 1 || s.events(authority.EventResetRepeated) != 7 {
-		t.Errorf("8 resets at once answered %v, with %d passwords, %d resets and %d repeats; want one reset, and 7 repeats of it",
+	if counts["ok"] != 8 || len(told) != 1 || s.events(authority.EventReset) != 1 ||
+		s.events(authority.EventResetRepeated) != 7 {
+		t.Errorf("8 resets at once returned %v, with %d passwords, %d resets and %d repeats, want one reset and 7 repeats",
 			counts, len(told), s.events(authority.EventReset), s.events(authority.EventResetRepeated))
 	}
 	for next := range told {
 		s.secrets = append(s.secrets, next)
-		expect(t, "the password that was answered", s.login(tokens[1], user, next), "ok")
+		expect(t, "the password that was returned", s.login(tokens[1], user, next), "ok")
 	}
 }
 
-func TestOfResetsOfManySessionsAtOnceOneSucceeds(t *testing.T) {
+func TestOfConcurrentResetsOfManySessionsOneSucceeds(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{queue: 100, policy: authority.Policy{KeepSessionsOnReset: true}})
 	var sessions [6][]string
@@ -100,9 +101,9 @@ func TestOfResetsOfManySessionsAtOnceOneSucceeds(t *testing.T) {
 		return r
 	})
 	if counts["ok"] != 1 || counts["ok"]+counts[mismatch]+counts[locked] != len(sessions) {
-		t.Errorf("%d resets at once answered %v, want one ok", len(sessions), counts)
+		t.Errorf("%d resets at once returned %v, want one ok", len(sessions), counts)
 	}
 	s.secrets = append(s.secrets, next)
 	s.must(s.post(admin.PathUserUnlock, admin.Name{Name: user}, nil))
-	expect(t, "the password that was answered", s.login(sessions[0][1], user, next), "ok")
+	expect(t, "the password that was returned", s.login(sessions[0][1], user, next), "ok")
 }

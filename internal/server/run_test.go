@@ -62,7 +62,7 @@ func (p pending) CreateSession(ctx context.Context, session authority.Session) e
 	return p.SessionStore.CreateSession(ctx, session)
 }
 
-func TestShutdownDrainsWhatIsUnderWay(t *testing.T) {
+func TestShutdownDrainsRequestsInProgress(t *testing.T) {
 	t.Parallel()
 	hold := pending{called: make(chan struct{}), release: make(chan struct{})}
 	s := start(t, setup{stores: func(db *sqlite.DB) authority.Stores {
@@ -78,7 +78,7 @@ func TestShutdownDrainsWhatIsUnderWay(t *testing.T) {
 	}
 	bearer := s.bearer()
 	if got := ready(); got != 200 {
-		t.Errorf("before the shutdown readyz answers %d", got)
+		t.Errorf("before the shutdown readyz returned %d", got)
 	}
 	login := make(chan reply)
 	go func() { login <- s.login(bearer, user, password) }()
@@ -94,7 +94,7 @@ func TestShutdownDrainsWhatIsUnderWay(t *testing.T) {
 		runtime.Gosched()
 	}
 	if got := ready(); got != 503 {
-		t.Errorf("while shutting down readyz answers %d, want 503", got)
+		t.Errorf("while shutting down readyz returned %d, want 503", got)
 	}
 	select {
 	case err := <-stopped:
@@ -108,15 +108,16 @@ func TestShutdownDrainsWhatIsUnderWay(t *testing.T) {
 	}
 }
 
-func TestShutdownCutsOffWhatTakesTooLong(t *testing.T) {
+func TestShutdownCutsOffSlowRequests(t *testing.T) {
 	t.Parallel()
 	hold := pending{called: make(chan struct{}), release: make(chan struct{})}
-	s := start(t, setup{server: server.Config{DrainTimeout: time.Millisecond}, stores: func(db *sqlite.DB) authority.Stores {
-		stores := db.Stores()
-		hold.SessionStore = stores.Sessions
-		stores.Sessions = hold
-		return stores
-	}})
+	s := start(t, setup{server: server.Config{DrainTimeout: time.Millisecond},
+		stores: func(db *sqlite.DB) authority.Stores {
+			stores := db.Stores()
+			hold.SessionStore = stores.Sessions
+			stores.Sessions = hold
+			return stores
+		}})
 	conn, err := net.Dial("tcp", s.address)
 	s.must(err)
 	defer func() { _ = conn.Close() }()
@@ -126,7 +127,7 @@ func TestShutdownCutsOffWhatTakesTooLong(t *testing.T) {
 	stopped := make(chan error)
 	go func() { stopped <- s.stop() }()
 	if answer, err := io.ReadAll(conn); len(answer) > 0 {
-		t.Errorf("a request that was cut off was answered: %q, %v", answer, err)
+		t.Errorf("a request that was cut off got a response: %q, %v", answer, err)
 	}
 	close(hold.release)
 	s.must(<-stopped)
@@ -161,13 +162,14 @@ func TestTheAdminAPIIsNotServedOverTCP(t *testing.T) {
 	}
 }
 
-// sweeping tells when it is swept.
+// sweeping reports each sweep.
 type sweeping struct {
 	authority.SessionLog
 	swept chan struct{}
 }
 
-func (l sweeping) SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session, error) {
+func (l sweeping) SweepSessions(ctx context.Context, now time.Time, idle time.Duration,
+	limit int) ([]authority.Session, error) {
 	select {
 	case l.swept <- struct{}{}:
 	case <-ctx.Done():
@@ -209,7 +211,8 @@ func (l unswept) PurgeSessions(ctx context.Context, before time.Time, limit int)
 	return l.SessionLog.PurgeSessions(ctx, before, limit)
 }
 
-func (l unswept) SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session, error) {
+func (l unswept) SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session,
+	error) {
 	if err := l.err(); err != nil {
 		return nil, err
 	}
@@ -230,12 +233,12 @@ func (p *pipes) get(t *testing.T, path string) string {
 	}
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("%s is answered %d, %v", path, response.StatusCode, err)
+		t.Fatalf("%s returned %d, %v", path, response.StatusCode, err)
 	}
 	return string(body)
 }
 
-func TestAServiceThatIsReadyTellsWhatFails(t *testing.T) {
+func TestReadinessReportsFailingTasks(t *testing.T) {
 	t.Parallel()
 	stores, unwritable := &away{}, &away{}
 	inBubble(t, func(db *sqlite.DB) authority.Stores {
@@ -246,11 +249,13 @@ func TestAServiceThatIsReadyTellsWhatFails(t *testing.T) {
 		want := func(lines int, words string, write, sweep string) {
 			t.Helper()
 			body := p.get(t, wire.PathReady)
-			if !strings.HasPrefix(body, "ready\n") || strings.Count(body, "\n") != lines || !strings.Contains(body, words) || strings.Contains(body, "example") {
-				t.Errorf("readyz says %q", body)
+			if !strings.HasPrefix(body, "ready\n") || strings.Count(body, "\n") != lines || !strings.Contains(body, words) ||
+				strings.Contains(body, "example") {
+				t.Errorf("readyz returned %q", body)
 			}
 			metrics := p.get(t, wire.PathMetrics)
-			for _, line := range []string{`latchkey_store_failing{task="write"} ` + write, `latchkey_store_failing{task="sweep"} ` + sweep} {
+			for _, line := range []string{`latchkey_store_failing{task="write"} ` + write,
+				`latchkey_store_failing{task="sweep"} ` + sweep} {
 				if !strings.Contains(metrics, line) {
 					t.Errorf("the metrics lack %s", line)
 				}
@@ -273,18 +278,21 @@ func TestAServiceThatIsReadyTellsWhatFails(t *testing.T) {
 func TestProbesAndPages(t *testing.T) {
 	t.Parallel()
 	stores := &away{}
-	s := start(t, setup{alone: true, server: server.Config{Version: "1.2.3", Ready: func(context.Context) error { return stores.err() }}})
-	for path, want := range map[string]string{wire.PathHealth: "ok\n", wire.PathReady: "ready\n", wire.PathOpenAPI: string(api.OpenAPI)} {
+	s := start(t, setup{alone: true, server: server.Config{Version: "1.2.3",
+		Ready: func(context.Context) error { return stores.err() }}})
+	for path, want := range map[string]string{wire.PathHealth: "ok\n", wire.PathReady: "ready\n",
+		wire.PathOpenAPI: string(api.OpenAPI)} {
 		if r := s.do(sound, "GET", path, ""); r.status != 200 || r.body != want {
-			t.Errorf("%s answered %d %q", path, r.status, r.body)
+			t.Errorf("%s returned %d %q", path, r.status, r.body)
 		}
 	}
 	stores.down.Store(true)
-	if r := s.do(sound, "GET", wire.PathReady, ""); r.status != 503 || !strings.Contains(r.body, "database") || strings.Contains(r.body, "example") {
-		t.Errorf("with the store away readyz answered %d %q", r.status, r.body)
+	if r := s.do(sound, "GET", wire.PathReady, ""); r.status != 503 || !strings.Contains(r.body, "database") ||
+		strings.Contains(r.body, "example") {
+		t.Errorf("with the store away readyz returned %d %q", r.status, r.body)
 	}
 	if r := s.do(sound, "GET", wire.PathHealth, ""); r.status != 200 {
-		t.Errorf("with the store away healthz answered %d", r.status)
+		t.Errorf("with the store away healthz returned %d", r.status)
 	}
 	tokens := s.session(user, password)
 	expect(t, "a check", s.verify(tokens), "ok")
@@ -294,7 +302,8 @@ func TestProbesAndPages(t *testing.T) {
 		`latchkey_requests_total{code="ok",operation="login"} 1`, `latchkey_requests_total{code="ok",operation="verify"} 1`,
 		`latchkey_requests_total{code="REQUEST_FAILED.Login.InvalidCredentials",operation="login"} 1`,
 		`latchkey_request_duration_seconds_count{operation="login"} 2`, `latchkey_build_info{version="1.2.3"} 1`,
-		"latchkey_connections ", "latchkey_passwords_hashing 0", "latchkey_passwords_waiting 0", "latchkey_audit_failures_total 0", "go_goroutines ",
+		"latchkey_connections ", "latchkey_passwords_hashing 0", "latchkey_passwords_waiting 0",
+		"latchkey_audit_failures_total 0", "go_goroutines ",
 	} {
 		if !strings.Contains(body, "\n"+want) {
 			t.Errorf("the metrics lack %s", want)
@@ -316,7 +325,8 @@ func TestTheLogHasOneLineForEachOperation(t *testing.T) {
 	if got := strings.Count(log, "msg=request "); got != 3 { // token, login, login
 		t.Errorf("the log has %d lines of requests, want 3:\n%s", got, log)
 	}
-	for _, want := range []string{"operation=login status=400 code=" + wrong, "client=" + apiKey, "address=127.0.0.1", "request=", "ms="} {
+	for _, want := range []string{"operation=login status=400 code=" + wrong, "client=" + apiKey, "address=127.0.0.1",
+		"request=", "ms="} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}
@@ -360,7 +370,8 @@ func TestTheAdminSocketIsItsOwnersAlone(t *testing.T) {
 	if content, err := os.ReadFile(file); err != nil || string(content) != "mine" {
 		t.Errorf("the file holds %q now, %v", content, err)
 	}
-	if _, err := server.ListenUnix(filepath.Join(t.TempDir(), strings.Repeat("x", 200))); err == nil || !strings.Contains(err.Error(), "shorter") {
+	if _, err := server.ListenUnix(filepath.Join(t.TempDir(), strings.Repeat("x", 200))); err == nil ||
+		!strings.Contains(err.Error(), "shorter") {
 		t.Errorf("a path that is too long: %v", err)
 	}
 }

@@ -28,7 +28,7 @@ func TestSessionDiesAfterTwentyIdleMinutesAndSlidesOnUse(t *testing.T) {
 		used = s.renewed(used)
 		expect(t, "a check one millisecond before the idle timeout", s.verify(used), "ok")
 	}
-	expect(t, "the session that nobody used", s.verify(s.renewed(unused)), expired)
+	expect(t, "the unused session", s.verify(s.renewed(unused)), expired)
 	s.clock.advance(20 * time.Minute)
 	used = s.renewed(used)
 	expect(t, "a check at the idle timeout", s.verify(used), expired)
@@ -76,7 +76,7 @@ func TestAbsoluteLifetimeEndsASessionInUse(t *testing.T) {
 	expect(t, "a check at the end of the lifetime", s.verify(tokens), expired)
 }
 
-func TestSessionTellsWhatIsKnownOfIt(t *testing.T) {
+func TestSessionReturnsItsDetails(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
@@ -85,7 +85,8 @@ func TestSessionTellsWhatIsKnownOfIt(t *testing.T) {
 	var got wire.Session
 	s.must(json.Unmarshal([]byte(r.body), &got))
 	token, _ := authority.ParseSessionToken(tokens[3])
-	want := wire.Session{ID: token.Key().ID(), User: user, Client: apiKey, CreatedAt: "2026-11-23T09:00:00Z", IdleAfter: "2026-11-23T09:25:00Z"}
+	want := wire.Session{ID: token.Key().ID(), User: user, Client: apiKey, CreatedAt: "2026-11-23T09:00:00Z",
+		IdleAfter: "2026-11-23T09:25:00Z"}
 	if got != want {
 		t.Errorf("the session is %+v, want %+v", got, want)
 	}
@@ -94,7 +95,7 @@ func TestSessionTellsWhatIsKnownOfIt(t *testing.T) {
 	}
 }
 
-func TestVerifySaysWhoTheCallerIsForEveryMethod(t *testing.T) {
+func TestVerifyIdentifiesTheCallerForEveryMethod(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
@@ -103,14 +104,16 @@ func TestVerifySaysWhoTheCallerIsForEveryMethod(t *testing.T) {
 		request := func() reply { return s.do(sound, method, wire.PathVerify, "a body that says nothing", tokens...) }
 		if method == "PROPFIND" { // no OpenAPI document can name it
 			request = func() reply {
-				return s.rawUnchecked("PROPFIND " + wire.PathVerify + " HTTP/1.1\r\nHost: x\r\nAuthorization: " + tokens[1] + "\r\nVZ-M2M-Token: " + tokens[3] + "\r\n\r\n")
+				return s.rawUnchecked("PROPFIND " + wire.PathVerify + " HTTP/1.1\r\nHost: x\r\nAuthorization: " + tokens[1] +
+					"\r\nVZ-M2M-Token: " + tokens[3] + "\r\n\r\n")
 			}
 		}
 		r := request()
 		if length := r.header.Get("Content-Length"); r.status != 200 || r.body != "" || length != "0" && method != "HEAD" {
-			t.Errorf("%s answered %d %q with Content-Length %q, want 200 and nothing", method, r.status, r.body, length)
+			t.Errorf("%s returned %d %q with Content-Length %q, want 200 and nothing", method, r.status, r.body, length)
 		}
-		got := [4]string{r.header.Get(wire.HeaderUser), r.header.Get(wire.HeaderSessionID), r.header.Get(wire.HeaderClient), r.header.Get("Cache-Control")}
+		got := [4]string{r.header.Get(wire.HeaderUser), r.header.Get(wire.HeaderSessionID), r.header.Get(wire.HeaderClient),
+			r.header.Get("Cache-Control")}
 		if want := [4]string{user, token.Key().ID(), apiKey, "no-store"}; got != want {
 			t.Errorf("%s says %q, want %q", method, got, want)
 		}
@@ -134,9 +137,10 @@ func TestVerifyRefusesWith401AndTheBodyOfTheAPI(t *testing.T) {
 	} {
 		verify := s.do(malformed, "GET", wire.PathVerify, "", test.tokens...)
 		if verify.status != 401 || verify.code() != test.code {
-			t.Errorf("with %v verify answered %d %s, want 401 %s", test.tokens, verify.status, verify.body, test.code)
+			t.Errorf("with %v verify returned %d %s, want 401 %s", test.tokens, verify.status, verify.body, test.code)
 		}
-		if verify.header.Get(wire.HeaderUser) != "" || verify.header.Get("WWW-Authenticate") == "" || verify.header.Get(wire.HeaderRequestID) == "" {
+		if verify.header.Get(wire.HeaderUser) != "" || verify.header.Get("WWW-Authenticate") == "" ||
+			verify.header.Get(wire.HeaderRequestID) == "" {
 			t.Errorf("with %v the refusal has the headers %v", test.tokens, verify.header)
 		}
 		if api := s.do(malformed, "GET", wire.PathSession, "", test.tokens...); api.body != verify.body {
@@ -145,8 +149,8 @@ func TestVerifyRefusesWith401AndTheBodyOfTheAPI(t *testing.T) {
 	}
 }
 
-// A name must not arrive as somebody else's: header values lose the spaces
-// around them, and bytes beyond ASCII have no meaning that everybody shares.
+// A name must not arrive as another user's: header values lose the spaces around them, and
+// the encoding of bytes beyond ASCII is undefined.
 func TestVerifyEncodesNamesThatHeadersWouldChange(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
@@ -168,7 +172,7 @@ func TestVerifyEncodesNamesThatHeadersWouldChange(t *testing.T) {
 	}
 }
 
-func TestVerifyTellsSessionsApart(t *testing.T) {
+func TestVerifyDistinguishesSessions(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	s.addUser("ford", password)
@@ -183,14 +187,15 @@ func TestVerifyTellsSessionsApart(t *testing.T) {
 	var other admin.Credentials
 	s.must(s.post(admin.PathClientAdd, admin.Label{Label: "another program"}, &other))
 	s.secrets = append(s.secrets, other.Secret)
-	token := s.do(sound, "POST", wire.PathToken, "grant_type=client_credentials", "Authorization", basic(other.Key, other.Secret), "Content-Type", wire.MediaTypeForm)
+	token := s.do(sound, "POST", wire.PathToken, "grant_type=client_credentials", "Authorization",
+		basic(other.Key, other.Secret), "Content-Type", wire.MediaTypeForm)
 	tokens := []string{"Authorization", "Bearer " + token.field("access_token"), wire.HeaderSessionToken, of[user][3]}
 	if got := s.verify(tokens).header.Get(wire.HeaderClient); got != other.Key {
 		t.Errorf("the client is said to be %s, want the one of the access token, %s", got, other.Key)
 	}
 }
 
-func TestSessionTokenIsJudgedBeforeTheBody(t *testing.T) {
+func TestSessionTokenIsCheckedBeforeTheBody(t *testing.T) {
 	t.Parallel()
 	s := start(t, setup{})
 	tokens := s.session(user, password)
@@ -203,14 +208,18 @@ func TestSessionTokenIsJudgedBeforeTheBody(t *testing.T) {
 	}{
 		{"absent", nil, "REQUEST_FAILED.SessionToken.Format"},
 		{"empty", []string{wire.HeaderSessionToken, ""}, "REQUEST_FAILED.SessionToken.Format"},
-		{"no GUID", []string{wire.HeaderSessionToken, "bcce3ea6fe4f4952bacfeadd80718e83"}, "INPUT_INVALID.SessionToken.Invalid"},
+		{"no GUID", []string{wire.HeaderSessionToken, "bcce3ea6fe4f4952bacfeadd80718e83"},
+			"INPUT_INVALID.SessionToken.Invalid"},
 		{"a GUID in braces", []string{wire.HeaderSessionToken, "{" + tokens[3] + "}"}, "INPUT_INVALID.SessionToken.Invalid"},
-		{"twice", []string{wire.HeaderSessionToken, tokens[3], wire.HeaderSessionToken, tokens[3]}, "INPUT_INVALID.SessionToken.Invalid"},
+		{"twice", []string{wire.HeaderSessionToken, tokens[3], wire.HeaderSessionToken, tokens[3]},
+			"INPUT_INVALID.SessionToken.Invalid"},
 	} {
-		for _, operation := range [][2]string{{"POST", wire.PathLogOut}, {"PUT", wire.PathResetPassword}, {"GET", wire.PathSession}} {
-			r := s.do(malformed, operation[0], operation[1], "not JSON", append([]string{"Authorization", bearer}, test.tokens...)...)
+		for _, operation := range [][2]string{{"POST", wire.PathLogOut}, {"PUT", wire.PathResetPassword},
+			{"GET", wire.PathSession}} {
+			r := s.do(malformed, operation[0], operation[1], "not JSON",
+				append([]string{"Authorization", bearer}, test.tokens...)...)
 			if r.status != 400 || r.code() != test.code {
-				t.Errorf("%s with the token %s answered %d %s, want 400 %s", operation[1], test.name, r.status, r.body, test.code)
+				t.Errorf("%s with the token %s returned %d %s, want 400 %s", operation[1], test.name, r.status, r.body, test.code)
 			}
 		}
 	}

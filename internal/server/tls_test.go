@@ -44,7 +44,8 @@ func TestSelfSignedCertificateServesItsHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(certificate.Certificate[0])
-	if got := strings.ToLower(strings.ReplaceAll(fingerprint, ":", "")); got != hex.EncodeToString(sum[:]) || len(fingerprint) != 95 {
+	if got := strings.ToLower(strings.ReplaceAll(fingerprint, ":", "")); got != hex.EncodeToString(sum[:]) ||
+		len(fingerprint) != 95 {
 		t.Errorf("the fingerprint is %q, want that of the certificate, %x", fingerprint, sum)
 	}
 	leaf, err := x509.ParseCertificate(certificate.Certificate[0])
@@ -55,7 +56,8 @@ func TestSelfSignedCertificateServesItsHosts(t *testing.T) {
 	trusted.AddCert(leaf)
 	overTLS(t, &tls.Config{Certificates: []tls.Certificate{certificate}}, func(address string) {
 		for _, host := range []string{"localhost", "127.0.0.1", "thingspace.verizon.com"} {
-			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, ServerName: host}, ForceAttemptHTTP2: true}
+			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, ServerName: host},
+				ForceAttemptHTTP2: true}
 			response, err := (&http.Client{Transport: transport}).Get("https://" + address + wire.PathHealth)
 			if err != nil {
 				t.Errorf("as %s: %v", host, err)
@@ -64,11 +66,12 @@ func TestSelfSignedCertificateServesItsHosts(t *testing.T) {
 			body, _ := io.ReadAll(response.Body)
 			_ = response.Body.Close()
 			if string(body) != "ok\n" || response.ProtoMajor != 2 {
-				t.Errorf("as %s it answered %q over HTTP/%d, want ok over HTTP/2", host, body, response.ProtoMajor)
+				t.Errorf("as %s it returned %q over HTTP/%d, want ok over HTTP/2", host, body, response.ProtoMajor)
 			}
 			transport.CloseIdleConnections()
 		}
-		old := &tls.Config{RootCAs: trusted, ServerName: "localhost", MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+		old := &tls.Config{RootCAs: trusted, ServerName: "localhost", MinVersion: tls.VersionTLS10,
+			MaxVersion: tls.VersionTLS11}
 		if conn, err := tls.Dial("tcp", address, old); err == nil {
 			_ = conn.Close()
 			t.Error("TLS 1.1 was accepted")
@@ -84,7 +87,7 @@ func TestSelfSignedCertificateServesItsHosts(t *testing.T) {
 }
 
 // store writes a certificate of its own making into two files, dated so that
-// every change shows whatever the file system's clock is.
+// each change is visible whatever the file system's clock is.
 func store(t *testing.T, directory string, dated time.Time) (certFile, keyFile string, der []byte) {
 	t.Helper()
 	certificate, _, err := server.SelfSigned("localhost")
@@ -110,7 +113,7 @@ func store(t *testing.T, directory string, dated time.Time) (certFile, keyFile s
 	return certFile, keyFile, certificate.Certificate[0]
 }
 
-func TestCertificateFilesAreFollowed(t *testing.T) {
+func TestChangedCertificateFilesAreReloaded(t *testing.T) {
 	t.Parallel()
 	directory, dated := t.TempDir(), time.Now().Add(-time.Hour)
 	certFile, keyFile, first := store(t, directory, dated)
@@ -172,7 +175,8 @@ func TestSelfSignedCertificatesOfTwoServersWorkTogether(t *testing.T) {
 		trusted.AddCert(leaf)
 	}
 	one, other := made[0].Leaf, made[1].Leaf
-	if bytes.Equal(one.RawSubject, other.RawSubject) || one.SerialNumber.Cmp(other.SerialNumber) == 0 || bytes.Equal(one.SubjectKeyId, other.SubjectKeyId) {
+	if bytes.Equal(one.RawSubject, other.RawSubject) || one.SerialNumber.Cmp(other.SerialNumber) == 0 ||
+		bytes.Equal(one.SubjectKeyId, other.SubjectKeyId) {
 		t.Errorf("both are %v", one.Subject)
 	}
 	for _, certificate := range made {

@@ -16,7 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
+func TestLocalProgramsAreTrustedOnlyWithTheHeader(t *testing.T) {
 	t.Parallel()
 	var carried int
 	forward := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { carried++ })
@@ -29,41 +29,44 @@ func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
 		headers     []string
 		carried     bool
 	}{
-		"as said":                     {user, "", []string{wire.HeaderLocal, user}, true},
-		"under localhost":             {user, "localhost:8080", []string{wire.HeaderLocal, user}, true},
-		"under ::1":                   {user, "[::1]:8080", []string{wire.HeaderLocal, user}, true},
-		"with other headers":          {user, "", []string{wire.HeaderLocal, user, "X-Request-Id", "7", "Accept", "*/*", "X-APIMatic-A", "b"}, true},
-		"an empty name":               {"", "", []string{wire.HeaderLocal, ""}, false},
-		"not switched on":             {"", "", []string{wire.HeaderLocal, user}, false},
-		"a user who does not exist":   {"nobody", "", []string{wire.HeaderLocal, "nobody"}, false},
-		"without the header":          {user, "", nil, false},
-		"an empty header":             {user, "", []string{wire.HeaderLocal, ""}, false},
-		"another user's name":         {user, "", []string{wire.HeaderLocal, "nobody"}, false},
-		"a name in capitals":          {user, "", []string{wire.HeaderLocal, strings.ToUpper(user)}, false},
-		"several names":               {user, "", []string{wire.HeaderLocal, user + ", " + user}, false},
-		"the header twice":            {user, "", []string{wire.HeaderLocal, user, wire.HeaderLocal, user}, false},
-		"the header spelled with _":   {user, "", []string{"Latchkey_Local", user}, false},
-		"both spellings":              {user, "", []string{wire.HeaderLocal, user, "Latchkey_Local", user}, false},
-		"with a wrong bearer":         {user, "", []string{wire.HeaderLocal, user, "Authorization", "Bearer x"}, false},
-		"with half of credentials":    {user, "", []string{wire.HeaderLocal, user, wire.HeaderSessionToken, "00000000-0000-4000-8000-000000000000"}, false},
+		"as said":         {user, "", []string{wire.HeaderLocal, user}, true},
+		"under localhost": {user, "localhost:8080", []string{wire.HeaderLocal, user}, true},
+		"under ::1":       {user, "[::1]:8080", []string{wire.HeaderLocal, user}, true},
+		"with other headers": {user, "", []string{wire.HeaderLocal, user, "X-Request-Id", "7", "Accept", "*/*",
+			"X-APIMatic-A", "b"}, true},
+		"an empty name":             {"", "", []string{wire.HeaderLocal, ""}, false},
+		"not switched on":           {"", "", []string{wire.HeaderLocal, user}, false},
+		"a user who does not exist": {"nobody", "", []string{wire.HeaderLocal, "nobody"}, false},
+		"without the header":        {user, "", nil, false},
+		"an empty header":           {user, "", []string{wire.HeaderLocal, ""}, false},
+		"another user's name":       {user, "", []string{wire.HeaderLocal, "nobody"}, false},
+		"a name in capitals":        {user, "", []string{wire.HeaderLocal, strings.ToUpper(user)}, false},
+		"several names":             {user, "", []string{wire.HeaderLocal, user + ", " + user}, false},
+		"the header twice":          {user, "", []string{wire.HeaderLocal, user, wire.HeaderLocal, user}, false},
+		"the header spelled with _": {user, "", []string{"Latchkey_Local", user}, false},
+		"both spellings":            {user, "", []string{wire.HeaderLocal, user, "Latchkey_Local", user}, false},
+		"with a wrong bearer":       {user, "", []string{wire.HeaderLocal, user, "Authorization", "Bearer x"}, false},
+		"with half of credentials": {user, "", []string{wire.HeaderLocal, user, wire.HeaderSessionToken,
+			"00000000-0000-4000-8000-000000000000"}, false},
 		"an empty bearer":             {user, "", []string{wire.HeaderLocal, user, "Authorization", ""}, false},
 		"credentials in another form": {user, "", []string{wire.HeaderLocal, user, "Vz_M2m_Token", "x"}, false},
 		"a browser's page":            {user, "", []string{wire.HeaderLocal, user, "Origin", "https://evil.example"}, false},
-		"a page without an origin":    {user, "", []string{wire.HeaderLocal, user, "Referer", "https://evil.example/"}, false},
-		"a browser":                   {user, "", []string{wire.HeaderLocal, user, "Sec-Fetch-Site", "cross-site"}, false},
-		"a browser's client hints":    {user, "", []string{wire.HeaderLocal, user, "Sec-CH-UA", "x"}, false},
-		"a name of their choice":      {user, "evil.example", []string{wire.HeaderLocal, user}, false},
-		"a name that begins alike":    {user, "127.0.0.1.evil.example", []string{wire.HeaderLocal, user}, false},
-		"for somebody else":           {user, "", []string{wire.HeaderLocal, user, "X-Forwarded-For", "203.0.113.7"}, false},
-		"in another header":           {user, "", []string{wire.HeaderLocal, user, "X-Client-IP", "203.0.113.7"}, false},
-		"in yet another":              {user, "", []string{wire.HeaderLocal, user, "X_Forwarded_Proto", "https"}, false},
-		"by way of a proxy":           {user, "", []string{wire.HeaderLocal, user, "Via", "1.1 proxy"}, false},
-		"verified by a proxy":         {user, "", []string{wire.HeaderLocal, user, wire.HeaderUser, user}, false},
+		"a page without an origin": {user, "", []string{wire.HeaderLocal, user, "Referer", "https://evil.example/"},
+			false},
+		"a browser":                {user, "", []string{wire.HeaderLocal, user, "Sec-Fetch-Site", "cross-site"}, false},
+		"a browser's client hints": {user, "", []string{wire.HeaderLocal, user, "Sec-CH-UA", "x"}, false},
+		"a name of their choice":   {user, "evil.example", []string{wire.HeaderLocal, user}, false},
+		"a name that begins alike": {user, "127.0.0.1.evil.example", []string{wire.HeaderLocal, user}, false},
+		"for another caller":       {user, "", []string{wire.HeaderLocal, user, "X-Forwarded-For", "203.0.113.7"}, false},
+		"in another header":        {user, "", []string{wire.HeaderLocal, user, "X-Client-IP", "203.0.113.7"}, false},
+		"in yet another":           {user, "", []string{wire.HeaderLocal, user, "X_Forwarded_Proto", "https"}, false},
+		"by way of a proxy":        {user, "", []string{wire.HeaderLocal, user, "Via", "1.1 proxy"}, false},
+		"verified by a proxy":      {user, "", []string{wire.HeaderLocal, user, wire.HeaderUser, user}, false},
 	} {
 		s := services[c.trust]
 		carried = 0
 		if got := s.askAsLocal(c.host, c.headers...); (carried == 1) != c.carried || (got == http.StatusOK) != c.carried {
-			t.Errorf("%s: was answered %d, carried %d times", name, got, carried)
+			t.Errorf("%s: returned %d, forwarded %d times", name, got, carried)
 		}
 	}
 	s := services[user]
@@ -78,7 +81,7 @@ func TestProgramsOfThisMachineAreTrustedOnlyAsSaid(t *testing.T) {
 	s.must(s.post(admin.PathUserDisable, admin.Name{Name: user}, nil))
 	carried = 0
 	if got := s.askAsLocal("", wire.HeaderLocal, user); got == http.StatusOK || carried != 0 {
-		t.Errorf("a disabled user was answered %d, carried %d times", got, carried)
+		t.Errorf("a disabled user returned %d, forwarded %d times", got, carried)
 	}
 }
 
@@ -99,7 +102,8 @@ func (s *service) localBody(headers ...string) string {
 
 func (s *service) sendAsLocal(host string, headers ...string) (status int, body string) {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.address+"/api/m2m/v1/devices", http.NoBody)
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.address+"/api/m2m/v1/devices",
+		http.NoBody)
 	s.must(err)
 	req.Host = host
 	for i := 0; i < len(headers); i += 2 {
@@ -113,7 +117,7 @@ func (s *service) sendAsLocal(host string, headers ...string) (status int, body 
 	return resp.StatusCode, string(text)
 }
 
-func TestProgramsOverAUnixSocketAreTrustedAsSaid(t *testing.T) {
+func TestProgramsOverAUnixSocketAreTrusted(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "local.sock")
 	socket, err := server.ListenUnix(path)
@@ -142,21 +146,22 @@ func TestProgramsOverAUnixSocketAreTrustedAsSaid(t *testing.T) {
 		return resp.StatusCode
 	}
 	if got := ask("/api/m2m/v1/devices"); got != http.StatusOK || carried != 1 {
-		t.Errorf("was answered %d, carried %d times", got, carried)
+		t.Errorf("returned %d, forwarded %d times", got, carried)
 	}
 	if got := ask("/api/m2m/v1/devices", wire.HeaderLocal, user); got != http.StatusOK || carried != 2 {
-		t.Errorf("with the header was answered %d, carried %d times", got, carried)
+		t.Errorf("with the header returned %d, forwarded %d times", got, carried)
 	}
-	for _, headers := range [][]string{{wire.HeaderLocal, "nobody"}, {"X-Forwarded-For", "203.0.113.7"}, {wire.HeaderUser, user}, {"Cookie", "a=b"}} {
+	for _, headers := range [][]string{{wire.HeaderLocal, "nobody"}, {"X-Forwarded-For", "203.0.113.7"},
+		{wire.HeaderUser, user}, {"Cookie", "a=b"}} {
 		if got := ask("/api/m2m/v1/devices", headers...); got != http.StatusUnauthorized || carried != 2 {
-			t.Errorf("with %q: %d, carried %d times", headers, got, carried)
+			t.Errorf("with %q: %d, forwarded %d times", headers, got, carried)
 		}
 	}
 	if got := ask("/api/m2m/v1/devices", "Authorization", "Bearer wrong"); got != http.StatusUnauthorized || carried != 2 {
-		t.Errorf("with a wrong bearer: %d, carried %d times", got, carried)
+		t.Errorf("with a wrong bearer: %d, forwarded %d times", got, carried)
 	}
 	if got := ask("/latchkey/v1/session"); got != http.StatusUnauthorized {
-		t.Errorf("what is not forwarded needs tokens there, too, and was answered %d", got)
+		t.Errorf("what is not forwarded needs tokens there, too, and returned %d", got)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
 		t.Errorf("the socket: %v, error %v", info.Mode(), err)
@@ -194,7 +199,8 @@ func TestAProxyOnThisMachineIsNotTrusted(t *testing.T) {
 			})
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 			for _, forged := range []bool{false, true} {
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/api/m2m/v1/devices", http.NoBody)
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/api/m2m/v1/devices",
+					http.NoBody)
 				s.must(err)
 				want := 0
 				if forged {
@@ -205,7 +211,7 @@ func TestAProxyOnThisMachineIsNotTrusted(t *testing.T) {
 				s.must(err)
 				_ = resp.Body.Close()
 				if carried != want || want == 0 && resp.StatusCode != http.StatusUnauthorized {
-					t.Errorf("forged %v: was answered %d, carried %d times", forged, resp.StatusCode, carried)
+					t.Errorf("forged %v: returned %d, forwarded %d times", forged, resp.StatusCode, carried)
 				}
 			}
 		})
