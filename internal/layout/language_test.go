@@ -43,8 +43,6 @@ var unswept = []string{
 	"internal/authority",
 	"internal/bench",
 	"internal/cli",
-	"internal/gateway",
-	"internal/server",
 	"internal/simulate",
 	"internal/store",
 	"internal/store/postgres",

@@ -43,7 +43,7 @@ func TestAnOperatorKeepsUsers(t *testing.T) {
 	s.must(s.post(admin.PathUserPassword, admin.Password{Name: "arthur dent/é", Password: "given-to-me"}, &given))
 	s.secrets = append(s.secrets, "given-to-me")
 	if given.Password != "" {
-		t.Error("a password that the operator knows was told")
+		t.Error("a password that the operator knows was returned")
 	}
 	expect(t, "a session after the operator set a password", s.verify(tokens), expired)
 	tokens = s.session("arthur dent/é", "given-to-me")
@@ -64,16 +64,19 @@ func TestAnOperatorKeepsUsers(t *testing.T) {
 	expect(t, "a session of a user who was removed", s.verify(tokens), expired)
 
 	refused(t, "a user who was removed", s.get(admin.PathUser, &one, "name", "arthur dent/é"), admin.CodeNotFound)
-	for _, path := range []string{admin.PathUserLock, admin.PathUserUnlock, admin.PathUserDisable, admin.PathUserEnable, admin.PathUserRemove, admin.PathUserEnd} {
-		refused(t, path+" of nobody", s.post(path, admin.Name{Name: "nobody"}, nil), admin.CodeNotFound)
+	for _, path := range []string{admin.PathUserLock, admin.PathUserUnlock, admin.PathUserDisable, admin.PathUserEnable,
+		admin.PathUserRemove, admin.PathUserEnd} {
+		refused(t, path+" of an unknown user", s.post(path, admin.Name{Name: "nobody"}, nil), admin.CodeNotFound)
 	}
-	refused(t, "a password for nobody", s.post(admin.PathUserPassword, admin.Password{Name: "nobody"}, &made), admin.CodeNotFound)
+	refused(t, "a password for an unknown user", s.post(admin.PathUserPassword, admin.Password{Name: "nobody"}, &made),
+		admin.CodeNotFound)
 	refused(t, "a name that is taken", s.post(admin.PathUserAdd, admin.Password{Name: user}, &made), admin.CodeExists)
 	refused(t, "an empty name", s.post(admin.PathUserAdd, admin.Password{}, &made), admin.CodeInvalid)
 	refused(t, "an illegal name", s.post(admin.PathUserAdd, admin.Password{Name: "o'brien"}, &made), admin.CodeInvalid)
 	refused(t, "another body", s.post(admin.PathUserLock, map[string]string{"nome": user}, nil), admin.CodeInvalid)
 	refused(t, "no object", s.post(admin.PathUserLock, []string{user}, nil), admin.CodeInvalid)
-	refused(t, "an unknown operation", s.post(wire.PathAdmin+"user/praise", admin.Name{Name: user}, nil), admin.CodeNotFound)
+	refused(t, "an unknown operation", s.post(wire.PathAdmin+"user/praise", admin.Name{Name: user}, nil),
+		admin.CodeNotFound)
 }
 
 func TestAnOperatorListsUsersByPage(t *testing.T) {
@@ -107,7 +110,8 @@ func TestAnOperatorKeepsClients(t *testing.T) {
 	s.must(s.post(admin.PathClientAdd, admin.Label{Label: "the depot"}, &made))
 	token := func(c admin.Credentials) reply {
 		s.secrets = append(s.secrets, c.Secret)
-		return s.do(sound, "POST", wire.PathToken, "grant_type=client_credentials", "Authorization", basic(c.Key, c.Secret), "Content-Type", wire.MediaTypeForm)
+		return s.do(sound, "POST", wire.PathToken, "grant_type=client_credentials", "Authorization", basic(c.Key, c.Secret),
+			"Content-Type", wire.MediaTypeForm)
 	}
 	first := token(made)
 	expect(t, "a token for the new client", first, "ok")
@@ -120,7 +124,8 @@ func TestAnOperatorKeepsClients(t *testing.T) {
 	expect(t, "a token for the new secret", token(rotated), "ok")
 	s.must(s.post(admin.PathClientRevoke, admin.Key{Key: made.Key}, nil))
 	expect(t, "a token for a client that was revoked", token(rotated), "invalid_client")
-	refused(t, "rotating a client that was revoked", s.post(admin.PathClientRotate, admin.Key{Key: made.Key}, &rotated), admin.CodeNotFound)
+	refused(t, "rotating a client that was revoked", s.post(admin.PathClientRotate, admin.Key{Key: made.Key}, &rotated),
+		admin.CodeNotFound)
 	var list admin.APIClients
 	s.must(s.get(admin.PathClients, &list))
 	if len(list.Clients) != 2 {
@@ -157,7 +162,8 @@ func TestAnOperatorEndsSessions(t *testing.T) {
 	}
 	var list admin.Sessions
 	s.must(s.get(admin.PathSessions, &list, "user", user))
-	if len(list.Sessions) != 2 || list.Sessions[0].Client != apiKey || list.Sessions[0].Address != "127.0.0.1" || !list.Sessions[0].IdleAfter.Equal(list.Sessions[0].LastUsedAt.Add(20*time.Minute)) {
+	if len(list.Sessions) != 2 || list.Sessions[0].Client != apiKey || list.Sessions[0].Address != "127.0.0.1" ||
+		!list.Sessions[0].IdleAfter.Equal(list.Sessions[0].LastUsedAt.Add(20*time.Minute)) {
 		t.Errorf("the user's sessions are %+v", list.Sessions)
 	}
 	s.must(s.post(admin.PathSessionEnd, admin.ID{ID: list.Sessions[0].ID}, nil))
@@ -165,7 +171,7 @@ func TestAnOperatorEndsSessions(t *testing.T) {
 	expect(t, "the user's other session", s.verify(first), "ok")
 	refused(t, "ending it again", s.post(admin.PathSessionEnd, admin.ID{ID: list.Sessions[0].ID}, nil), admin.CodeNotFound)
 	refused(t, "ending no session", s.post(admin.PathSessionEnd, admin.ID{}, nil), admin.CodeNotFound)
-	expect(t, "a session that nobody ended", s.verify(ford), "ok")
+	expect(t, "a session that was not ended", s.verify(ford), "ok")
 
 	var count admin.Count
 	s.must(s.post(admin.PathUserEnd, admin.Name{Name: user}, &count))
@@ -187,7 +193,7 @@ func TestAnOperatorReadsTheAuditTrail(t *testing.T) {
 	s.clock.advance(time.Hour - time.Minute)
 	since := s.clock.Now()
 	expect(t, "a failure", s.login(tokens[1], user, "a wrong one"), wrong)
-	expect(t, "a failure of nobody", s.login(tokens[1], "password-in-the-wrong-field", "x"), wrong)
+	expect(t, "a failure of an unknown user", s.login(tokens[1], "password-in-the-wrong-field", "x"), wrong)
 	s.secrets = append(s.secrets, "password-in-the-wrong-field")
 	kinds := func(query ...string) string {
 		var list admin.Events
@@ -226,7 +232,7 @@ func TestAnOperatorReadsTheAuditTrail(t *testing.T) {
 	refused(t, "after the end", s.get(admin.PathAudit, &list, "after", "end"), admin.CodeInvalid)
 }
 
-func TestAnOperatorIsToldOfAStoreThatIsAway(t *testing.T) {
+func TestAnOperatorReceivesTheErrorOfAnUnavailableStore(t *testing.T) {
 	stores := &away{}
 	s := start(t, setup{stores: stores.of})
 	stores.down.Store(true)
