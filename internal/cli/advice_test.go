@@ -206,14 +206,14 @@ func TestHelpConfigAgreesWithWhatIsAccepted(t *testing.T) {
 	if err := os.WriteFile(path, []byte(file.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, said := run(t, 2, "", "serve", "--config", path); strings.Contains(said, "there is no such setting") {
+	if _, said := run(t, 2, "", "serve", "--config", path); strings.Contains(said, "unknown setting") {
 		t.Errorf("the config file does not take what is listed:\n%s", said)
 	}
 	if err := os.WriteFile(path, []byte("config: x\nyes: true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, said := run(t, 2, "", "serve", "--config", path)
-	has(t, said, "config: there is no such setting", "yes: there is no such setting")
+	has(t, said, "config: unknown setting", "yes: unknown setting")
 	for _, name := range cli.SecretVariables() {
 		has(t, out, "  "+name+" ")
 	}

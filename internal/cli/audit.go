@@ -18,12 +18,12 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-// followEvery is how often `audit --follow` asks for news.
+// followEvery is how often `audit --follow` queries new events.
 const followEvery = 500 * time.Millisecond
 
 const listAudit = "latchkey audit"
 
-// auditQuery is what of the trail is asked for.
+// auditQuery selects events of the trail.
 type auditQuery struct {
 	user   string
 	client string
@@ -41,15 +41,18 @@ func (a *app) auditCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "audit", Short: "Show who did what", Args: exactly(), GroupID: groupAdmin,
 		Long: `
-Without flags it shows the last 50 events; with --since or --after, all since then. It
-never holds a password, a token or a body. With --json it prints one JSON object to a
-line, so this keeps a copy:  latchkey audit --json --limit 0 > audit.jsonl
+By default, audit shows the last 50 events. With --since or --after, it shows all events
+from there on. The trail never contains a password, a token or a body. With --json, each
+event is one JSON object on one line. To keep a copy:
 
-Each event has a number, "seq" in JSON, that only grows. --after goes on behind one:
-keep the last that you have, and no event is missed or shown twice. --follow goes on
-over a restart of the server, and says at its end where to go on.
+  latchkey audit --json --limit 0 > audit.jsonl
 
-In a terminal, request IDs are shown if there is room for them.
+Each event has a number that only grows, "seq" in JSON. --after continues behind the
+event with that number: keep the last one that you have, and no event is missed or shown
+twice. --follow continues over a restart of the server. When it ends, it prints the
+command that continues.
+
+In a terminal, request IDs are shown only if they fit.
 `,
 		Example: `  latchkey audit
   latchkey audit --user zoe --since 24h
@@ -59,13 +62,13 @@ In a terminal, request IDs are shown if there is room for them.
 	flags := command.Flags()
 	flags.StringVar(&q.user, "user", "", "only events of the user `NAME`")
 	flags.StringVar(&q.client, "client", "", "only events of this API `KEY`, or of the client with this label")
-	flags.StringSliceVar(&q.kinds, "kind", nil, "only events of these `KINDS`, with commas between; may be repeated")
+	flags.StringSliceVar(&q.kinds, "kind", nil, "only events of these `KINDS`, separated by commas; may be repeated")
 	flags.StringVar(&q.since, "since", "", "only events since this `TIME`: 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or RFC 3339")
-	flags.StringVar(&q.until, "until", "", "only events before this `TIME`, written as --since")
-	flags.Int64Var(&q.after, "after", 0, "only events behind the one with this number: `SEQ`")
+	flags.StringVar(&q.until, "until", "", "only events before this `TIME`, in the same form as --since")
+	flags.Int64Var(&q.after, "after", 0, "only events after the one with the number `SEQ`")
 	flags.UintVar(&q.limit, "limit", 0, "show the newest `N`, at most 1000; 0 shows all (default: 50, and with --since or --after all)")
 	flags.Lookup("limit").DefValue = ""
-	flags.BoolVar(&q.follow, "follow", false, "go on showing events as they happen, until Ctrl-C")
+	flags.BoolVar(&q.follow, "follow", false, "show further events as they happen, until Ctrl-C")
 	jsonFlag(command, &q.json)
 	command.AddCommand(a.auditVerifyCommand())
 	a.completeFlag(command, "user", a.userNames)
@@ -89,16 +92,17 @@ func eventKinds() []string {
 	return kinds
 }
 
-// check answers what is wrong with the query.
+// check adds what is wrong with the query to wrong.
 func (q *auditQuery) check(now time.Time, wrong *faults) {
 	for _, bound := range [][2]string{{"--since", q.since}, {"--until", q.until}} {
 		if _, ok := parseSince(bound[1], now); bound[1] != "" && !ok {
-			wrong.add("%s %q is no time; write it like 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or 2026-01-31T09:00:00Z", bound[0], bound[1])
+			wrong.add("%s %q is not a time; write it like 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or 2026-01-31T09:00:00Z",
+				bound[0], bound[1])
 		}
 	}
 	for _, kind := range q.kinds {
 		if known := eventKinds(); !slices.Contains(known, kind) {
-			wrong.add("--kind %q is no kind of event%s; the kinds are %s", kind, didYouMean(kind, known, ""), strings.Join(known, ", "))
+			wrong.add("--kind %q is not a kind of event%s; the kinds are %s", kind, didYouMean(kind, known, ""), strings.Join(known, ", "))
 		}
 	}
 	if q.after < 0 {
@@ -108,11 +112,11 @@ func (q *auditQuery) check(now time.Time, wrong *faults) {
 		wrong.add("--limit %d is over %d; 0 shows all", q.limit, admin.MaxPage)
 	}
 	if q.follow && q.until != "" {
-		wrong.add("--follow has no end, so --until does not go with it")
+		wrong.add("--follow and --until exclude each other")
 	}
 }
 
-// filter is the query as the admin API takes it.
+// filter returns the query in the form of the admin API.
 func (a *app) filter(ctx context.Context, api *admin.Client, q auditQuery) (url.Values, error) {
 	filter := url.Values{}
 	for name, value := range map[string]string{"since": q.since, "until": q.until} {
@@ -138,7 +142,8 @@ func (a *app) filter(ctx context.Context, api *admin.Client, q auditQuery) (url.
 
 func (a *app) audit(ctx context.Context, api *admin.Client, q auditQuery) error {
 	if q.follow && a.direct {
-		return fail(exitUnavailable, "no server runs on this data directory, so there is nothing to follow; start it, or leave out --follow")
+		return fail(exitUnavailable, "no server runs on this data directory, so there is nothing to follow").
+			hint("start the server, or leave out --follow")
 	}
 	filter, err := a.filter(ctx, api, q)
 	if err != nil {
@@ -150,7 +155,7 @@ func (a *app) audit(ctx context.Context, api *admin.Client, q auditQuery) error 
 	last, shown, err := a.auditTo(ctx, api, filter, q, q.after)
 	if err != nil || !q.follow {
 		if err == nil && !shown && !q.json {
-			a.note("there are no such events")
+			a.note("no events match")
 		}
 		return adminFailure(err, "event", listAudit)
 	}
@@ -158,7 +163,7 @@ func (a *app) audit(ctx context.Context, api *admin.Client, q auditQuery) error 
 	return a.follow(ctx, api, filter, q, last)
 }
 
-// checkCursor says if events behind a number are gone, or if the trail does not reach it.
+// checkCursor warns if events after a number have been removed, or if the trail ends before it.
 func (a *app) checkCursor(ctx context.Context, api *admin.Client, after int64) error {
 	if after == 0 {
 		return nil
@@ -176,22 +181,23 @@ func (a *app) checkCursor(ctx context.Context, api *admin.Client, after int64) e
 		if len(newest.Events) > 0 {
 			end = newest.Events[0].Seq
 		}
-		a.warn("the trail ends at #%d, before #%d: it was restored from a backup, or is another one", end, after)
+		a.warn("the trail ends at #%d, before #%d: it was restored from a backup, or it is a different one", end, after)
 	case oldest.Events[0].Seq > after+1:
-		a.warn("the events #%d to #%d were removed by the retention (--keep-audit), and are not shown", after+1, oldest.Events[0].Seq-1)
+		a.warn("events #%d to #%d have been removed by the retention (--keep-audit) and are not shown",
+			after+1, oldest.Events[0].Seq-1)
 	}
 	return nil
 }
 
-// follow shows events as they happen. While the server is away, it waits for it.
+// follow shows events as they happen. While the server is unavailable, it waits for it.
 func (a *app) follow(ctx context.Context, api *admin.Client, filter url.Values, q auditQuery, last int64) error {
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
-	defer func() { a.note("go on from here with: latchkey audit --follow --after %d", last) }()
+	defer func() { a.note("to continue from here: latchkey audit --follow --after %d", last) }()
 	for away := false; ; {
 		select {
 		case <-ctx.Done():
-			return nil // Ctrl-C is how following ends
+			return nil // Ctrl-C is the regular end
 		case <-ticker.C:
 		}
 		var err error
@@ -206,18 +212,18 @@ func (a *app) follow(ctx context.Context, api *admin.Client, filter url.Values, 
 			return nil
 		case err == nil && away:
 			away = false
-			a.note("the server is back")
+			a.note("the server is available again")
 		case err == nil:
 		case !isAway(err):
 			return adminFailure(err, "event", listAudit)
 		case !away:
 			away = true
-			a.note("the server is away: %v; waiting for it", err)
+			a.note("the server is unavailable: %v; waiting for it", err)
 		}
 	}
 }
 
-// isAway reports whether a server that does not respond may come back by itself.
+// isAway reports whether err means that the server is unavailable and may come back.
 func isAway(err error) bool {
 	var refusal *admin.Error
 	if errors.As(err, &refusal) {
@@ -226,9 +232,11 @@ func isAway(err error) bool {
 	return isAny(err, io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist) || errors.As(err, new(*net.OpError))
 }
 
-// auditTo prints the events behind one, up to the newest. It answers the number
-// of the last event, and whether it printed any.
-func (a *app) auditTo(ctx context.Context, api *admin.Client, filter url.Values, q auditQuery, after int64) (last int64, shown bool, err error) {
+// auditTo prints the events after one, up to the newest. It returns the number of the
+// last event, and whether it printed any.
+func (a *app) auditTo(
+	ctx context.Context, api *admin.Client, filter url.Values, q auditQuery, after int64,
+) (last int64, shown bool, err error) {
 	for {
 		query := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(admin.MaxPage)}}
 		for name, values := range filter {

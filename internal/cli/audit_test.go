@@ -40,11 +40,11 @@ func TestFollowingGoesOnOverARestart(t *testing.T) {
 	out.waitFor(t, `"user":"(before)"`)
 	for round := range 2 {
 		server.stop()
-		said.waitFor(t, strings.Repeat(`(?s).*is away`, round+1)+`(.)`)
+		said.waitFor(t, strings.Repeat(`(?s).*is unavailable`, round+1)+`(.)`)
 		run(t, 0, "", "user", "add", fmt.Sprint("between", round), "--data", data) // the command opens the database
 		server = serving()
 		out.waitFor(t, fmt.Sprintf(`"user":"(between%d)"`, round))
-		said.waitFor(t, strings.Repeat(`(?s).*is back`, round+1)+`(.)`)
+		said.waitFor(t, strings.Repeat(`(?s).*is available again`, round+1)+`(.)`)
 		run(t, 0, "", "user", "add", fmt.Sprint("after", round), "--data", data)
 		out.waitFor(t, fmt.Sprintf(`"user":"(after%d)"`, round))
 	}
@@ -81,7 +81,7 @@ func TestFollowingGoesOnOverARestart(t *testing.T) {
 
 	// A server with another database is not followed.
 	server.stop()
-	said.waitFor(t, `(is away)`)
+	said.waitFor(t, `(is unavailable)`)
 	other, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--data", data, "--database", "sqlite:"+data+"/other.db")
 	if err != nil {
 		t.Fatal(err)

@@ -11,8 +11,8 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// printEvent prints one event, on a line of its own if it fits. There are no columns to
-// align with: lines come one by one.
+// printEvent prints one event, on one line if it fits. Columns are not aligned, because
+// later events are not known yet.
 func (a *app) printEvent(event admin.Event, asJSON bool) error {
 	if asJSON {
 		text, err := wire.Marshal(event)
@@ -21,10 +21,12 @@ func (a *app) printEvent(event admin.Event, asJSON bool) error {
 		}
 		return a.print("%s", text)
 	}
-	first := fmt.Sprintf("%s  %-22s %s", event.At.Local().Format("2006-01-02 15:04:05"), event.Kind, cmp.Or(quoted(event.User), "-"))
+	first := fmt.Sprintf("%s  %-22s %s",
+		event.At.Local().Format("2006-01-02 15:04:05"), event.Kind, cmp.Or(quoted(event.User), "-"))
 	var parts []string
 	if event.Method != "" {
-		parts = append(parts, fmt.Sprintf("%s %s %d %.0fms", printable(event.Method), printable(event.Host+event.Path), event.Status, event.DurationMS))
+		parts = append(parts, fmt.Sprintf("%s %s %d %.0fms",
+			printable(event.Method), printable(event.Host+event.Path), event.Status, event.DurationMS))
 	}
 	if event.Count > 1 {
 		parts = append(parts, fmt.Sprintf("%d times", event.Count))
@@ -38,7 +40,7 @@ func (a *app) printEvent(event admin.Event, asJSON bool) error {
 	named("client", event.Client)
 	named("from", event.Address)
 	width := a.columns()
-	if width == 0 { // a program reads it, so each line has everything
+	if width == 0 { // not a terminal: the whole event on one line
 		named("request", event.RequestID)
 		named("upstream", event.UpstreamRequestID)
 	}
@@ -57,9 +59,8 @@ func (a *app) printEvent(event admin.Event, asJSON bool) error {
 	return a.print("%s", strings.Join(lines, "\n"))
 }
 
-// fold puts parts behind the first, two blanks apart, and begins a new line, indented,
-// where one would be longer than width; 0 is no limit. A part that is longer than a line
-// is cut.
+// fold joins the parts with two spaces, and begins an indented line before a part that
+// would exceed width; 0 is no limit. It cuts a part that is longer than a line.
 func fold(first string, parts []string, width int) []string {
 	const indent = "    "
 	lines := []string{cut(first, width)}
@@ -74,7 +75,7 @@ func fold(first string, parts []string, width int) []string {
 	return lines
 }
 
-// quoted returns a name in quotation marks if it could be read as more than a name.
+// quoted returns a name, in quotation marks if it is ambiguous without them.
 func quoted(name string) string {
 	name = printable(name)
 	if strings.ContainsAny(name, " \"") {
@@ -83,7 +84,7 @@ func quoted(name string) string {
 	return name
 }
 
-// parseSince reads a time, or how long ago it was. Without a zone it is local.
+// parseSince parses a time or how long ago it was. A time without a zone is local.
 func parseSince(text string, now time.Time) (time.Time, bool) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {

@@ -14,25 +14,25 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 	var head string
 	var asJSON bool
 	command := &cobra.Command{
-		Use: "verify", Short: "Check that the trail is what was written", Args: exactly(),
+		Use: "verify", Short: "Check that the trail was not changed", Args: exactly(),
 		Long: `
-Each event is tied to the one before by a hash, so that one which was changed,
-removed, added or moved is found. That the end was cut off, or everything forged
-anew, only a head tells that was kept elsewhere: verify prints one, and --head takes
-one from before. If the event of that head is gone, the trail counts as broken unless
-the server's key proves that the retention removed it (--keep-audit). The exit code is
-1 if the trail is broken.
+A hash chains each event to the one before it, so verify detects an event that was
+changed, removed, added or moved. To detect that the end was cut off, or that the whole
+trail was forged, keep the head that verify prints in another place, and compare it later
+with --head. If the event of that head is missing, the trail counts as broken unless the
+server's key proves that the retention removed it (--keep-audit). The exit code is 1 if
+the trail is broken.
 `,
 		Example: "  latchkey audit verify\n  latchkey audit verify --head 4711:5d41402abc4b2a76b9719d911017c592…",
 	}
-	command.Flags().StringVar(&head, "head", "", "the `HEAD` that an earlier verify printed")
+	command.Flags().StringVar(&head, "head", "", "compare with the `HEAD` that an earlier verify printed")
 	jsonFlag(command, &asJSON)
 	return a.admin(command, func(ctx context.Context, api *admin.Client, _ []string) error {
 		query := url.Values{}
 		if head != "" {
 			seq, chain, ok := strings.Cut(head, ":")
 			if !ok {
-				return usage("--head %q is not one that verify prints, like 4711:5d41…; nothing was done", head)
+				return usage("--head %q is not a head; nothing was done", head).hint("write it as verify prints it, like 4711:5d41…")
 			}
 			query.Set("seq", seq)
 			query.Set("chain", chain)
@@ -52,16 +52,19 @@ func (a *app) printProof(proof admin.Proof, asJSON bool) error {
 		}
 	}
 	if proof.Broken != 0 {
-		return fail(exitFailed, "the audit trail is broken at event #%d: %s; the events before #%d are chained to one another; compare the trail with a backup or an export (latchkey audit --json)", proof.Broken, proof.Problem, proof.Broken)
+		return fail(exitFailed, "the audit trail is broken at event #%d: %s; the chain is intact before #%d",
+			proof.Broken, proof.Problem, proof.Broken).
+			hint("compare the trail with a backup or an export (latchkey audit --json)")
 	}
 	if asJSON {
 		return nil
 	}
 	if proof.HeadTrimmed {
-		a.note("the event of that head is gone: the retention removed it since, as a seal of the server's key proves; keep the head below")
+		a.note("the retention has removed the event of that head, as a seal of the server's key proves; keep the head below")
 	}
 	if proof.Unproven {
-		a.note("events before #%d are gone; the event that says that they were trimmed carries no seal of the server's key", proof.First)
+		a.note("events before #%d are missing, and the event that records their removal has no seal of the server's key",
+			proof.First)
 	}
 	return a.print("%d events are as they were written\nhead  %d:%s", proof.Events, proof.Last, proof.Head)
 }

@@ -21,22 +21,23 @@ func (a *app) backupCommand() *cobra.Command {
 		Use: "backup FILE", Short: "Copy the embedded database while the service runs", Args: exactly("the file to write"),
 		Long: `Copy the embedded database while the service runs.
 
-FILE is a new file that only you may read. It holds everything in the database, as it
-was at one moment: users, API clients, strikes and locks, sessions, the audit trail.
-The service may run, and continues to. FILE is written through to the disk and checked
-before this command ends with 0; on any failure, no FILE is left behind.
+FILE is a new file that only you may read. It contains the whole database as of one
+moment: users, API clients, strikes and locks, sessions, the audit trail. The service may
+run meanwhile. FILE is synced to the disk and checked before this command ends with 0. If
+the backup fails, no FILE is left behind.
 
-The server key is not in it, so that nobody who finds a backup can make access tokens. Keep
-one copy of that file in another place; it never changes. A backup alone is enough to
-go on: latchkey serve --new-key ends all access tokens, and programs fetch new ones.
+The backup does not contain the server key, so a stolen backup cannot be used to make
+access tokens. Keep one copy of that file in another place; it never changes. Without it,
+a backup can still be restored: latchkey serve --new-key ends all access tokens, and
+programs fetch new ones.
 
 To restore, stop the service, and start it on an empty directory with the two files:
 
   mkdir -m 700 restored && cp FILE restored/latchkey.db && cp server.key restored/
   latchkey serve --data restored
 
-docs/operating.md says what to look at then. Run it on the server's host, as the
-server's user. A PostgreSQL is backed up with pg_dump.
+docs/operating.md lists what to check afterwards. Run backup on the server's host, as the
+server's user. To back up a PostgreSQL database, use pg_dump.
 `,
 		Example: "  latchkey backup /var/backups/latchkey-$(date +%F).db --data /var/lib/latchkey",
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -54,25 +55,27 @@ server's user. A PostgreSQL is backed up with pg_dump.
 
 func (a *app) backup(cmd *cobra.Command, store *storeFlags, file string) error {
 	if file == "-" || strings.HasSuffix(file, string(filepath.Separator)) {
-		return usage("%q is not the name of a file; nothing was written; name the new file, as latchkey.backup", file)
+		return usage("%q is not the name of a file; nothing was written", file).hint("name the new file, for example latchkey.backup")
 	}
 	path, err := a.embeddedPath(cmd, store)
 	if err != nil {
 		return err
 	}
 	err = sqlite.Backup(cmd.Context(), path, file)
-	const kept = "no backup was made, and the database is as it was"
+	const kept = "no backup was made, and the database is unchanged"
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fail(exitFailed, "interrupted: %w; %s", err, kept)
 	case errors.Is(err, sqlite.ErrBackupExists):
-		return fail(exitFailed, "%w, and a backup replaces none; nothing was written; choose another name, or remove it first", err)
+		return fail(exitFailed, "%w, and a backup does not overwrite it; nothing was written", err).
+			hint("choose another name, or remove the file first")
 	case errors.Is(err, sqlite.ErrNoDatabase):
-		return fail(exitFailed, "%w; nothing was written; name its directory with --data", err)
+		return fail(exitFailed, "%w; nothing was written", err).hint("name its directory with --data")
 	case errors.Is(err, syscall.ENOSPC), err != nil && strings.Contains(err.Error(), "disk is full"):
-		return fail(exitFailed, "there is no room for the backup: %w; %s; free space, or choose another disk", err, kept)
+		return fail(exitFailed, "the disk has no room for the backup: %w; %s", err, kept).hint("free space, or choose another disk")
 	case errors.Is(err, fs.ErrPermission):
-		return fail(exitFailed, "%w; %s; run this as the user of the server, and choose a place that it may write to", err, kept)
+		return fail(exitFailed, "%w; %s", err, kept).
+			hint("run this as the user of the server, and choose a directory in which that user may write")
 	case err != nil:
 		return fail(exitFailed, "%w; %s", err, kept)
 	}
@@ -87,10 +90,10 @@ func (a *app) backup(cmd *cobra.Command, store *storeFlags, file string) error {
 	return nil
 }
 
-// embeddedPath returns the file of the embedded database that was named: that of the
-// server on the data directory, or else the one that the settings name.
+// embeddedPath returns the file of the embedded database: that of the server on the data
+// directory, or, if no server runs there, the one that the settings name.
 func (a *app) embeddedPath(cmd *cobra.Command, store *storeFlags) (string, error) {
-	const useTools = "is a PostgreSQL; nothing was written; back that up with its own tools: pg_dump --format=custom (docs/scaling.md)"
+	const useTools = "back it up with its own tools: pg_dump --format=custom (docs/scaling.md)"
 	client, done, err := dialAdmin(cmd.Context(), store.socketPath())
 	if err != nil {
 		return "", err
@@ -105,12 +108,14 @@ func (a *app) embeddedPath(cmd *cobra.Command, store *storeFlags) (string, error
 		case embedded:
 			return path, nil
 		case postgres.IsURL(a.store):
-			return "", fail(exitUsage, "the database of the server on %s, %s, %s", store.socketPath(), a.store, useTools)
+			return "", fail(exitUsage, "the database of the server on %s, %s, is a PostgreSQL database; nothing was written",
+				store.socketPath(), a.store).hint(useTools)
 		}
-		return "", fail(exitUsage, "the server on %s keeps everything in memory (%s); nothing was written", store.socketPath(), a.store)
+		return "", fail(exitUsage, "the server on %s keeps all data in memory (%s); nothing was written", store.socketPath(), a.store)
 	}
 	if store.shared() {
-		return "", fail(exitUsage, "%s, from %s, %s", store.name(), source(cmd, "database"), useTools)
+		return "", fail(exitUsage, "%s, from %s, is a PostgreSQL database; nothing was written", store.name(), source(cmd, "database")).
+			hint(useTools)
 	}
 	return store.databasePath(), nil
 }

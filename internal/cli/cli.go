@@ -1,10 +1,10 @@
-// Package cli is the command line: every command, its flags and settings, and
-// the wiring of the service. Run is all of it; main only hands it the streams
+// Package cli implements the command line: every command, its flags and settings, and
+// the wiring of the service. Its entry point is Run; main passes it the standard streams
 // and the signals.
 //
-// Files are named after the commands. config.go layers flags, environment and
-// config file; admin.go reaches a running server or opens its database;
-// endpoint.go and state.go are what the client commands share.
+// Files are named after the commands. config.go layers flags, environment and config
+// file. report.go prints errors. admin.go connects to a running server or opens its
+// database. The client commands share endpoint.go and state.go.
 package cli
 
 import (
@@ -21,14 +21,15 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// IO is what a run of the command line is connected to.
+// IO holds the standard streams and the clock of a run.
 type IO struct {
-	// In is asked for secrets and confirmations where it is a terminal.
+	// In supplies piped input. If it is a terminal, the user is prompted there for
+	// secrets and confirmations.
 	In io.Reader
-	// Out gets what a program would read on, Err everything that is said to
-	// people. Both must bear concurrent writes if they are the same.
+	// Out receives what other programs read, Err the messages to people. If they are
+	// the same, it must accept concurrent writes.
 	Out, Err io.Writer
-	// Now is the clock of everything, the service included. Default: time.Now.
+	// Now is the clock, the service's included. Default: time.Now.
 	Now func() time.Time
 }
 
@@ -37,26 +38,26 @@ type app struct {
 	IO
 	root *cobra.Command
 	conf config
-	// clock is IO.Now; nil for the system's clock, which a keeper need not read for
-	// each request.
+	// clock is IO.Now, or nil for the system's clock, so that a keeper need not read
+	// the time for each request.
 	clock  func() time.Time
-	output *output // which Out is
-	// log is where a service writes to; nil for other commands. warnings is what warn
-	// hands texts to; nil for the person at the terminal.
+	output *output // the same writer as Out
+	// log is the log of a service, nil for other commands. warnings receives the texts of
+	// warn; if it is nil, they are written to Err.
 	log      *logQueue
 	warnings func(text string)
-	// direct is set while an admin command has the database open itself.
+	// direct is set while an admin command has opened the database itself.
 	direct bool
-	// store is the database that an admin command acts on, and storeTold whether the
-	// person was told so.
+	// store names the database that an admin command changes. storeTold is set once it
+	// has been printed.
 	store     string
 	storeTold bool
 	stores    map[*cobra.Command]*storeFlags // of the admin commands
 }
 
-// Run runs one command and answers the exit code. The end of ctx is the polite
-// request to stop: a server drains, everything else gives up. The environment is
-// the process's own.
+// Run runs one command and returns its exit code. When ctx is canceled, a server drains
+// its connections and stops, and every other command gives up. The environment is that of
+// the process.
 func Run(ctx context.Context, streams IO, args ...string) int {
 	a := &app{IO: streams, clock: streams.Now, stores: map[*cobra.Command]*storeFlags{}}
 	if a.Now == nil {
@@ -95,11 +96,11 @@ func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "latchkey",
 		Short: "Sessions for the ThingSpace Connectivity Management API",
-		Long: `latchkey is sessions for the ThingSpace Connectivity Management API: a service
-that speaks the API, its administration, and a client of any service that does.
-It is an independent project, not one of the vendor's.
+		Long: `latchkey manages sessions for the ThingSpace Connectivity Management API. It is a
+service that implements the API, the administration of that service, and a client of any
+service that implements the API. It is an independent project, not one of the vendor's.
 
-Try it without an account anywhere:  latchkey serve --demo
+Try it without an account:  latchkey serve --demo
 
 ` + exitCodesHelp,
 		Example: `  latchkey serve --demo
@@ -111,7 +112,7 @@ Try it without an account anywhere:  latchkey serve --demo
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			err := a.conf.resolve(cmd)
-			if err != nil || cmd.Name() != serveName { // whose log is open only later
+			if err != nil || cmd.Name() != serveName { // serve opens its log later
 				a.tellConfig()
 			}
 			return err
@@ -119,13 +120,14 @@ Try it without an account anywhere:  latchkey serve --demo
 		Version: buildVersion(debug.ReadBuildInfo()),
 	}
 	root.SetVersionTemplate(versionLine() + "\n")
-	root.PersistentFlags().StringVar(&a.conf.path, "config", "", "read settings from `FILE` (default: "+defaultConfigHint+", if it is there)")
+	root.PersistentFlags().StringVar(&a.conf.path, "config", "",
+		"read settings from `FILE` (default: "+defaultConfigHint+", if it exists)")
 	settings(root.PersistentFlags(), "config")
 	root.AddGroup(
 		&cobra.Group{ID: groupService, Title: "The service:"},
-		&cobra.Group{ID: groupAdmin, Title: "Its administration, on the server's host:"},
-		&cobra.Group{ID: groupClient, Title: "As a client of any endpoint:"},
-		&cobra.Group{ID: groupKeeper, Title: "The credential that programs share for an upstream:"},
+		&cobra.Group{ID: groupAdmin, Title: "Administration, on the server's host:"},
+		&cobra.Group{ID: groupClient, Title: "Client of any endpoint:"},
+		&cobra.Group{ID: groupKeeper, Title: "The upstream credential that programs share:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
 		for _, command := range commands {
@@ -135,7 +137,8 @@ Try it without an account anywhere:  latchkey serve --demo
 	}
 	add(groupService, a.serveCommand())
 	add(groupAdmin, a.userCommand(), a.clientCommand(), a.sessionCommand(), a.auditCommand())
-	add(groupClient, a.loginCommand(), a.logoutCommand(), a.passwordCommand(), a.statusCommand(), a.requestCommand(), a.tokenCommand())
+	add(groupClient, a.loginCommand(), a.logoutCommand(), a.passwordCommand(), a.statusCommand(), a.requestCommand(),
+		a.tokenCommand())
 	add(groupKeeper, a.credentialCommand(), a.rotateCommand(), a.guardCommand())
 	add(groupService, a.healthCommand())
 	add(groupClient, a.execCommand())
@@ -153,13 +156,13 @@ func exitCodesTopic() *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp}
 }
 
-// helpOnDemand makes commands that only hold others show their help when called
-// alone, and name the nearest one when called with a word that is none of them.
+// helpOnDemand makes commands that only group others print their help when called without
+// a subcommand, and name the nearest subcommand when called with an unknown one.
 func helpOnDemand(command *cobra.Command) {
 	for _, child := range command.Commands() {
 		helpOnDemand(child)
 	}
-	if !command.HasSubCommands() || command.RunE != nil { // audit does something by itself
+	if !command.HasSubCommands() || command.RunE != nil { // such as audit
 		return
 	}
 	command.Args = cobra.ArbitraryArgs
@@ -177,31 +180,32 @@ func noSuchCommand(cmd *cobra.Command, word string) error {
 		names = append(names, child.Name())
 	}
 	path := cmd.CommandPath()
-	return usage("there is no command %q%s; see: %s --help", path+" "+word, didYouMean(word, names, path+" "), path)
+	return usage("unknown command %q%s", path+" "+word, didYouMean(word, names, path+" ")).hint("see: %s --help", path)
 }
 
-// flagError puts pflag's complaints into our form and names the nearest flag.
+// flagError turns an error of pflag into a failure and names the nearest flag.
 func flagError(cmd *cobra.Command, err error) error {
 	if errors.Is(err, pflag.ErrHelp) {
 		return err
 	}
 	if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 {
-		return noSuchCommand(cmd, words[0]) // the flag belongs to the command that was meant
+		return noSuchCommand(cmd, words[0]) // the flag belongs to the unknown subcommand
 	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
-		return usage("%v; see: %s --help", err, cmd.CommandPath())
+		return usage("%v", err).hint("see: %s --help", cmd.CommandPath())
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	name := unknown.GetSpecifiedName()
 	if slices.Contains(names, name+"-file") && (name == "password" || name == "api-secret") {
-		return usage("there is no flag --%s, for others could read the secret in the list of processes; use --%s-file; see: %s --help", name, name, cmd.CommandPath())
+		return usage("--%s is not a flag, because others could read the secret in the list of processes", name).
+			hint("use --%s-file; see: %s --help", name, cmd.CommandPath())
 	}
-	return usage("there is no flag --%s%s; see: %s --help", name, didYouMean(name, names, "--"), cmd.CommandPath())
+	return usage("unknown flag --%s%s", name, didYouMean(name, names, "--")).hint("see: %s --help", cmd.CommandPath())
 }
 
-// didYouMean names the nearest of the names, if one is near.
+// didYouMean returns a suggestion for a misspelled word, or "" if no name is similar.
 func didYouMean(word string, names []string, prefix string) string {
 	if name := nearest(word, names); name != "" {
 		return fmt.Sprintf("; did you mean %s%s?", prefix, name)
@@ -209,8 +213,7 @@ func didYouMean(word string, names []string, prefix string) string {
 	return ""
 }
 
-// nearest answers the name that differs least from word, or "" where none comes
-// close.
+// nearest returns the name that differs least from word, or "" if none is similar.
 func nearest(word string, names []string) string {
 	best, least := "", max(2, len(word)/3)+1
 	for _, name := range names {
@@ -222,7 +225,7 @@ func nearest(word string, names []string) string {
 	return best
 }
 
-// distance is Levenshtein's: the edits of one letter that lead from a to b.
+// distance returns the Levenshtein distance of a and b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -243,24 +246,25 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// exactly is cobra.ExactArgs in words: what names each argument.
+// exactly is cobra.ExactArgs with a name for each argument.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(names):
-			return usage("%s is missing; usage: %s", names[len(args)], cmd.UseLine())
+			return usage("%s is missing", names[len(args)]).hint("usage: %s", cmd.UseLine())
 		case len(args) > len(names):
-			return usage("%q is one word too many (quote what holds spaces); usage: %s", args[len(names)], cmd.UseLine())
+			return usage("unexpected argument %q", args[len(names)]).
+				hint("usage: %s (quote an argument that contains spaces)", cmd.UseLine())
 		}
 		return nil
 	}
 }
 
-// atLeastOne wants one argument or more.
+// atLeastOne requires at least one argument.
 func atLeastOne(name string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return usage("%s is missing; usage: %s", name, cmd.UseLine())
+			return usage("%s is missing", name).hint("usage: %s", cmd.UseLine())
 		}
 		return nil
 	}

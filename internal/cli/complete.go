@@ -12,19 +12,20 @@ import (
 	"github.com/latchkey/latchkey/internal/admin"
 )
 
-// completionPatience bounds what a person who pressed Tab waits for.
+// completionPatience bounds how long a completion may take.
 const completionPatience = time.Second
 
-// anyNumber is for arguments that may be repeated.
+// anyNumber marks arguments that may be repeated.
 const anyNumber = -1
 
-// lister answers what a word that begins with prefix may become, each perhaps with a tab
-// and a description.
+// lister returns the completions of prefix. Each may have a description behind a tab.
 type lister func(ctx context.Context, api *admin.Client, prefix string) []string
 
-// completeArgs has the first n arguments of an admin command completed.
+// completeArgs completes the first n arguments of an admin command from list.
 func (a *app) completeArgs(command *cobra.Command, n int, list lister) {
-	command.ValidArgsFunction = func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	command.ValidArgsFunction = func(
+		cmd *cobra.Command, args []string, prefix string,
+	) ([]string, cobra.ShellCompDirective) {
 		if n != anyNumber && len(args) >= n {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -32,15 +33,19 @@ func (a *app) completeArgs(command *cobra.Command, n int, list lister) {
 	}
 }
 
-// completeFlag has the value of an admin command's flag completed.
+// completeFlag completes the value of a flag of an admin command from list.
 func (a *app) completeFlag(command *cobra.Command, flag string, list lister) {
-	_ = command.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	_ = command.RegisterFlagCompletionFunc(flag, func(
+		cmd *cobra.Command, _ []string, prefix string,
+	) ([]string, cobra.ShellCompDirective) {
 		return a.complete(cmd, list, prefix, nil)
-	}) // the flag is there: the caller has just registered it
+	}) // cannot fail: the caller has just registered the flag
 }
 
-// complete asks the running server. Whatever fails, it offers nothing and says nothing.
-func (a *app) complete(cmd *cobra.Command, list lister, prefix string, but []string) ([]string, cobra.ShellCompDirective) {
+// complete queries the running server. On any error it offers no completion.
+func (a *app) complete(
+	cmd *cobra.Command, list lister, prefix string, but []string,
+) ([]string, cobra.ShellCompDirective) {
 	const nothing = cobra.ShellCompDirectiveNoFileComp
 	store := a.stores[cmd]
 	parent := cmd.Context()
@@ -79,7 +84,7 @@ func (a *app) userNames(ctx context.Context, api *admin.Client, prefix string) (
 	if prefix != "" && api.Get(ctx, admin.PathUser, url.Values{"name": {prefix}}, &exact) == nil {
 		names = append(names, described(exact.Name, show(exact).State))
 	}
-	var page admin.Users // those behind the prefix, which are those that begin with it
+	var page admin.Users // in order of name, so those with the prefix come first
 	if api.Get(ctx, admin.PathUsers, url.Values{"after": {prefix}, "limit": {"1000"}}, &page) != nil {
 		return names
 	}
@@ -89,7 +94,7 @@ func (a *app) userNames(ctx context.Context, api *admin.Client, prefix string) (
 	return names
 }
 
-// apiKeys offers keys, and the labels that begin so.
+// apiKeys offers API keys, and labels once a prefix is given.
 func (a *app) apiKeys(ctx context.Context, api *admin.Client, prefix string) (offers []string) {
 	var list admin.APIClients
 	if api.Get(ctx, admin.PathClients, nil, &list) != nil {
@@ -121,14 +126,16 @@ func (a *app) sessionIDs(ctx context.Context, api *admin.Client, _ string) (offe
 	return offers
 }
 
-// completeLogins has the flags of a client command completed from the stored logins.
+// completeLogins completes the flags of a client command from the stored logins.
 func completeLogins(command *cobra.Command) {
 	for flag, value := range map[string]func(*login) string{
 		"user":    func(l *login) string { return l.User },
 		"url":     func(l *login) string { return l.URL },
 		"api-key": func(l *login) string { return l.APIKey },
 	} {
-		_ = command.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		_ = command.RegisterFlagCompletionFunc(flag, func(
+			*cobra.Command, []string, string,
+		) ([]string, cobra.ShellCompDirective) {
 			var offers []string
 			s, err := readState()
 			if err == nil {
@@ -139,6 +146,6 @@ func completeLogins(command *cobra.Command) {
 				}
 			}
 			return offers, cobra.ShellCompDirectiveNoFileComp
-		}) // the flag is there: the caller has just registered it
+		}) // cannot fail: the caller has just registered the flag
 	}
 }

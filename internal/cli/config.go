@@ -22,23 +22,22 @@ const defaultConfigHint = "latchkey/config.yaml in the user's config directory"
 // LATCHKEY_IDLE_TIMEOUT, and idle-timeout in the config file.
 const envPrefix = "LATCHKEY_"
 
-// maxConfigBytes bounds the config file. All settings together need no more than
-// a few hundred bytes.
+// maxConfigBytes bounds the config file. All settings together take a few hundred bytes.
 const maxConfigBytes = 1 << 20
 
-// config layers what the user says: a flag beats the environment, that beats the
-// config file, and that the default. The values are looked at only when all
-// layers are known, so that everything wrong is told at once.
+// config layers the settings: a flag overrides the environment, which overrides the config
+// file, which overrides the default. Values are parsed only when all layers are known, so
+// that all mistakes are reported at once.
 type config struct {
 	path   string
-	known  []string // the names of all settings of all commands
-	flags  []string // the names of all other flags
-	notes  []string // what is worth telling and stops nothing
+	known  []string // names of all settings of all commands
+	flags  []string // names of all other flags
+	notes  []string // warnings
 	checks map[*cobra.Command][]func(*faults)
 }
 
-// check has what is said to a command judged as a whole, when every flag has its
-// value. What it finds is told together with all else that is wrong.
+// check registers a check of the flags of a command as a whole. It runs when every flag
+// has its value, and its findings are reported together with all others.
 func (c *config) check(command *cobra.Command, check func(wrong *faults)) {
 	if c.checks == nil {
 		c.checks = map[*cobra.Command][]func(*faults){}
@@ -46,9 +45,9 @@ func (c *config) check(command *cobra.Command, check func(wrong *faults)) {
 	c.checks[command] = append(c.checks[command], check)
 }
 
-// settingMark is the annotation of flags that are settings: they can also come
-// from the environment and the config file. Others say what one call is to do
-// (--yes, --follow), and an environment that said so forever would be a trap.
+// settingMark is the annotation of flags that are settings, which can also come from the
+// environment and the config file. Other flags (--yes, --follow) apply to one call, and
+// it would be dangerous to set them permanently.
 const settingMark = "latchkey/setting"
 
 // settings marks flags as settings.
@@ -68,20 +67,20 @@ func variable(name string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-// pending holds what was said of a flag until resolve looks at it.
+// pending holds the raw values of a flag until resolve parses them.
 type pending struct {
 	pflag.Value
 	raw    []string
-	source string // where a value that is not from the command line came from
+	source string // where the value came from
 }
 
-// Set implements pflag.Value. It never fails; resolve tells what is wrong.
+// Set implements pflag.Value. It never fails; resolve reports mistakes.
 func (p *pending) Set(value string) error {
 	p.raw = append(p.raw, value)
 	return nil
 }
 
-// prepare wraps every flag and learns the names of the settings.
+// prepare wraps every flag and collects the names of the settings.
 func (c *config) prepare(command *cobra.Command) {
 	wrap := func(flag *pflag.Flag) {
 		if _, done := flag.Value.(*pending); done || flag.Name == "help" {
@@ -89,7 +88,7 @@ func (c *config) prepare(command *cobra.Command) {
 		}
 		flag.Value = &pending{Value: flag.Value}
 		if slices.Contains([]string{"0", "0s", "[]", "false"}, flag.DefValue) {
-			flag.DefValue = "" // says nothing in a help text
+			flag.DefValue = "" // of no use in a help text
 		}
 		if isSetting(flag) {
 			flag.Usage += " [" + variable(flag.Name) + "]"
@@ -107,8 +106,8 @@ func (c *config) prepare(command *cobra.Command) {
 	}
 }
 
-// resolve gives every flag of the command its value, or answers everything that
-// is wrong with them.
+// resolve gives every flag of the command its value, or returns everything that is wrong
+// with them.
 func (c *config) resolve(command *cobra.Command) error {
 	var wrong faults
 	flags := command.Flags()
@@ -134,7 +133,7 @@ func (c *config) resolve(command *cobra.Command) error {
 	return wrong.err()
 }
 
-// apply finds the layer that decides on a flag and hands its value over.
+// apply sets a flag to the value of the topmost layer that has one.
 func (c *config) apply(flag *pflag.Flag, file map[string]entry, wrong *faults) {
 	if flag == nil {
 		return
@@ -147,7 +146,7 @@ func (c *config) apply(flag *pflag.Flag, file map[string]entry, wrong *faults) {
 		value, inEnv := os.LookupEnv(variable(flag.Name))
 		inFile, ok := file[flag.Name]
 		switch {
-		case inEnv && value != "": // an empty variable is one that is not set
+		case inEnv && value != "": // an empty variable counts as not set
 			p.source, p.raw = variable(flag.Name), []string{value}
 		case ok:
 			p.source, p.raw = inFile.source, []string{inFile.value}
@@ -156,26 +155,26 @@ func (c *config) apply(flag *pflag.Flag, file map[string]entry, wrong *faults) {
 	standard := p.String()
 	for _, value := range p.raw {
 		if err := p.Value.Set(value); err != nil {
-			_ = p.Value.Set(standard) // some set what they could not read
+			_ = p.Value.Set(standard) // some flags change on an error
 			wrong.add("%s %q: %s", p.source, value, plainParseError(flag, err))
 		}
 	}
 }
 
-// plainParseError says what a value should have looked like.
+// plainParseError describes the form that a value should have.
 func plainParseError(flag *pflag.Flag, err error) string {
 	switch flag.Value.Type() {
 	case "duration":
-		return "this is no duration; write it like 90s, 20m or 12h"
+		return "not a duration; write it like 90s, 20m or 12h"
 	case "int", "uint", "uint32":
-		return "this is no number that fits here"
+		return "not a number in the valid range"
 	case "bool":
-		return "this is neither true nor false"
+		return "neither true nor false"
 	}
 	return err.Error()
 }
 
-// source answers where the value of a flag came from, for complaints about it.
+// source returns where the value of a flag came from, for errors about it.
 func source(command *cobra.Command, name string) string {
 	if p, ok := command.Flags().Lookup(name).Value.(*pending); ok && p.source != "" {
 		return p.source
@@ -183,17 +182,17 @@ func source(command *cobra.Command, name string) string {
 	return "--" + name
 }
 
-// isSet reports whether some layer set a flag.
+// isSet reports whether any layer sets a flag.
 func isSet(command *cobra.Command, name string) bool {
 	p, ok := command.Flags().Lookup(name).Value.(*pending)
 	return ok && len(p.raw) > 0
 }
 
-// entry is a value of the config file and where it stands.
+// entry is a value of the config file and its position.
 type entry struct{ value, source string }
 
-// readFile reads the config file, if there is one. What is wrong in it goes to
-// wrong; an error means that it could not be read at all.
+// readFile reads the config file, if there is one. It adds mistakes in it to wrong; an
+// error means that the file could not be read at all.
 func (c *config) readFile(wrong *faults) (map[string]entry, error) {
 	path := c.path
 	if path == "" {
@@ -208,14 +207,16 @@ func (c *config) readFile(wrong *faults) (map[string]entry, error) {
 		return nil, nil
 	}
 	if info, err := os.Stat(path); err == nil && othersMay(info, 0o077) && holdsPassword(text) {
-		c.notes = append(c.notes, fmt.Sprintf("%s holds a password, and others may read it; better: chmod 600 %s", path, shellQuote(path)))
+		c.notes = append(c.notes, fmt.Sprintf("%s contains a password, and others may read it; fix it with: chmod 600 %s",
+			path, shellQuote(path)))
 	}
 	if err != nil {
-		return nil, usage("the config file cannot be read: %w; nothing was done", err)
+		return nil, usage("read the config file: %w; nothing was done", err)
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
-		return nil, usage("the config file %s is not YAML: %s; nothing was done", path, strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
+		problem := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " ")
+		return nil, usage("the config file %s is not YAML: %s; nothing was done", path, problem)
 	}
 	if len(document.Content) == 0 {
 		return nil, nil // an empty file
@@ -225,7 +226,7 @@ func (c *config) readFile(wrong *faults) (map[string]entry, error) {
 
 func (c *config) readKeys(path string, top *yaml.Node, wrong *faults) map[string]entry {
 	if top.Kind != yaml.MappingNode {
-		wrong.add("%s: it should hold lines like \"listen: 127.0.0.1:8080\"", path)
+		wrong.add("%s: it must contain lines like \"listen: 127.0.0.1:8080\"", path)
 		return nil
 	}
 	entries := map[string]entry{}
@@ -235,11 +236,11 @@ func (c *config) readKeys(path string, top *yaml.Node, wrong *faults) map[string
 		_, twice := entries[key.Value]
 		switch {
 		case !slices.Contains(c.known, key.Value) || key.Value == "config":
-			wrong.add("%s: there is no such setting%s", where, didYouMean(key.Value, c.known, ""))
+			wrong.add("%s: unknown setting%s", where, didYouMean(key.Value, c.known, ""))
 		case twice:
-			wrong.add("%s: it is said twice", where)
+			wrong.add("%s: set twice", where)
 		case value.Kind != yaml.ScalarNode || value.Tag == "!!null":
-			wrong.add("%s: it needs one plain value", where)
+			wrong.add("%s: not a single plain value", where)
 		default:
 			entries[key.Value] = entry{value.Value, where}
 		}
@@ -247,33 +248,34 @@ func (c *config) readKeys(path string, top *yaml.Node, wrong *faults) map[string
 	return entries
 }
 
-// configTopic is the help page that lists every setting. The list is made from
-// the flags, so it cannot be out of date.
+// configTopic returns the help page that lists every setting. The list is generated from
+// the flags, so it is never out of date.
 func (a *app) configTopic() *cobra.Command {
 	topic := &cobra.Command{Use: "config", Short: "Settings: flags, LATCHKEY_... variables and the config file"}
 	topic.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		_, _ = fmt.Fprintf(cmd.OutOrStdout(), `Every setting has one name and three places. A flag beats the environment, that
-beats the config file, and that the default:
+		_, _ = fmt.Fprintf(cmd.OutOrStdout(), `A setting can be a flag, an environment variable or a key in the config file, under
+one name. A flag overrides the environment, the environment overrides the config file,
+and the config file overrides the default:
 
   --idle-timeout 30m                flag
   LATCHKEY_IDLE_TIMEOUT=30m         environment
   idle-timeout: 30m                 config file (YAML, one setting to a line)
 
-The config file is --config FILE, or else %s
+The config file is --config FILE. The default is %s
 (here: %s). A key in it that is not a setting is
-an error. --config itself is a flag and a variable only. Flags
-that are not listed here say what one call is to do, and are flags only. A variable
-LATCHKEY_... that is not a setting is ignored, with a warning.
-latchkey config show shows what is in effect here, and from where.
+an error. --config itself is a flag and a variable only. Flags that are not listed here
+apply to one call, and are flags only. A variable LATCHKEY_... that is not a setting is
+ignored, with a warning. To see which settings are in effect here, and where they come
+from, run: latchkey config show
 
-Secrets are never the value of a flag. Besides files, prompts and pipes there are
-variables for them, for CI jobs and containers:
+Secrets are never the value of a flag. Besides files, prompts and pipes, these variables
+can contain them, for CI jobs and containers:
 
 %s
-The URL of a database may hold a password in its variable or in the config file.
+The URL of a database may contain a password in its variable or in the config file.
 
-The administration reads what serve is told of its database and its rules, too, because
-it opens the database by itself if no server runs.
+The administration commands also read the settings of serve for the database and its
+rules, because they open the database themselves if no server runs.
 
 Settings:
 
@@ -291,7 +293,7 @@ Settings:
 func configPathHere() string {
 	directory, err := os.UserConfigDir()
 	if err != nil {
-		return "there is no such directory"
+		return "no such directory"
 	}
 	return filepath.Join(directory, "latchkey", "config.yaml")
 }
@@ -340,14 +342,14 @@ func (a *app) listSettings() []*settingInfo {
 	return list
 }
 
-// stateDirectory is where the client commands keep what they know: the
-// directory that the system has for such things, or XDG_STATE_HOME.
+// stateDirectory returns the directory for the state of the client commands: the one that
+// the system reserves for such files, or the one in XDG_STATE_HOME.
 func stateDirectory() (string, error) {
 	if directory := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(directory) {
 		return filepath.Join(directory, "latchkey"), nil
 	}
 	if runtime.GOOS == "windows" || runtime.GOOS == "darwin" {
-		// %LocalAppData%, and ~/Library/Caches' parent's Application Support.
+		// %LocalAppData%, or ~/Library/Application Support
 		if directory := os.Getenv("LocalAppData"); directory != "" {
 			return filepath.Join(directory, "latchkey"), nil
 		}

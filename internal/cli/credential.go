@@ -16,8 +16,8 @@ const maxIdentityBytes = 64 << 10
 
 func (a *app) credentialCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use: "credential", Short: "The upstream's user name and password, in a file",
-		Long:    "Keep the upstream's user name and password where rotate and the programs find them.",
+		Use: "credential", Short: "Store the upstream's user name and password in a file",
+		Long:    "Store the upstream's user name and password in a file for rotate, serve and other programs.",
 		Example: "  latchkey credential set --credential-file upstream.json --user zoe",
 	}
 	command.AddCommand(a.credentialSetCommand())
@@ -31,11 +31,12 @@ func (a *app) credentialSetCommand() *cobra.Command {
 		Use: "set", Short: "Write the credential file", Args: exactly(),
 		Long: `Write the credential file.
 
-It is made, or replaced as a whole, readable by you only, and encrypted if --age-key-file
-names a key as age-keygen makes it. The password is not tried: programs whose keepers use
-the file do, at their next login.`,
+The file is created, or replaced as a whole. Only you may read it. It is encrypted if
+--age-key-file names a key that age-keygen has made. The password is not checked now: the
+programs that use the file try it at their next login.`,
 		Example: `  latchkey credential set --credential-file upstream.json --user zoe
-  age-keygen -o upstream.key && latchkey credential set --credential-file upstream.age --age-key-file upstream.key --user zoe`,
+  age-keygen -o upstream.key &&
+    latchkey credential set --credential-file upstream.age --age-key-file upstream.key --user zoe`,
 	}
 	flags := command.Flags()
 	flags.SortFlags = false
@@ -51,7 +52,7 @@ the file do, at their next login.`,
 
 func (a *app) setCredential(ctx context.Context, u *upstream, from *passwordSource) error {
 	if u.user == "" {
-		return usage("the user is missing; nothing was written; say it with --user or LATCHKEY_USER")
+		return usage("the user is missing; nothing was written").hint("name it with --user or LATCHKEY_USER")
 	}
 	store, err := u.store(a)
 	if err != nil {
@@ -65,7 +66,8 @@ func (a *app) setCredential(ctx context.Context, u *upstream, from *passwordSour
 	if err != nil {
 		return err
 	}
-	if _, err := store.Save(ctx, credential.Credential{User: u.user, Password: password, Version: before.Version}); err != nil {
+	next := credential.Credential{User: u.user, Password: password, Version: before.Version}
+	if _, err := store.Save(ctx, next); err != nil {
 		return fail(exitFailed, "%w", err)
 	}
 	a.note("the credential of %s is in %s", printable(u.user), u.credentialFile)

@@ -17,27 +17,28 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// The variables that the command of `exec` gets.
+// The variables that exec sets for its command.
 const (
 	urlVariable          = envPrefix + "URL"
 	accessTokenVariable  = envPrefix + "ACCESS_TOKEN"
 	sessionTokenVariable = envPrefix + "SESSION_TOKEN"
 )
 
-// The exit codes of a command that does not start, as a shell has them.
+// The exit codes of a shell for a command that does not start or is ended by a signal.
 const (
 	exitNotExecutable = 126
 	exitNotFound      = 127
-	exitSignal        = 128 // and the number of the signal
+	exitSignal        = 128 // plus the number of the signal
 )
 
 const (
 	logoutTimeout = 10 * time.Second
-	// signalLag is how much later than the context a signal may arrive that ended it.
+	// signalLag bounds the time between the end of the context and the arrival of the
+	// signal that ended it.
 	signalLag = 200 * time.Millisecond
 )
 
-// execFlags are the flags of `exec`.
+// execFlags holds the flags of exec.
 type execFlags struct {
 	endpoint
 	from  passwordSource
@@ -56,18 +57,19 @@ COMMAND runs with these variables:
   ` + accessTokenVariable + `    the access token, for the header Authorization: Bearer ...
   ` + sessionTokenVariable + `   the session token, for the header VZ-M2M-Token
 
-It is the stored session, if there is one. Otherwise exec logs in for this command,
-with a password from --password-file or from you at the terminal, and logs out when the
-command has ended; no token is written to the disk. Secrets of latchkey's own, such as
-LATCHKEY_API_SECRET, are not passed on. The tokens are those of the start: an access
-token lives for an hour from its first issue, a session until it is idle for too long.
-What runs for longer goes through a gateway (latchkey serve --upstream).
+exec uses the stored session, if there is one. Otherwise it logs in for this command, with
+the password from --password-file or typed at the terminal, and logs out when the command
+has ended; it writes no token to the disk. The command does not receive latchkey's own
+secrets, such as LATCHKEY_API_SECRET. The tokens are not renewed: an access token lives
+for an hour from its first issue, a session until it has been idle for too long. For
+commands that run longer, use a gateway (latchkey serve --upstream).
 
-Signals are passed on to COMMAND, and its exit code is that of exec: 128 and the number
-of the signal that ended it, 127 if it is not found, 126 if it cannot be run. The exit
-codes of latchkey are for what happens before it runs.
+exec passes signals on to COMMAND and ends with the exit code of COMMAND: 128 plus the
+number of the signal that ended it, 127 if it was not found, 126 if it cannot be run. The
+exit codes of latchkey apply to what happens before COMMAND runs.
 `,
-		Example: `  latchkey exec -- sh -c 'curl -s -H "Authorization: Bearer $LATCHKEY_ACCESS_TOKEN" -H "VZ-M2M-Token: $LATCHKEY_SESSION_TOKEN" "$LATCHKEY_URL/latchkey/v1/session"'
+		Example: `  latchkey exec -- sh -c 'curl -s -H "Authorization: Bearer $LATCHKEY_ACCESS_TOKEN" \
+    -H "VZ-M2M-Token: $LATCHKEY_SESSION_TOKEN" "$LATCHKEY_URL/latchkey/v1/session"'
   latchkey exec --user zoe --password-file zoe.password -- ./report.py`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveDefault
@@ -75,10 +77,10 @@ codes of latchkey are for what happens before it runs.
 	}
 	f.addFlags(a, command)
 	flags := command.Flags()
-	flags.SetInterspersed(false) // what follows the command is the command's
+	flags.SetInterspersed(false) // flags after the command belong to the command
 	flags.StringVar(&f.from.file, "password-file", "", "if a login is needed, read the password from this `FILE`")
 	settings(flags, "password-file")
-	flags.BoolVar(&f.force, "force", false, "log in although a live session is stored, or after failures")
+	flags.BoolVar(&f.force, "force", false, "log in even if a live session is stored or logins have failed")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := f.resolve(a, cmd, false); err != nil {
 			return err
@@ -92,7 +94,7 @@ func (a *app) exec(ctx context.Context, f *execFlags, args []string) error {
 	path, err := exec.LookPath(args[0])
 	switch {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrNotExist):
-		return fail(exitNotFound, "there is no command %s: %w; nothing was sent", args[0], err)
+		return fail(exitNotFound, "command %s not found: %w; nothing was sent", args[0], err)
 	case err != nil:
 		return fail(exitNotExecutable, "%s cannot be run: %w; nothing was sent", args[0], err)
 	}
@@ -109,7 +111,8 @@ func (a *app) exec(ctx context.Context, f *execFlags, args []string) error {
 	if err != nil {
 		return explain(err, f.url, "the command was not run")
 	}
-	command := exec.Command(path, args[1:]...) //nolint:noctx,gosec // it ends by the signals that are passed on; the user names it
+	//nolint:noctx,gosec // signals are passed on and end it; the user names it
+	command := exec.Command(path, args[1:]...)
 	command.Args[0] = args[0]
 	command.Stdin, command.Stdout, command.Stderr = a.In, a.Out, a.Err
 	command.Env = append(environmentWithoutSecrets(), urlVariable+"="+f.url,
@@ -117,8 +120,8 @@ func (a *app) exec(ctx context.Context, f *execFlags, args []string) error {
 	return runForwarding(ctx, command)
 }
 
-// environmentWithoutSecrets is the environment without the variables that latchkey
-// reads secrets from, or sets.
+// environmentWithoutSecrets returns the environment without the variables from which
+// latchkey reads secrets, and those that exec sets.
 func environmentWithoutSecrets() []string {
 	return slices.DeleteFunc(os.Environ(), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
@@ -127,18 +130,20 @@ func environmentWithoutSecrets() []string {
 	})
 }
 
-// sessionFor returns a session token, and what ends the session again if it was made
-// for this.
+// sessionFor returns a session token and a function that ends the session if it was
+// started for this command.
 func (a *app) sessionFor(ctx context.Context, f *execFlags, client *latchkey.Client) (latchkey.Secret, func(), error) {
 	if l := f.stored; l != nil && a.presumedLive(l) && !f.force {
-		err := f.touch(ctx, func(l *login) { l.LastUsedAt = a.Now().UTC() }) // the command is about to
+		err := f.touch(ctx, func(l *login) { l.LastUsedAt = a.Now().UTC() }) // the command will use it
 		return l.token(), func() {}, err
 	}
 	if f.user == "" {
-		return "", nil, usage("no session is stored%s, and the user is missing; nothing was sent; log in first: latchkey login, or say who with --user or LATCHKEY_USER", f.described())
+		return "", nil, usage("no session is stored%s, and the user is missing; nothing was sent", f.described()).
+			hint("log in first (latchkey login), or name the user with --user or LATCHKEY_USER")
 	}
 	if _, ok := terminal(a.In); !ok && !f.from.piped() {
-		return "", nil, fail(exitForbidden, "no live session is stored%s; nothing was sent; log in first: latchkey login, or name the password's file with --password-file", f.described())
+		return "", nil, fail(exitForbidden, "no live session is stored%s; nothing was sent", f.described()).
+			hint("log in first (latchkey login), or name the file with the password with --password-file")
 	}
 	session, err := a.logInForNow(ctx, f, client)
 	if err != nil {
@@ -149,12 +154,12 @@ func (a *app) sessionFor(ctx context.Context, f *execFlags, client *latchkey.Cli
 		defer cancel()
 		_, err := client.SessionManagement.EndConnectivityManagementSession(ctx, session)
 		if err != nil && !isAny(err, latchkey.ErrSessionExpired, latchkey.ErrSessionTokenInvalid) {
-			a.warn("the session of %s could not be ended: %v; it ends by itself when it has been idle", printable(f.user), err)
+			a.warn("the session of %s could not be ended: %v; it expires when it has been idle", printable(f.user), err)
 		}
 	}, nil
 }
 
-// logInForNow logs in, once, as `login` does, and stores no token.
+// logInForNow logs in once, as login does, but stores no token.
 func (a *app) logInForNow(ctx context.Context, f *execFlags, client *latchkey.Client) (latchkey.Secret, error) {
 	unlock, err := lockState(ctx, "login.lock")
 	if err != nil {
@@ -175,23 +180,23 @@ func (a *app) logInForNow(ctx context.Context, f *execFlags, client *latchkey.Cl
 	}
 	_, err = updateLogin(context.WithoutCancel(ctx), f.url, f.apiKey, f.user, func(l *login) { l.Failures = 0 })
 	if err != nil {
-		a.warn("%v; the next login will think that this one failed", err)
+		a.warn("%v; the next login will count this one as failed", err)
 	}
 	return session, nil
 }
 
-// runForwarding runs a command, passes signals on to it, and returns its exit code as
-// a failure without words.
+// runForwarding runs a command and passes signals on to it. It returns an exit code other
+// than 0 as a failure without a text.
 func runForwarding(ctx context.Context, command *exec.Cmd) error {
 	signals := make(chan os.Signal, 16)
 	for _, s := range forwarded {
-		if !signal.Ignored(s) { // nohup means the command as well
+		if !signal.Ignored(s) { // nohup is meant for the command, too
 			signal.Notify(signals, s)
 		}
 	}
 	defer signal.Stop(signals)
-	// A command inherits the signals that are ignored here. SIGPIPE is, and has to
-	// end programs that write to nobody. It inherits none that is caught.
+	// A command inherits which signals are ignored, but not which are caught. This
+	// program ignores SIGPIPE, but the command should end when its reader has left.
 	ignored := signal.Ignored(syscall.SIGPIPE)
 	if ignored {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -217,8 +222,8 @@ func runForwarding(ctx context.Context, command *exec.Cmd) error {
 	return nil
 }
 
-// forwardSignals passes signals on until the command has ended. If ctx ends without
-// a signal, the command gets SIGTERM.
+// forwardSignals passes signals on until the command has ended. If ctx is canceled
+// without a signal, it sends SIGTERM.
 func forwardSignals(ctx context.Context, to *os.Process, signals <-chan os.Signal, ended <-chan struct{}) {
 	stopped := ctx.Done()
 	var alone <-chan time.Time
@@ -227,7 +232,7 @@ func forwardSignals(ctx context.Context, to *os.Process, signals <-chan os.Signa
 		select {
 		case s := <-signals:
 			got = true
-			if !fromTerminal(s) { // which has sent it to the command as well
+			if !fromTerminal(s) { // a terminal sends it to the command, too
 				_ = to.Signal(s) // it may have ended
 			}
 		case <-stopped:
@@ -245,7 +250,7 @@ func forwardSignals(ctx context.Context, to *os.Process, signals <-chan os.Signa
 	}
 }
 
-// commandCode is the exit code of a command as a shell tells it.
+// commandCode returns the exit code of a command as a shell does.
 func commandCode(state *os.ProcessState) int {
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return exitSignal + int(status.Signal())

@@ -4,9 +4,9 @@ package cli
 
 import "os"
 
-// forwarded are the signals that `exec` passes on.
+// forwarded lists the signals that exec passes on.
 var forwarded = []os.Signal{os.Interrupt}
 
-// fromTerminal reports whether a terminal sends a signal to this program and to those
-// that it runs.
+// fromTerminal reports whether a terminal has sent the signal to this program and to its
+// children.
 func fromTerminal(os.Signal) bool { return true }

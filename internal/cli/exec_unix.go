@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwarded are the signals that `exec` passes on.
+// forwarded lists the signals that exec passes on.
 var forwarded = []os.Signal{
 	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
 }
 
-// fromTerminal reports whether a terminal sends a signal to this program and to those
-// that it runs: what a person types there, while they have the foreground.
+// fromTerminal reports whether a terminal has sent the signal to this program and to its
+// children, which it does for keys typed while they are in the foreground.
 func fromTerminal(s os.Signal) bool {
 	if s != syscall.SIGINT && s != syscall.SIGQUIT {
 		return false
@@ -24,7 +24,7 @@ func fromTerminal(s os.Signal) bool {
 	if err != nil {
 		return false
 	}
-	defer func() { _ = terminal.Close() }() // it was only asked
+	defer func() { _ = terminal.Close() }() // only queried
 	group, err := unix.IoctlGetInt(int(terminal.Fd()), unix.TIOCGPGRP)
 	return err == nil && group == syscall.Getpgrp()
 }

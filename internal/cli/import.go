@@ -21,24 +21,25 @@ import (
 func (a *app) importCommand() *cobra.Command {
 	var target storeFlags
 	command := &cobra.Command{
-		Use: "import FROM", Short: "Copy an embedded database into PostgreSQL", Args: exactly("the data directory, or the file of the database"),
+		Use: "import FROM", Short: "Copy an embedded database into PostgreSQL",
+		Args: exactly("the data directory, or the file of the database"),
 		Long: `Copy an embedded database into PostgreSQL.
 
-FROM is a data directory whose service is stopped, or the file of a database, such as
-latchkey backup writes. The PostgreSQL database is named by --database, or better by
-LATCHKEY_DATABASE, and must be empty.
+FROM is a data directory whose service is stopped, or the file of a database, such as one
+that latchkey backup has written. Name the PostgreSQL database with LATCHKEY_DATABASE (or
+--database). It must be empty.
 
-Users with their rules, API clients, strikes and locks, and the audit trail are copied,
-in one transaction: either all of it is there and was compared, or nothing is. The trail
-keeps its numbers and its chain, and a head from before goes on being good for
-latchkey audit verify --head. Sessions are not copied: users log in again. Nor is what
-a gateway shares for its upstream; its credential file goes on being used.
+import copies users with their rules, API clients, strikes and locks, and the audit trail
+in one transaction and compares the result: either all data is copied, or none. The trail
+keeps its numbers and its chain, so an earlier head remains valid for
+latchkey audit verify --head. Sessions are not copied, so users log in again. The state that a gateway
+shares for its upstream is not copied either; its credential file remains in use.
 
-The server key stays the same: give every replica the file that FROM has (server.key)
-with --key-file. If FROM is a single file, name the key here, too.
+The server key stays the same: give every replica the key file of FROM (server.key) with
+--key-file. If FROM is a single file, name the key here, too.
 
-FROM is brought up to date with this version, as a start would do it, and is otherwise
-left as it is. Do not start a service on it again: it would go its own way.
+import upgrades FROM to this version, as a start of the service would, and changes nothing
+else in it. Do not start a service on FROM again: its data would diverge.
 `,
 		Example: `  LATCHKEY_DATABASE=postgres://latchkey@db.example/latchkey latchkey import /var/lib/latchkey
   latchkey import latchkey.backup --key-file server.key --database postgres://latchkey@db.example/latchkey`,
@@ -48,20 +49,21 @@ left as it is. Do not start a service on it again: it would go its own way.
 	}
 	command.Flags().SortFlags = false
 	target.addHidden(command.Flags())
-	command.Flags().Lookup("data").Hidden = true // the argument says it
+	command.Flags().Lookup("data").Hidden = true // given by the argument
 	command.Flags().Lookup("key-file").Hidden = false
 	command.Flags().Lookup("key-file").Usage = "the `FILE` with the server key (default: " + keyFile + " beside the database)"
 	a.conf.check(command, func(wrong *faults) {
 		target.check(func(name string) string { return source(command, name) }, wrong)
 		if !target.shared() {
-			wrong.add("the PostgreSQL database to import into is missing; name it with LATCHKEY_DATABASE, as postgres://latchkey@db.example:5432/latchkey")
+			wrong.add("the PostgreSQL database to import into is missing; name it with LATCHKEY_DATABASE, " +
+				"for example postgres://latchkey@db.example:5432/latchkey")
 		}
 	})
 	command.RunE = func(cmd *cobra.Command, args []string) error { return a.importFrom(cmd.Context(), &target, args[0]) }
 	return command
 }
 
-// openSource opens the database to import, and reads the key that belongs to it.
+// openSource opens the database to import and reads its server key.
 func (a *app) openSource(ctx context.Context, target *storeFlags, from string, log *slog.Logger) (*sqlite.DB, []byte, error) {
 	path := strings.TrimPrefix(from, databaseScheme)
 	info, err := os.Stat(path)
@@ -70,7 +72,8 @@ func (a *app) openSource(ctx context.Context, target *storeFlags, from string, l
 		info, err = os.Stat(path)
 	}
 	if err != nil || info.Size() == 0 {
-		return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was imported; name a data directory, or the file of a database", from)
+		return nil, nil, fail(exitFailed, "no latchkey database in %s; nothing was imported", from).
+			hint("name a data directory, or the file of a database")
 	}
 	beside := storeFlags{data: filepath.Dir(path)}
 	own, err := beside.readKey()
@@ -85,13 +88,17 @@ func (a *app) openSource(ctx context.Context, target *storeFlags, from string, l
 	}
 	switch {
 	case key == nil:
-		return nil, nil, fail(exitFailed, "there is no server key %s; nothing was imported; name its file with --key-file, or, if it is lost, another one with 32 random bytes, with which programs fetch new access tokens", beside.keyPath())
+		return nil, nil, fail(exitFailed, "no server key %s; nothing was imported", beside.keyPath()).
+			hint("name its file with --key-file; if the key is lost, name a new file with 32 random bytes, " +
+				"which makes programs fetch new access tokens")
 	case own != nil && !bytes.Equal(own, key):
-		return nil, nil, fail(exitFailed, "%s is not the server key that belongs to the database, %s; nothing was imported; leave --key-file out, and give the replicas the latter", target.keyFile, beside.keyPath())
+		return nil, nil, fail(exitFailed, "%s is not the server key of the database, which is %s; nothing was imported",
+			target.keyFile, beside.keyPath()).hint("leave out --key-file, and give the replicas %s", beside.keyPath())
 	}
 	db, err := sqlite.Open(ctx, sqlite.Options{Path: path, Log: log})
 	if errors.Is(err, sqlite.ErrInUse) {
-		return nil, nil, fail(exitFailed, "%s is in use by a service; nothing was imported; stop that first: what it did afterwards would be lost", path)
+		return nil, nil, fail(exitFailed, "%s is in use by a service; nothing was imported", path).
+			hint("stop the service first, because its later changes would not be imported")
 	}
 	if err != nil {
 		return nil, nil, fail(exitFailed, "%w; nothing was imported", err)
@@ -125,11 +132,12 @@ func (a *app) importFrom(ctx context.Context, target *storeFlags, from string) (
 	const nothing = "nothing was imported"
 	switch {
 	case errors.Is(err, postgres.ErrNotEmpty):
-		return fail(exitRefused, "%w; %s; name a database that no service has used", err, nothing)
+		return fail(exitRefused, "%w; %s", err, nothing).hint("name a database that no service has used")
 	case errors.Is(err, postgres.ErrOtherKey):
-		return fail(exitRefused, "%w; %s; the replicas need the key of the database that is imported: stop them, and name a new, empty database", err, nothing)
+		return fail(exitRefused, "%w; %s", err, nothing).
+			hint("the replicas need the server key of the imported database: stop them, and name a new, empty database")
 	case errors.Is(err, context.Canceled):
-		return fail(exitFailed, "interrupted: %w; whether it was imported shows: latchkey user list", err)
+		return fail(exitFailed, "interrupted: %w; the import may have been completed", err).hint("check it with: latchkey user list")
 	case err != nil:
 		return fail(exitFailed, "%w; %s", err, nothing)
 	}
@@ -140,7 +148,7 @@ func (a *app) importFrom(ctx context.Context, target *storeFlags, from string) (
 	return a.tellImported(done, before, after)
 }
 
-// proofOf checks the audit trail of a database.
+// proofOf verifies the audit trail of a database.
 func proofOf(ctx context.Context, stores authority.Stores, key []byte, log *slog.Logger) (authority.AuditProof, error) {
 	rules, err := authority.New(authority.Config{Stores: stores, Key: key, Log: log})
 	if err != nil {
@@ -154,15 +162,16 @@ func proofOf(ctx context.Context, stores authority.Stores, key []byte, log *slog
 }
 
 func (a *app) tellImported(done postgres.Imported, before, after authority.AuditProof) error {
-	a.note("imported: %d users, %d API clients, %d strikes and locks, %d events of the audit trail; sessions are not imported",
-		done.Users, done.Clients, done.Strikes, done.Events)
+	a.note("imported: %d users, %d API clients, %d strikes and locks, %d events of the audit trail; "+
+		"sessions are not imported", done.Users, done.Clients, done.Strikes, done.Events)
 	switch {
 	case before.Broken != 0:
-		a.note("the audit trail was broken at event #%d before: %s; it was imported as it is", before.Broken, before.Problem)
+		a.note("the audit trail was already broken at event #%d: %s; it was imported unchanged", before.Broken, before.Problem)
 	case after.Broken != 0:
-		return fail(exitFailed, "everything was imported, but the audit trail is broken at event #%d now: %s; somebody changes the database", after.Broken, after.Problem)
+		return fail(exitFailed, "all data was imported, but the audit trail is now broken at event #%d: %s",
+			after.Broken, after.Problem).hint("find out what else writes to the PostgreSQL database")
 	default:
-		a.note("the audit trail is as it was written; head  %d:%s", after.Last, after.Head)
+		a.note("the audit trail is intact; head  %d:%s", after.Last, after.Head)
 	}
 	a.note("start the replicas with the same server key; do not start a service on the old database again")
 	return nil

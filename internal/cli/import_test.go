@@ -55,7 +55,7 @@ func TestAnEmbeddedDatabaseIsImportedIntoPostgreSQL(t *testing.T) {
 	database := enginetest.Postgres(t)
 	t.Setenv("LATCHKEY_DATABASE", database)
 	_, said := run(t, 0, "", "import", data)
-	has(t, said, "database: postgres://", "4 users, 1 API clients", "sessions are not imported", "as it was written", "same server key")
+	has(t, said, "database: postgres://", "4 users, 1 API clients", "sessions are not imported", "trail is intact", "same server key")
 	if strings.Contains(said, "broken") {
 		t.Errorf("the trail is broken: %s", said)
 	}
@@ -127,7 +127,7 @@ func TestAnImportThatFailsImportsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, said = run(t, 1, "", "import", data, "--key-file", other)
-	has(t, said, "not the server key that belongs", "nothing was imported")
+	has(t, said, "not the server key of the database", "nothing was imported")
 
 	empty := func(where string) {
 		t.Helper()

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// guardAfter is after how many failed logins in a row only a person may try again.
-	// How many lock the account, each service decides for itself.
+	// guardAfter is the number of failed logins in a row after which only a person may
+	// try again. The service decides how many lock the account.
 	guardAfter = 2
-	// presumedIdle is how long a session lives without use (the vendor's
-	// documentation). A service may have another rule; it cannot be asked.
+	// presumedIdle is how long a session lives without use, according to the vendor's
+	// documentation. A service may have another limit.
 	presumedIdle = 20 * time.Minute
 )
 
-// loginFlags are the flags of `login`.
+// loginFlags holds the flags of login.
 type loginFlags struct {
 	endpoint
 	from  passwordSource
@@ -32,16 +32,16 @@ type loginFlags struct {
 func (a *app) loginCommand() *cobra.Command {
 	var f loginFlags
 	command := &cobra.Command{
-		Use: "login", Short: "Log in and remember the session", Args: exactly(),
+		Use: "login", Short: "Log in and store the session", Args: exactly(),
 		Long: `
-The session token is stored in a file that only you may read (see status), and
-the other commands use it. The password is not stored.
+login stores the session token in a file that only you may read (see status), and the
+other commands use it. It does not store the password.
 
-Failed logins in a row lock an account, so a login is sent once, and never again by
-itself. It is refused without being sent
-  - while a session is stored that should still be live: use it, or log out
+Failed logins in a row lock an account, so login sends one request and never repeats it.
+It sends none
+  - while a stored session should still be live: use it, or log out
   - after two failed logins in a row, unless you type the password at a terminal
-and --force sends it all the same.
+--force sends the request in both cases.
 `,
 		Example: `  latchkey login --url http://127.0.0.1:8080 --api-key demo-key --user zbeeblebrox
   latchkey login --api-key KEY --api-secret-file key.secret --user zoe --password-file zoe.password
@@ -51,7 +51,7 @@ and --force sends it all the same.
 	f.from.addFlags(command.Flags(), "the password")
 	settings(command.Flags(), "password-file")
 	a.conf.check(command, f.from.check)
-	command.Flags().BoolVar(&f.force, "force", false, "log in although a live session is stored, or after failures")
+	command.Flags().BoolVar(&f.force, "force", false, "log in even if a live session is stored or logins have failed")
 	jsonFlag(command, &f.json)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := f.resolve(a, cmd, false); err != nil {
@@ -66,8 +66,8 @@ and --force sends it all the same.
 }
 
 func (a *app) login(ctx context.Context, f *loginFlags) error {
-	// One login at a time: a second one waits here, and then finds the session of
-	// the first.
+	// One login at a time: a second one waits here and then finds the session of the
+	// first.
 	unlock, err := lockState(ctx, "login.lock")
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func (a *app) login(ctx context.Context, f *loginFlags) error {
 	return a.sendLogin(ctx, f, client, password)
 }
 
-// mayLogIn answers why a login should not be sent.
+// mayLogIn returns an error if the login should not be sent.
 func (a *app) mayLogIn(f *loginFlags) error {
 	s, err := readState() // again, under the lock
 	if err != nil {
@@ -98,23 +98,25 @@ func (a *app) mayLogIn(f *loginFlags) error {
 		return nil
 	}
 	if a.presumedLive(l) && !f.force {
-		return fail(exitFailed, "%s is logged in to %s already, and used the session %s; nothing was sent; use it, end it with `latchkey logout`, or log in again with --force",
-			printable(f.user), f.url, a.relative(l.LastUsedAt))
+		return fail(exitFailed, "%s is already logged in to %s, and last used the session %s; nothing was sent",
+			printable(f.user), f.url, a.relative(l.LastUsedAt)).
+			hint("use the session, end it with latchkey logout, or log in again with --force")
 	}
 	if l.Failures == 0 {
 		return nil
 	}
 	if l.Failures >= guardAfter && f.from.piped() && !f.force {
-		return fail(exitFailed, "the last %d logins of %s failed, and failed logins in a row lock the account; nothing was sent; find out what is wrong and type the password at a terminal, or add --force",
-			l.Failures, printable(f.user))
+		return fail(exitFailed, "the last %d logins of %s failed, and failed logins in a row lock the account; "+
+			"nothing was sent", l.Failures, printable(f.user)).
+			hint("find out what is wrong and type the password at a terminal, or add --force")
 	}
 	a.warn("the last %s of %s failed; failed logins in a row lock the account", count(l.Failures, "login"), printable(f.user))
 	return nil
 }
 
 // presumedLive reports whether the stored session was used so recently that it should
-// be live. A use that lies in the future comes from a clock that was put back, and
-// says nothing.
+// still be live. A last use in the future comes from a clock that was set back, and does
+// not count.
 func (a *app) presumedLive(l *login) bool {
 	idle := a.Now().Sub(l.LastUsedAt)
 	return l.SessionToken != "" && idle > -time.Minute && idle < presumedIdle
@@ -127,9 +129,11 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// countLogin logs in, once. The login is counted as failed before it is sent, so
-// that a crash on the way does not forget it; who stores the result sets that right.
-func (a *app) countLogin(ctx context.Context, f *loginFlags, client *latchkey.Client, password latchkey.Secret) (latchkey.Secret, error) {
+// countLogin logs in once. It counts the login as failed before it sends it, so that a
+// crash does not lose the count; the caller corrects the count when it stores the result.
+func (a *app) countLogin(
+	ctx context.Context, f *loginFlags, client *latchkey.Client, password latchkey.Secret,
+) (latchkey.Secret, error) {
 	l, err := updateLogin(ctx, f.url, f.apiKey, f.user, func(l *login) { l.Failures++ })
 	if err != nil {
 		return "", err
@@ -142,8 +146,10 @@ func (a *app) countLogin(ctx context.Context, f *loginFlags, client *latchkey.Cl
 	return answer.Data.SessionToken, nil
 }
 
-// sendLogin logs in, once, and stores the session.
-func (a *app) sendLogin(ctx context.Context, f *loginFlags, client *latchkey.Client, password latchkey.Secret) error {
+// sendLogin logs in once and stores the session.
+func (a *app) sendLogin(
+	ctx context.Context, f *loginFlags, client *latchkey.Client, password latchkey.Secret,
+) error {
 	token, err := a.countLogin(ctx, f, client, password)
 	if err != nil {
 		return err
@@ -157,26 +163,25 @@ func (a *app) sendLogin(ctx context.Context, f *loginFlags, client *latchkey.Cli
 	if err != nil {
 		_, ended := client.SessionManagement.EndConnectivityManagementSession(context.WithoutCancel(ctx), token)
 		if ended == nil {
-			return fail(exitFailed, "%w; the login worked, and the session was ended again because nobody could use it", err)
+			return fail(exitFailed, "%w; the login succeeded, and its session was ended again", err)
 		}
-		return fail(exitFailed, "%w; the login worked, and its session ends by itself when it has been idle", err)
+		return fail(exitFailed, "%w; the login succeeded, and its session expires when it has been idle", err)
 	}
 	if f.json {
 		return a.printJSON(map[string]any{"url": f.url, "apiKey": f.apiKey, "user": f.user, "loggedInAt": now})
 	}
 	if before != "" {
-		a.note("the session from before is forgotten here; it ends by itself when it has been idle")
+		a.note("the previous session is no longer stored here; it expires when it has been idle")
 	}
 	a.note("logged in to %s as %s; try: latchkey status", f.url, printable(f.user))
 	return nil
 }
 
-// loginFailed corrects the count of failures by what is known now, and says what
-// the failure means.
+// loginFailed corrects the count of failures and returns what the failure means.
 func (a *app) loginFailed(ctx context.Context, f *loginFlags, failures int, err error) error {
 	wrong := errors.Is(err, latchkey.ErrInvalidCredentials)
 	if !wrong && (isRefusal(err) || isOurUnavailable(err)) {
-		// Nobody looked at the password.
+		// The password was not evaluated.
 		if _, stored := updateLogin(context.WithoutCancel(ctx), f.url, f.apiKey, f.user, func(l *login) {
 			l.Failures = max(0, l.Failures-1)
 		}); stored != nil {
@@ -184,18 +189,21 @@ func (a *app) loginFailed(ctx context.Context, f *loginFlags, failures int, err 
 		}
 		return explain(err, f.url, "no session was stored")
 	}
-	known := "this is the first failed login that latchkey knows of, and more in a row lock the account"
+	known := "this is the first failed login that latchkey knows of"
 	if failures > 1 {
-		known = fmt.Sprintf("latchkey knows of %d failed logins in a row now, and more of them lock the account", failures)
+		known = fmt.Sprintf("latchkey knows of %d failed logins in a row", failures)
 	}
 	if wrong {
-		return fail(exitRefused, "%s refused the user name or the password; %s; it was not tried again; check both before you do", f.url, known)
+		return fail(exitRefused, "%s refused the user name or the password; %s; no session was stored", f.url, known).
+			hint("check both before you try again: more failures in a row lock the account")
 	}
-	return fail(exitCode(err), "%s; no session was stored, and it may have counted as a failed login: %s; it was not tried again", inDoubt(err, f.url), known)
+	return fail(exitCode(err), "%s; no session was stored; the login may count as failed, and %s",
+		inDoubt(err, f.url), known).
+		hint("latchkey does not try again by itself: more failures in a row lock the account")
 }
 
-// isRefusal reports whether the service certainly did nothing with what it was
-// sent but refuse it.
+// isRefusal reports whether the service certainly refused the request and did nothing
+// else.
 func isRefusal(err error) bool {
 	var refused *latchkey.ConnectivityManagementResultError
 	var fault *latchkey.FaultError
@@ -210,8 +218,8 @@ func isRefusal(err error) bool {
 	return false
 }
 
-// isOurUnavailable reports whether a latchkey service had no room or no answer: it
-// counts no login then.
+// isOurUnavailable reports whether a latchkey service was overloaded or unavailable. It
+// does not count the login then.
 func isOurUnavailable(err error) bool {
 	var fault *latchkey.FaultError
 	return errors.As(err, &fault) && fault.Code == wire.FaultUnavailable
@@ -220,10 +228,10 @@ func isOurUnavailable(err error) bool {
 func (a *app) logoutCommand() *cobra.Command {
 	var e endpoint
 	command := &cobra.Command{
-		Use: "logout", Short: "End the session and forget it", Args: exactly(),
+		Use: "logout", Short: "End the session and remove it from this machine", Args: exactly(),
 		Long: `
-A session that the service does not know any more is forgotten all the same. Where
-the service cannot be reached, the session stays stored.
+logout removes the stored session even if the service no longer knows it. If the service
+cannot be reached, the session stays stored.
 `,
 		Example: "  latchkey logout\n  latchkey logout --user zbeeblebrox",
 	}
@@ -246,7 +254,7 @@ the service cannot be reached, the session stays stored.
 			return err
 		}
 		if gone {
-			a.note("the session of %s had ended already; it is forgotten", printable(e.user))
+			a.note("the session of %s had already ended; it is no longer stored", printable(e.user))
 		} else {
 			a.note("logged out of %s", e.url)
 		}

@@ -13,31 +13,31 @@ import (
 )
 
 const (
-	// maxLogWaiting bounds the bytes of the log that wait for their reader.
+	// maxLogWaiting bounds the bytes of the log that wait to be written.
 	maxLogWaiting = 256 << 10
-	// logPatience is what the reader is given at the end for what still waits.
+	// logPatience bounds the wait at the end for lines that are not written yet.
 	logPatience = 2 * time.Second
 )
 
-// logQueue is a writer that never makes its callers wait. A goroutine hands on what is
-// written. What finds no room, because nobody reads, is dropped and counted, and the log
-// says so once it is read again. The crash of a program does not go this way: the
-// runtime writes that itself.
+// logQueue is a writer that never blocks its callers. A goroutine writes what they pass
+// in. Lines for which there is no room, because the log is not read, are dropped and
+// counted, and the log reports the count once it is read again. The trace of a crash does
+// not pass through the queue, because the runtime writes it directly.
 type logQueue struct {
 	to      io.Writer
-	direct  *slog.Logger // writes to to
+	direct  *slog.Logger // writes to the field to
 	dropped atomic.Int64 // lines
 	done    chan struct{}
 
 	mu      sync.Mutex
-	more    sync.Cond // something waits, or closed is set
+	more    sync.Cond // signals that waiting is not empty or closed is set
 	waiting [][]byte
 	bytes   int
 	closed  bool
 }
 
-// newLogQueue makes a queue in front of to. direct is a log in the same form that
-// writes to to itself.
+// newLogQueue returns a queue in front of the writer to. direct is a log of the same
+// format that writes to it without the queue.
 func newLogQueue(to io.Writer, direct *slog.Logger) *logQueue {
 	q := &logQueue{to: to, direct: direct, done: make(chan struct{})}
 	q.more.L = &q.mu
@@ -73,7 +73,7 @@ func (q *logQueue) run() {
 			continue
 		}
 		q.mu.Lock()
-		q.bytes -= len(text) // only now, because it waited until now
+		q.bytes -= len(text) // after the write, because it waited until then
 		q.mu.Unlock()
 		if lost := q.dropped.Load(); lost > told {
 			q.direct.Warn(fmt.Sprintf("%s dropped, because the log was not read", were(lost-told, "log line")))
@@ -82,7 +82,7 @@ func (q *logQueue) run() {
 	}
 }
 
-// next waits for what is next to be written.
+// next waits for the next text to write.
 func (q *logQueue) next() ([]byte, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -98,7 +98,7 @@ func (q *logQueue) next() ([]byte, bool) {
 	return text, true
 }
 
-// close writes what waits, as long as somebody reads it.
+// close writes what waits, for at most logPatience.
 func (q *logQueue) close() {
 	q.mu.Lock()
 	q.closed = true
@@ -110,17 +110,17 @@ func (q *logQueue) close() {
 	}
 }
 
-// metric shows how many lines were dropped.
+// metric returns the counter of dropped lines.
 func (q *logQueue) metric() prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "latchkey_log_dropped_total",
-		Help: "Lines of the log that were dropped, because nobody read it or it could not be written.",
+		Help: "Lines of the log that were dropped because the log was not read or could not be written.",
 	}, func() float64 { return float64(q.dropped.Load()) })
 }
 
 func lines(text []byte) int64 { return int64(max(1, bytes.Count(text, []byte{'\n'}))) }
 
-// were says "1 line was" or "2 lines were".
+// were returns "1 line was" or "2 lines were".
 func were(n int64, noun string) string {
 	if n == 1 {
 		return "1 " + noun + " was"

@@ -14,13 +14,12 @@ import (
 	"golang.org/x/term"
 )
 
-// note says something to the person at the terminal, beside the output.
+// note prints a message for people, on standard error.
 func (a *app) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(a.Err, format+"\n", args...) // there is nowhere else to complain
+	_, _ = fmt.Fprintf(a.Err, format+"\n", args...) // there is nowhere else to report to
 }
 
-// warn says something that a person should know and that stops nothing. A service that
-// logs JSON says it in its log.
+// warn prints a warning. A service that logs JSON writes it to its log.
 func (a *app) warn(format string, args ...any) {
 	if a.warnings != nil {
 		a.warnings(fmt.Sprintf(format, args...))
@@ -29,8 +28,8 @@ func (a *app) warn(format string, args ...any) {
 	a.note("latchkey: note: "+format, args...)
 }
 
-// warnReadable warns of a file with a secret that others may read. One that is not there
-// is none of its business.
+// warnReadable warns of a file with a secret that others may read. It ignores a missing
+// file.
 func (a *app) warnReadable(path string) {
 	if info, err := os.Stat(path); err == nil {
 		a.warnMode(path, info)
@@ -39,7 +38,7 @@ func (a *app) warnReadable(path string) {
 
 func (a *app) warnMode(path string, info fs.FileInfo) {
 	if info.Mode().IsRegular() && othersMay(info, 0o077) {
-		a.warn("%s holds a secret, and others may read it; better: chmod 600 %s", path, shellQuote(path))
+		a.warn("%s contains a secret, and others may read it; fix it with: chmod 600 %s", path, shellQuote(path))
 	}
 }
 
@@ -49,7 +48,7 @@ func (a *app) print(format string, args ...any) error {
 	return err
 }
 
-// printJSON writes a value for programs, indented, for people look at it, too.
+// printJSON writes a value as JSON, indented, because people read it, too.
 func (a *app) printJSON(value any) error {
 	text, err := indented(value)
 	if err == nil {
@@ -76,8 +75,8 @@ func (a *app) tellJSON(value any) error {
 	return a.tell(text)
 }
 
-// printable makes a name that somebody chose fit for a terminal: nothing in it
-// moves the cursor or turns the direction of writing.
+// printable replaces what is not safe to print on a terminal: characters that move the
+// cursor or change the direction of writing.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -87,8 +86,8 @@ func printable(text string) string {
 	}, text)
 }
 
-// The states that are coloured where they are a whole cell.
-var colours = map[string]string{
+// colors maps the states that are colored to their codes.
+var colors = map[string]string{
 	stateActive:   "32",
 	stateLive:     "32",
 	stateLocked:   "31",
@@ -96,22 +95,22 @@ var colours = map[string]string{
 	stateRevoked:  "33",
 }
 
-func (a *app) colour(text string) string {
-	code, ok := colours[text]
-	if !ok || !a.colourful() {
+func (a *app) color(text string) string {
+	code, ok := colors[text]
+	if !ok || !a.colorful() {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// colourful reports whether the output is a terminal whose user wants colours
+// colorful reports whether the output is a terminal whose user wants colors
 // (https://no-color.org).
-func (a *app) colourful() bool {
+func (a *app) colorful() bool {
 	_, isTerminal := terminal(a.Out)
 	return isTerminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// terminal answers the descriptor of a stream that is a terminal.
+// terminal returns the file descriptor of a stream if it is a terminal.
 func terminal(stream any) (descriptor int, ok bool) {
 	if out, ok := stream.(*output); ok {
 		stream = out.to
@@ -124,7 +123,7 @@ func terminal(stream any) (descriptor int, ok bool) {
 	return descriptor, term.IsTerminal(descriptor)
 }
 
-// moment shows a time to people: by their own clock, and how far away it is.
+// moment formats a time for people: the local time, and how far away it is.
 func (a *app) moment(t time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -132,7 +131,7 @@ func (a *app) moment(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04") + " (" + a.relative(t) + ")"
 }
 
-// when is moment in a table, which in a narrow terminal has no room for all of it.
+// when formats a time for a table: like moment, but shorter on a narrow terminal.
 func (a *app) when(t time.Time) string {
 	if wide := a.columns(); wide == 0 || wide >= narrow || t.IsZero() {
 		return a.moment(t)
@@ -140,7 +139,7 @@ func (a *app) when(t time.Time) string {
 	return a.relative(t)
 }
 
-// relative says how far away a time is: "3 hours ago", "in 5 minutes".
+// relative returns how far away a time is: "3 hours ago", "in 5 minutes".
 func (a *app) relative(t time.Time) string {
 	switch d := a.Now().Sub(t); {
 	case d <= -time.Second:
@@ -154,7 +153,7 @@ func (a *app) relative(t time.Time) string {
 	}
 }
 
-// span says a duration in its largest fitting unit.
+// span formats a duration in its largest fitting unit.
 func span(d time.Duration) string {
 	const day = 24 * time.Hour
 	unit, name := time.Second, "second"

@@ -24,7 +24,7 @@ func (a *app) passwordCommand() *cobra.Command {
 	return command
 }
 
-// resetFlags are the flags of `password reset`.
+// resetFlags holds the flags of password reset.
 type resetFlags struct {
 	endpoint
 	from   passwordSource
@@ -35,17 +35,16 @@ type resetFlags struct {
 func (a *app) passwordResetCommand() *cobra.Command {
 	var f resetFlags
 	command := &cobra.Command{
-		Use: "reset", Short: "Have the service make up a new password", Args: exactly(),
+		Use: "reset", Short: "Make the service generate a new password", Args: exactly(),
 		Long: `
-The service generates the new password, puts it into effect at once, and returns it in
-its response and never again. So there must be a place for it before the request is
-sent:
-  --output FILE   a new file that only you may read; it is made and synced first
-  --output -      standard output, if the program that reads it keeps it
-  neither         the terminal, after you confirmed
-The request is sent once. If its response is lost, the file says so, and this
-command says what to do. A wrong old password counts as a failed login, and such
-failures in a row lock the account. The session goes on; the user's other ones may end.
+The service generates the new password, puts it into effect at once, and returns it only
+once. So reset needs a place for it before it sends the request:
+  --output FILE   a new file that only you may read, created and synced first
+  --output -      standard output, if the program that reads it stores it
+  neither         the terminal, after you have confirmed
+The request is sent once. If its response is lost, the file records that, and the command
+prints what to do. A wrong old password counts as a failed login, and failures in a row
+lock the account. The session remains live; the user's other sessions may end.
 `,
 		Example: `  latchkey password reset --output new-password
   latchkey password reset --password-file password --output new-password && mv new-password password`,
@@ -54,7 +53,7 @@ failures in a row lock the account. The session goes on; the user's other ones m
 	f.from.addFlags(command.Flags(), "the old password")
 	settings(command.Flags(), "password-file")
 	a.conf.check(command, f.from.check)
-	command.Flags().StringVar(&f.output, "output", "", "put the new password into this new `FILE`, or - for standard output")
+	command.Flags().StringVar(&f.output, "output", "", "write the new password to this new `FILE`, or - for standard output")
 	yesFlag(command, &f.yes)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := f.resolve(a, cmd, true); err != nil {
@@ -100,30 +99,35 @@ func (a *app) passwordChanged(ctx context.Context, f *resetFlags, keep *place, p
 	if err := f.touch(ctx, func(l *login) { l.PasswordChangedAt, l.LastUsedAt, l.Failures = now, now, 0 }); err != nil {
 		a.warn("%v; the password is changed and safe", err)
 	}
-	a.note("the password of %s is changed; the new one is in force and stands %s, and nowhere else; put it where programs read it", printable(f.user), where)
+	a.note("the password of %s is changed; the new one is in effect and is %s, and nowhere else; "+
+		"put it where programs read it", printable(f.user), where)
 	return nil
 }
 
-// passwordUnreadable keeps an answer that should hold the new password, raw.
+// passwordUnreadable stores the raw body of a response that should contain the new
+// password.
 func (a *app) passwordUnreadable(keep *place, odd *latchkey.ResponseError) error {
 	where, err := keep.store(odd.RawBody.Reveal() + "\n")
 	if err != nil {
 		return err
 	}
-	return fail(exitFailed, "%w; the password has most likely been changed; the answer was kept as it came and stands %s: look for the new password in it, and try it with one login before anything else", odd, where)
+	return fail(exitFailed, "%w; the password has most likely been changed; the raw response is %s", odd, where).
+		hint("look for the new password in the response, and try it with one login before anything else")
 }
 
-// passwordRefused says what holds after an error.
+// passwordRefused returns what an error of the reset means.
 func (a *app) passwordRefused(ctx context.Context, f *resetFlags, keep *place, err error) error {
 	if !isRefusal(err) {
 		left := keep.leave()
-		return fail(exitCode(err), "%s; it is not known which password holds now; try the old one with ONE login (latchkey login --force): if it works, nothing was changed; if it is refused, the new password is lost, and only the operator of the service can set another; do not try further, for failures in a row lock the account%s",
-			inDoubt(err, f.url), left)
+		return fail(exitCode(err), "%s; it is not known which password is in effect%s", inDoubt(err, f.url), left).
+			hint("try the old password with ONE login (latchkey login --force). If it works, nothing was changed. " +
+				"If it is refused, the new password is lost, and only the operator of the service can set another. " +
+				"Do not try further: failures in a row lock the account")
 	}
 	if removed := keep.discard(); removed != nil {
 		a.warn("%v", removed)
 	}
-	const kept = "the old password still holds"
+	const kept = "the old password is still in effect"
 	if errors.Is(err, latchkey.ErrSessionExpired) {
 		if forgotten := f.touch(ctx, (*login).forget); forgotten != nil {
 			return forgotten
@@ -134,7 +138,9 @@ func (a *app) passwordRefused(ctx context.Context, f *resetFlags, keep *place, e
 		if stored != nil {
 			return stored
 		}
-		return fail(exitRefused, "%s says that the old password is wrong; nothing was changed; it counts as a failed login, the %s in a row that latchkey knows of, and more of them lock the account", f.url, ordinal(l.Failures))
+		return fail(exitRefused, "%s refused the old password; nothing was changed; it counts as a failed login, "+
+			"the %s in a row that latchkey knows of", f.url, ordinal(l.Failures)).
+			hint("check the password before you try again: more failures in a row lock the account")
 	}
 	return explain(err, f.url, kept)
 }
@@ -151,32 +157,33 @@ func ordinal(n int) string {
 	return fmt.Sprintf("%dth", n)
 }
 
-// place is where a new password goes. It is open before the request is sent.
+// place is the destination of a new password. It is opened before the request is sent.
 type place struct {
 	app  *app
 	file *os.File // nil: standard output
 }
 
-// placeholder stands in the file while the request is under way, and stays there
-// if nobody comes back to replace it. It is longer than a password, so that
-// there is room on the disk.
+// placeholder is the content of the file during the request, and after it if the program
+// was killed. It is longer than a password, so that the disk has room for the password.
 const placeholder = `A password reset was sent at %s for %s at %s.
-If you read this and latchkey no longer runs, its answer was lost: it is not known
-whether the old password holds. Try it with ONE login. If it is refused, only the
-operator of the service can set another one.
+If you read this and latchkey no longer runs, the response was lost: it is not known
+whether the old password is still in effect. Try it with ONE login. If it is refused,
+only the operator of the service can set another one.
 `
 
-// openPlace makes sure that there is a place for the new password.
+// openPlace opens the destination of the new password.
 func (a *app) openPlace(ctx context.Context, f *resetFlags) (*place, error) {
 	if f.output == "" || f.output == "-" {
 		if a.output.leadsNowhere() {
-			return nil, usage("standard output leads nowhere, and the new password is told once; nothing was sent; say --output FILE")
+			return nil, usage("standard output is the null device, and the new password is shown only once; " +
+				"nothing was sent").hint("add --output FILE")
 		}
 		if f.output == "" {
 			if _, ok := terminal(a.Out); !ok {
-				return nil, usage("the new password is told once and needs a place; nothing was sent; say --output FILE, or --output - if whoever reads standard output keeps it")
+				return nil, usage("the new password is shown only once and must be stored; nothing was sent").
+					hint("add --output FILE, or --output - if the program that reads standard output stores it")
 			}
-			if err := a.confirm(ctx, f.yes, "The new password will be shown here, once, and nowhere else. Go on?"); err != nil {
+			if err := a.confirm(ctx, f.yes, "The new password will be shown here, once, and nowhere else. Continue?"); err != nil {
 				return nil, err
 			}
 		}
@@ -184,15 +191,17 @@ func (a *app) openPlace(ctx context.Context, f *resetFlags) (*place, error) {
 	}
 	file, err := os.OpenFile(f.output, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return nil, usage("%s is there already, and nothing is written over; nothing was sent; name a new file with --output", f.output)
+		return nil, usage("%s already exists and is not overwritten; nothing was sent", f.output).
+			hint("name a new file with --output")
 	}
 	if err != nil {
-		return nil, fail(exitFailed, "the file for the new password cannot be made: %w; nothing was sent", err)
+		return nil, fail(exitFailed, "create the file for the new password: %w; nothing was sent", err)
 	}
 	keep := &place{app: a, file: file}
 	_, err = fmt.Fprintf(file, placeholder, a.Now().UTC().Format(time.RFC3339), f.user, f.url)
 	if err = errors.Join(err, file.Sync(), atomicfile.SyncDirectory(filepath.Dir(f.output))); err != nil {
-		return nil, fail(exitFailed, "the file for the new password cannot be written: %w; nothing was sent", errors.Join(err, keep.discard()))
+		return nil, fail(exitFailed, "write the file for the new password: %w; nothing was sent",
+			errors.Join(err, keep.discard()))
 	}
 	return keep, nil
 }
@@ -214,13 +223,17 @@ func (k *place) store(content string) (where string, err error) {
 		return where, nil
 	}
 	if path, rescued := k.app.rescue("rescued-password", content); rescued == nil {
-		return "", &failure{code: exitFailed, text: fmt.Sprintf("the password is changed, but the new one could not be written to its place: %v; it is saved in %s: move it from there", err, path)}
+		return "", (&failure{code: exitFailed, text: fmt.Sprintf(
+			"the password is changed, but the new one could not be written to its place: %v; it is saved in %s",
+			err, path)}).hint("move it from there")
 	}
-	_, _ = fmt.Fprint(k.app.Err, content) // the last place there is
-	return "", &failure{code: exitFailed, text: fmt.Sprintf("the password is changed, but the new one could not be written anywhere: %v; it stands above, once: copy it now", err)}
+	_, _ = fmt.Fprint(k.app.Err, content) // the last resort
+	return "", (&failure{code: exitFailed, text: fmt.Sprintf(
+		"the password is changed, but the new one could not be written anywhere: %v; it is shown above, once", err)}).
+		hint("copy it now")
 }
 
-// discard removes a file that nothing came for.
+// discard removes the file.
 func (k *place) discard() error {
 	if k.file == nil {
 		return nil
@@ -228,11 +241,11 @@ func (k *place) discard() error {
 	return errors.Join(k.file.Close(), os.Remove(k.file.Name()))
 }
 
-// leave leaves the placeholder where it is, and says so.
+// leave keeps the placeholder and returns a note about it.
 func (k *place) leave() string {
 	if k.file == nil {
 		return ""
 	}
 	_ = k.file.Close() // it was synced before the request was sent
-	return "; " + k.file.Name() + " says the same"
+	return "; " + k.file.Name() + " has a note of this"
 }

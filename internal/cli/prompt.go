@@ -17,11 +17,11 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// maxSecretBytes bounds what is taken for a secret.
+// maxSecretBytes bounds the length of a secret.
 const maxSecretBytes = 4 << 10
 
-// passwordSource is where a password comes from. Never from the value of a flag:
-// everybody on the machine can read those.
+// passwordSource selects where a password is read from. It is never the value of a flag,
+// because every user of the machine can read those.
 type passwordSource struct {
 	stdin  bool
 	file   string
@@ -34,7 +34,7 @@ func (s *passwordSource) addFlags(flags *pflag.FlagSet, what string) {
 	flags.StringVar(&s.file, "password-file", "", "read "+what+" from this `FILE`")
 }
 
-// check answers what is wrong with the choice.
+// check adds what is wrong with the choice to wrong.
 func (s *passwordSource) check(wrong *faults) {
 	n := 0
 	for _, chosen := range []bool{s.stdin, s.file != "", s.prompt} {
@@ -47,11 +47,11 @@ func (s *passwordSource) check(wrong *faults) {
 	}
 }
 
-// piped reports whether the password comes from elsewhere than a person.
+// piped reports whether the password comes from a file or a pipe.
 func (s *passwordSource) piped() bool { return s.stdin || s.file != "" }
 
-// readPassword answers a password that exists already: from where the flags say,
-// or else from the person at the terminal.
+// readPassword reads an existing password: from the source that the flags name, or from
+// the terminal.
 func (a *app) readPassword(ctx context.Context, from *passwordSource, question string) (latchkey.Secret, error) {
 	switch {
 	case from.stdin:
@@ -60,13 +60,14 @@ func (a *app) readPassword(ctx context.Context, from *passwordSource, question s
 		return a.readSecretFile(from.file)
 	}
 	if _, ok := terminal(a.In); !ok {
-		return "", usage("there is no terminal to ask for the password; nothing was sent; pipe it in with --password-stdin, or name a file with --password-file")
+		return "", usage("no terminal on which to ask for the password; nothing was sent").
+			hint("pipe it in with --password-stdin, or name a file with --password-file")
 	}
 	return a.ask(ctx, question)
 }
 
-// readNewPassword answers the password that an account shall have: "" for one
-// that the service makes up, which is the default.
+// readNewPassword reads the new password of an account. It returns "" if the service is
+// to generate one, which is the default.
 func (a *app) readNewPassword(ctx context.Context, from *passwordSource, name string) (latchkey.Secret, error) {
 	if !from.prompt && !from.piped() {
 		return "", nil
@@ -75,12 +76,12 @@ func (a *app) readNewPassword(ctx context.Context, from *passwordSource, name st
 	if err != nil || !from.prompt {
 		return password, err
 	}
-	again, err := a.ask(ctx, "The same once more: ")
+	again, err := a.ask(ctx, "The same password again: ")
 	if err != nil {
 		return "", err
 	}
 	if !again.Equal(password) {
-		return "", fail(exitFailed, "the two passwords differ; nothing was changed; try again")
+		return "", fail(exitFailed, "the two passwords differ; nothing was changed").hint("try again")
 	}
 	return password, nil
 }
@@ -89,7 +90,7 @@ func (a *app) readNewPassword(ctx context.Context, from *passwordSource, name st
 func (a *app) readSecretFile(path string) (latchkey.Secret, error) {
 	file, err := os.Open(path) //nolint:gosec // the user names the file
 	if err != nil {
-		return "", fail(exitUsage, "the secret cannot be read: %w; nothing was sent", err)
+		return "", fail(exitUsage, "read the secret: %w; nothing was sent", err)
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	if info, err := file.Stat(); err == nil {
@@ -98,60 +99,62 @@ func (a *app) readSecretFile(path string) (latchkey.Secret, error) {
 	return readSecretLine(file, path)
 }
 
-// readSecretLine reads one line. The end of the line is not part of the secret,
-// and there must not be a second one: then it is not the file that was meant.
+// readSecretLine reads one line, without its end. A second line is an error, because the
+// file is then probably the wrong one.
 func readSecretLine(r io.Reader, from string) (latchkey.Secret, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxSecretBytes+1))
 	if err != nil {
-		return "", fail(exitFailed, "the secret cannot be read from %s: %w; nothing was sent", from, err)
+		return "", fail(exitFailed, "read the secret from %s: %w; nothing was sent", from, err)
 	}
 	line := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
 	switch {
 	case len(text) > maxSecretBytes:
-		return "", usage("%s holds more than %d bytes, which is no password; nothing was sent", from, maxSecretBytes)
+		return "", usage("%s contains more than %d bytes, too many for a password; nothing was sent", from, maxSecretBytes)
 	case line == "":
-		return "", usage("%s is empty where a password should be; nothing was sent", from)
+		return "", usage("%s contains no password; nothing was sent", from)
 	}
 	password, err := checkSecret(line, from)
 	if err == nil && strings.ContainsAny(line, "\r\n") {
-		return "", usage("%s holds more than one line; nothing was sent; put the password alone into it", from)
+		return "", usage("%s contains more than one line; nothing was sent", from).hint("put only the password into it")
 	}
 	return password, err
 }
 
-// checkSecret refuses what an editor or a shell added to a secret, and what would
-// be another text once it is sent as JSON.
+// checkSecret rejects text that an editor or a shell has added to a secret, and text that
+// JSON would change.
 func checkSecret(text, from string) (latchkey.Secret, error) {
 	const utf16Little, utf16Big = "\xff\xfe", "\xfe\xff"
+	const saveAsUTF8 = "save it as UTF-8 without a byte order mark"
 	switch {
 	case strings.HasPrefix(text, utf16Little), strings.HasPrefix(text, utf16Big):
-		return "", usage("%s is in UTF-16, which some shells write; nothing was sent; save it as UTF-8 without a byte order mark", from)
+		return "", usage("%s is in UTF-16, which some shells write; nothing was sent", from).hint(saveAsUTF8)
 	case strings.HasPrefix(text, wire.ByteOrderMark):
-		return "", usage("%s begins with a byte order mark, which some editors add and is no part of a password; nothing was sent; save it as UTF-8 without a byte order mark", from)
+		return "", usage("%s begins with a byte order mark, which some editors add and which is not part of a password; "+
+			"nothing was sent", from).hint(saveAsUTF8)
 	case !utf8.ValidString(text):
-		return "", usage("%s is not UTF-8; nothing was sent; save it as UTF-8", from)
+		return "", usage("%s is not UTF-8; nothing was sent", from).hint("save it as UTF-8")
 	}
 	return latchkey.Secret(text), nil
 }
 
-// errInterrupted is what a prompt answers when the person presses Ctrl-C.
+// errInterrupted is the error of a prompt when the user presses Ctrl-C.
 var errInterrupted = fail(exitFailed, "interrupted; nothing was sent")
 
 // ask reads a secret from the terminal, without showing it.
 func (a *app) ask(ctx context.Context, question string) (latchkey.Secret, error) {
 	descriptor, ok := terminal(a.In)
 	if !ok {
-		return "", usage("there is no terminal to ask at; nothing was done")
+		return "", usage("no terminal on which to ask; nothing was done")
 	}
 	before, err := term.GetState(descriptor)
 	if err != nil {
-		return "", fail(exitFailed, "the terminal cannot be used: %w; nothing was sent", err)
+		return "", fail(exitFailed, "use the terminal: %w; nothing was sent", err)
 	}
-	_, _ = io.WriteString(a.Err, question) // if nobody sees it, nobody answers
+	_, _ = io.WriteString(a.Err, question) // nothing to do on failure
 	text, err := until(ctx, func() ([]byte, error) { return term.ReadPassword(descriptor) })
 	_, _ = io.WriteString(a.Err, "\n") // as above
 	if err != nil {
-		_ = term.Restore(descriptor, before) // best effort: the person sees what they type again
+		_ = term.Restore(descriptor, before) // best effort: turns the echo on again
 		return "", err
 	}
 	if len(text) == 0 {
@@ -160,16 +163,17 @@ func (a *app) ask(ctx context.Context, question string) (latchkey.Secret, error)
 	return checkSecret(string(text), "what was entered")
 }
 
-// confirm asks a question that has to be answered with yes before something is
-// done that cannot be undone. Without a terminal only --yes says yes.
+// confirm asks the user to confirm an action that cannot be undone. Without a terminal,
+// --yes is required.
 func (a *app) confirm(ctx context.Context, yes bool, question string) error {
 	if yes {
 		return nil
 	}
 	if _, ok := terminal(a.In); !ok {
-		return usage("this needs to be confirmed, and there is no terminal to ask at; nothing was done; add --yes if you mean it")
+		return usage("this must be confirmed, and there is no terminal on which to ask; nothing was done").
+			hint("add --yes if you are sure")
 	}
-	_, _ = fmt.Fprintf(a.Err, "%s [y/N] ", question) // if nobody sees it, nobody answers
+	_, _ = fmt.Fprintf(a.Err, "%s [y/N] ", question) // nothing to do on failure
 	answer, err := until(ctx, func() (string, error) { return bufio.NewReader(a.In).ReadString('\n') })
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -180,7 +184,7 @@ func (a *app) confirm(ctx context.Context, yes bool, question string) error {
 	return nil
 }
 
-// until runs read, which no context can stop, and leaves it behind when ctx ends.
+// until runs read, which cannot be canceled, and abandons it when ctx is canceled.
 func until[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
 		value T

@@ -18,10 +18,10 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// maxErrorBody bounds how much of an answer is looked at to tell what it means.
+// maxErrorBody bounds how much of a response is read to classify it.
 const maxErrorBody = 1 << 20
 
-// requestFlags are the flags of `request`.
+// requestFlags holds the flags of request.
 type requestFlags struct {
 	endpoint
 	data    string
@@ -32,16 +32,18 @@ type requestFlags struct {
 func (a *app) requestCommand() *cobra.Command {
 	var f requestFlags
 	command := &cobra.Command{
-		Use: "request METHOD PATH", Short: "Send any request of the API with both tokens", Args: exactly("the method", "the path"),
+		Use: "request METHOD PATH", Short: "Send any request of the API with both tokens",
+		Args: exactly("the method", "the path"),
 		Long: `
-The access token and the session token are added. The body of the answer goes to
-standard output, its status to standard error. The exit code follows the status:
-0 for 2xx, 4 for 401 and 403, 3 for other 4xx, 5 for 429 and 5xx; an answer that
-says that the session is over is 4, too, and the session is forgotten.
-Nothing is sent twice (the request has a connection of its own, over HTTP/1.1), no
-redirect is followed, and the tokens go to the service only: to --url, and for the
-vendor's production also to https://imp.thingspace.verizon.com and
-https://5gedge.verizon.com, if the whole URL is given.
+request adds the access token and the session token. It prints the body of the response to
+standard output and the status to standard error. The exit code follows the status: 0 for
+2xx, 4 for 401 and 403, 3 for other 4xx, 5 for 429 and 5xx. A response that means that the
+session has ended also gives 4, and the session is no longer stored.
+
+The request is sent once, on a connection of its own over HTTP/1.1. Redirects are not
+followed. The tokens are sent only to the service: to --url, and for the vendor's
+production also to https://imp.thingspace.verizon.com and https://5gedge.verizon.com, if
+you give the whole URL.
 `,
 		Example: `  latchkey request GET /api/m2m/v1/accounts/0000123456-00001
   latchkey request POST /api/m2m/v1/devices/actions/list --data @filter.json
@@ -49,9 +51,10 @@ https://5gedge.verizon.com, if the whole URL is given.
 	}
 	f.addFlags(a, command)
 	flags := command.Flags()
-	flags.StringVar(&f.data, "data", "", "send this `BODY`: text, @FILE, or - for standard input; its type is JSON unless --header says otherwise")
+	flags.StringVar(&f.data, "data", "",
+		"send this `BODY`: text, @FILE, or - for standard input; its type is JSON unless --header sets another")
 	flags.StringArrayVar(&f.headers, "header", nil, "add a `HEADER`, written 'Name: value'; may be repeated")
-	flags.BoolVarP(&f.include, "include", "i", false, "print the headers of the answer to standard error, too")
+	flags.BoolVarP(&f.include, "include", "i", false, "also print the headers of the response to standard error")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := f.resolve(a, cmd, true); err != nil {
 			return err
@@ -65,8 +68,8 @@ https://5gedge.verizon.com, if the whole URL is given.
 	return command
 }
 
-// ownCommands are the operations that have a command of their own, because what
-// they tell has to be kept.
+// ownCommands lists the operations that have a command of their own, because their
+// results must be stored.
 var ownCommands = map[string]string{
 	wire.PathLogIn:              "latchkey login",
 	wire.PathLogInAlias:         "latchkey login",
@@ -85,14 +88,14 @@ func (a *app) buildRequest(cmd *cobra.Command, f *requestFlags, method, path str
 	u, err := url.Parse(target)
 	switch {
 	case err != nil:
-		wrong.add("%q is no path", path)
+		wrong.add("%q is not a path", path)
 	case !u.IsAbs() && u.Host != "":
 		wrong.add("%s names a host and no scheme; give a path, or a whole URL", path)
-	case u.IsAbs() && u.Host != "": // whether the tokens may go there is for the client to say
+	case u.IsAbs() && u.Host != "": // the client decides whether the tokens may be sent there
 	case !strings.HasPrefix(u.Path, "/"):
 		wrong.add("the path %q does not begin with /", path)
 	case ownCommands[u.Path] != "":
-		wrong.add("use `%s` for this: it keeps what is told", ownCommands[u.Path])
+		wrong.add("use `%s` for this, which stores the result", ownCommands[u.Path])
 	}
 	header := http.Header{}
 	for _, line := range f.headers {
@@ -102,7 +105,8 @@ func (a *app) buildRequest(cmd *cobra.Command, f *requestFlags, method, path str
 		case !ok || name == "":
 			wrong.add("--header %q does not look like 'Name: value'", line)
 		case name == "Authorization" || name == http.CanonicalHeaderKey(wire.HeaderSessionToken):
-			wrong.add("--header %s: the tokens are added anyway, and a token on the command line can be read by others", name)
+			wrong.add("--header %s: the tokens are added by this command, and others can read a token on the command line",
+				name)
 		default:
 			header.Add(name, strings.TrimSpace(value))
 		}
@@ -116,7 +120,7 @@ func (a *app) buildRequest(cmd *cobra.Command, f *requestFlags, method, path str
 	}
 	req, err := http.NewRequestWithContext(cmd.Context(), method, target, body)
 	if err != nil {
-		return nil, usage("this is no request: %w; nothing was sent", err)
+		return nil, usage("invalid request: %w; nothing was sent", err)
 	}
 	req.Header = header
 	req.Close = true // a connection of its own, so that nothing below repeats it
@@ -126,7 +130,7 @@ func (a *app) buildRequest(cmd *cobra.Command, f *requestFlags, method, path str
 	return req, nil
 }
 
-// requestBody answers nil for no body.
+// requestBody returns the body, or nil if there is none.
 func (a *app) requestBody(data string) (io.Reader, error) {
 	switch {
 	case data == "":
@@ -138,7 +142,7 @@ func (a *app) requestBody(data string) (io.Reader, error) {
 	}
 	content, err := os.ReadFile(data[1:])
 	if err != nil {
-		return nil, usage("the body cannot be read: %w; nothing was sent", err)
+		return nil, usage("read the body: %w; nothing was sent", err)
 	}
 	return bytes.NewReader(content), nil
 }
@@ -150,13 +154,14 @@ func (a *app) request(cmd *cobra.Command, f *requestFlags, req *http.Request) er
 		return err
 	}
 	if _, ok := client.SessionHeader(req.URL); req.URL.IsAbs() && !ok {
-		return usage("%s is not at %s, and the tokens go nowhere else; nothing was sent; give a path, or another --url", req.URL.Redacted(), f.url)
+		return usage("%s is not at %s, and the tokens are sent nowhere else; nothing was sent", req.URL.Redacted(), f.url).
+			hint("give a path, or another --url")
 	}
 	resp, err := client.Do(req, f.stored.token())
 	if err != nil {
 		return explain(err, f.url, "the session is still stored")
 	}
-	defer func() { _ = resp.Body.Close() }() // it was read to its end, or the reader left
+	defer func() { _ = resp.Body.Close() }() // read to its end, or the reader left
 	a.note("%s", resp.Status)
 	if f.include {
 		for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
@@ -178,12 +183,12 @@ func (a *app) request(cmd *cobra.Command, f *requestFlags, req *http.Request) er
 	}
 	var odd *latchkey.ResponseError
 	if errors.As(refusal, &odd) {
-		return fail(exitOfStatus(resp.StatusCode), "%s answered %s; what it said is above", f.url, resp.Status)
+		return fail(exitOfStatus(resp.StatusCode), "%s responded %s; its response is above", f.url, resp.Status)
 	}
 	return explain(refusal, f.url, "the session is still stored")
 }
 
-// passBody copies the body to the output, and answers what a refusal means.
+// passBody copies the body to the output, and returns the refusal as an error.
 func (a *app) passBody(resp *http.Response, token latchkey.Secret) (refusal, err error) {
 	var seen bytes.Buffer
 	source := io.Reader(resp.Body)
@@ -193,20 +198,21 @@ func (a *app) passBody(resp *http.Response, token latchkey.Secret) (refusal, err
 	last := &lastByte{w: a.Out}
 	_, err = io.Copy(last, source)
 	if last.err != nil {
-		return nil, fail(exitFailed, "standard output could not be written: %w; the service answered %s, and so has acted on the request", last.err, resp.Status)
+		return nil, fail(exitFailed, "write standard output: %w; the service responded %s, so it has acted on the request",
+			last.err, resp.Status)
 	}
 	if err != nil {
-		return nil, fail(exitUnavailable, "the answer broke off: %w; what came of it is above", err)
+		return nil, fail(exitUnavailable, "the response broke off: %w; the part that arrived is above", err)
 	}
 	if _, ok := terminal(a.Out); ok && last.n > 0 && last.b != '\n' {
-		_, _ = fmt.Fprintln(a.Out) // so that the prompt starts on a line of its own
+		_, _ = fmt.Fprintln(a.Out) // so that the shell prompt starts on a new line
 	}
 	copied := *resp
 	copied.Body = io.NopCloser(&seen)
 	return latchkey.CheckResponse(&copied, token), nil
 }
 
-// limitedBuffer keeps the first bytes and takes the rest without a word.
+// limitedBuffer keeps the first bytes and discards the rest.
 type limitedBuffer struct {
 	buffer *bytes.Buffer
 	limit  int
@@ -219,7 +225,7 @@ func (l *limitedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lastByte remembers what was written last.
+// lastByte remembers the last byte written.
 type lastByte struct {
 	w   io.Writer
 	b   byte

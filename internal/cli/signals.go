@@ -7,12 +7,13 @@ import (
 	"syscall"
 )
 
-// UntilSignal returns a context that ends with the first signal to stop: SIGINT or
-// SIGTERM, or SIGHUP if a terminal was hung up. A second SIGINT or SIGTERM is no longer
-// caught, and so ends the program at once. stop gives the signals back.
+// UntilSignal returns a context that is canceled by the first signal to stop: SIGINT,
+// SIGTERM, or SIGHUP when the terminal was hung up. A second SIGINT or SIGTERM is not
+// caught, so it ends the program at once. stop restores the handling of signals.
 //
-// SIGHUP is ignored if there is no terminal, or if the program was started so, as nohup
-// does. It never ends the program at once: a shell and the system both send one.
+// SIGHUP is ignored if there is no terminal, or if the program was started with SIGHUP
+// ignored, as nohup does. It never ends the program at once, because the shell and the
+// system both send it.
 func UntilSignal() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	caught := make(chan os.Signal, 1)
@@ -50,6 +51,6 @@ func hasControllingTerminal() bool {
 	if err != nil {
 		return false
 	}
-	_ = file.Close() // it was only looked for
+	_ = file.Close() // only its existence matters
 	return true
 }

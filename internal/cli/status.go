@@ -15,7 +15,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// shownLogin is a stored login as `status` shows it: everything but the token.
+// shownLogin is a stored login without its token, as status shows it.
 type shownLogin struct {
 	URL               string    `json:"url"`
 	User              string    `json:"user"`
@@ -23,18 +23,17 @@ type shownLogin struct {
 	Session           string    `json:"session"` // see the states below
 	LoggedInAt        time.Time `json:"loggedInAt,omitzero"`
 	LastUsedAt        time.Time `json:"lastUsedAt,omitzero"`
-	IdleAfter         time.Time `json:"idleAfter,omitzero"` // as the service says, with --check
+	IdleAfter         time.Time `json:"idleAfter,omitzero"` // from the service, with --check
 	Failures          int       `json:"failures"`
 	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero"`
 }
 
-// What is known of a stored session, beside stateLive and stateEnded, which are
-// certain.
+// The presumed states of a stored session. stateLive and stateEnded are certain.
 const (
 	sessionNone     = "none"
-	sessionStored   = "stored"   // used lately, so it should be live
-	sessionIdle     = "idle"     // not used for so long that it should be over
-	sessionUnproven = "unproven" // the endpoint has no way to ask
+	sessionStored   = "stored"   // used recently, so it should be live
+	sessionIdle     = "idle"     // idle for so long that it should have ended
+	sessionUnproven = "unproven" // the service cannot report on it
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -43,11 +42,12 @@ func (a *app) statusCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "status", Short: "Show the stored logins", Args: exactly(),
 		Long: `
-Without --check it shows what is stored, and sends nothing. With --check it asks
-the service (latchkey services have a way to), which counts as a use of the
-session, and the exit code is 0 only if the session is live.
-The logins are stored in latchkey/` + stateFile + ` under XDG_STATE_HOME, or where the
-system keeps such things: ~/.local/state, %LocalAppData%, ~/Library/Application Support.
+Without --check, status shows what is stored and sends nothing. With --check, it queries
+the service, which must be a latchkey service. The query counts as a use of the session.
+The exit code is 0 only if the session is live.
+
+The logins are stored in latchkey/` + stateFile + ` under XDG_STATE_HOME. Without that variable,
+it is under ~/.local/state, %LocalAppData% or ~/Library/Application Support.
 `,
 		Example: "  latchkey status\n  latchkey status --check && echo live",
 	}
@@ -75,7 +75,7 @@ system keeps such things: ~/.local/state, %LocalAppData%, ~/Library/Application 
 	return command
 }
 
-// showLogin says what is known without asking anybody.
+// showLogin returns what is known of a login without a query.
 func (a *app) showLogin(l *login) shownLogin {
 	shown := shownLogin{
 		URL: l.URL, User: l.User, APIKey: l.APIKey, LoggedInAt: l.LoggedInAt, LastUsedAt: l.LastUsedAt,
@@ -113,14 +113,14 @@ func (a *app) printLogins(logins []shownLogin, asJSON bool) error {
 		add("idle after", l.IdleAfter)
 		add("password changed", l.PasswordChangedAt)
 		if l.Failures > 0 {
-			pairs = append(pairs, [2]string{"failed logins", strconv.Itoa(l.Failures) + " in a row, as far as is known here"})
+			pairs = append(pairs, [2]string{"failed logins", strconv.Itoa(l.Failures) + " in a row, as far as known here"})
 		}
 		a.pairs(pairs...)
 	}
 	return nil
 }
 
-// checkStatus asks the service about the session.
+// checkStatus queries the service about the session.
 func (a *app) checkStatus(cmd *cobra.Command, e *endpoint, asJSON bool) error {
 	ctx := cmd.Context()
 	if err := e.resolve(a, cmd, true); err != nil {
@@ -141,15 +141,17 @@ func (a *app) checkStatus(cmd *cobra.Command, e *endpoint, asJSON bool) error {
 			return err
 		}
 		shown.Session, shown.LastUsedAt = stateLive, now
-		shown.IdleAfter, _ = time.Parse(time.RFC3339Nano, session.IdleAfter) // zero is not shown
+		shown.IdleAfter, _ = time.Parse(time.RFC3339Nano, session.IdleAfter) // a zero time is not shown
 	case isAny(err, latchkey.ErrSessionExpired, latchkey.ErrSessionTokenInvalid):
 		if forgotten := e.touch(ctx, (*login).forget); forgotten != nil {
 			return forgotten
 		}
 		shown.Session = stateEnded
-	case errors.As(err, &fault) && fault.StatusCode == http.StatusNotFound, errors.As(err, &odd) && odd.StatusCode == http.StatusNotFound:
+	case errors.As(err, &fault) && fault.StatusCode == http.StatusNotFound,
+		errors.As(err, &odd) && odd.StatusCode == http.StatusNotFound:
 		shown.Session = sessionUnproven
-		err = fail(exitFailed, "%s has no way to ask about a session; it is still stored; send a request to find out", e.url)
+		err = fail(exitFailed, "%s cannot report on a session; it is still stored", e.url).
+			hint("send a request to find out whether it is live")
 	default:
 		return explain(err, e.url, "the session is still stored")
 	}
@@ -159,7 +161,7 @@ func (a *app) checkStatus(cmd *cobra.Command, e *endpoint, asJSON bool) error {
 	return explain(err, e.url, "the session is still stored")
 }
 
-// askSession asks a latchkey service about the session of a token.
+// askSession queries a latchkey service about the session of a token.
 func askSession(ctx context.Context, client *latchkey.Client, token latchkey.Secret) (wire.Session, error) {
 	var session wire.Session
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, wire.PathSession, http.NoBody)
@@ -170,16 +172,17 @@ func askSession(ctx context.Context, client *latchkey.Client, token latchkey.Sec
 	if err != nil {
 		return session, err
 	}
-	defer func() { _ = resp.Body.Close() }() // it was only read
+	defer func() { _ = resp.Body.Close() }() // only read
 	if err := latchkey.CheckResponse(resp, token); err != nil {
 		return session, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	if err != nil {
-		return session, fail(exitUnavailable, "the answer broke off: %w; nothing is known of the session", err)
+		return session, fail(exitUnavailable, "the response broke off: %w; the state of the session is unknown", err)
 	}
 	if err := json.Unmarshal(body, &session); err != nil || session.ID == "" {
-		return session, fail(exitFailed, "the service answered 200, but not like a latchkey service; nothing is known of the session")
+		return session, fail(exitFailed, "the service responded 200, but not like a latchkey service; "+
+			"the state of the session is unknown")
 	}
 	return session, nil
 }

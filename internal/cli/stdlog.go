@@ -5,9 +5,9 @@ import (
 	"io"
 )
 
-// StandardLog returns a writer to w for package log, where net/http reports what a
-// server has sent beyond its response. That report quotes it, up to the 16 KiB that were
-// read, and a token or a customer's data may be in it; the quotation is left out.
+// StandardLog returns a writer for package log that writes to w. net/http reports there
+// what a server has sent after its response, and quotes up to 16 KiB of it, which may
+// contain a token or a customer's data. StandardLog omits the quotation.
 func StandardLog(w io.Writer) io.Writer { return standardLog{w} }
 
 type standardLog struct{ io.Writer }

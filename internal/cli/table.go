@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// standardColumns is the width of a terminal that does not say how wide it is.
+	// standardColumns is the width of a terminal whose width is unknown.
 	standardColumns = 80
-	// narrow is from how many columns on times are shown in full.
+	// narrow is the least width at which times are shown in full.
 	narrow = 100
-	// leastCell is how far a cell is cut.
+	// leastCell is the least width to which a cell is cut.
 	leastCell = 6
 )
 
-// columns is how wide the output is; 0 if it is no terminal, and so has no width.
+// columns returns the width of the output, or 0 if it is not a terminal.
 func (a *app) columns() int {
 	descriptor, ok := terminal(a.Out)
 	if !ok {
@@ -37,9 +37,9 @@ func (a *app) columns() int {
 	return standardColumns
 }
 
-// table prints rows in aligned columns, the first row being the headings. In a terminal
-// that is too narrow, the columns under the spare headings are left out, the first of
-// them first, and then the widest cells are cut; those under whole never are.
+// table prints rows in aligned columns; the first row is the headings. If the terminal is
+// too narrow, it first omits the columns under the spare headings, in order, and then cuts
+// the widest cells, but never those under whole.
 func (a *app) table(rows [][]string, whole string, spare ...string) {
 	for r := range rows {
 		rows[r] = slices.Clone(rows[r])
@@ -63,7 +63,7 @@ func (a *app) table(rows [][]string, whole string, spare ...string) {
 		for i, text := range row {
 			gap := wide[i] - displayed(text)
 			if n > 0 {
-				text = a.colour(text)
+				text = a.color(text)
 			}
 			b.WriteString(text)
 			if i < len(row)-1 {
@@ -72,7 +72,7 @@ func (a *app) table(rows [][]string, whole string, spare ...string) {
 		}
 		b.WriteByte('\n')
 	}
-	_, _ = io.WriteString(a.Out, b.String()) // Run tells of an output that fails
+	_, _ = io.WriteString(a.Out, b.String()) // Run reports an output that fails
 }
 
 const columnGap = 2
@@ -126,11 +126,11 @@ func (a *app) pairs(pairs ...[2]string) {
 		wide = max(wide, displayed(pair[0]))
 	}
 	for _, pair := range pairs {
-		_, _ = fmt.Fprintf(a.Out, "%-*s  %s\n", wide, pair[0], a.colour(printable(pair[1]))) // as in table
+		_, _ = fmt.Fprintf(a.Out, "%-*s  %s\n", wide, pair[0], a.color(printable(pair[1]))) // as in table
 	}
 }
 
-// displayed is how many columns of a terminal a text takes.
+// displayed returns how many columns of a terminal a text takes.
 func displayed(text string) int {
 	n := 0
 	for _, r := range text {
@@ -144,7 +144,7 @@ func columnsOf(r rune) int {
 		return 1
 	}
 	if unicode.In(r, unicode.Mn, unicode.Me) {
-		return 0 // it is drawn over the letter before
+		return 0 // drawn over the previous letter
 	}
 	if kind := width.LookupRune(r).Kind(); kind == width.EastAsianWide || kind == width.EastAsianFullwidth {
 		return 2
@@ -152,8 +152,7 @@ func columnsOf(r rune) int {
 	return 1
 }
 
-// cut makes a text fit into so many columns; one that was longer ends in "…". 0 is no
-// limit.
+// cut shortens a text to limit columns; a shortened text ends in "…". 0 is no limit.
 func cut(text string, limit int) string {
 	if limit == 0 || displayed(text) <= limit {
 		return text

@@ -15,19 +15,19 @@ func (a *app) tokenCommand() *cobra.Command {
 	var e endpoint
 	var header bool
 	command := &cobra.Command{
-		Use: "token [access|session]", Short: "Print the tokens, for other programs",
+		Use: "token [access|session]", Short: "Print the tokens for other programs",
 		Long: `
-With access or session it prints that one token, without both, the access token
-first. --header prints them as header lines, which curl reads from standard input,
-so that they are not in the list of processes. The service gives out the same
-access token for an hour from its first issue.
+token prints the access token, the session token, or without an argument both, the access
+token first. With --header it prints them as header lines. curl reads such lines from
+standard input, which keeps the tokens out of the list of processes. The service returns
+the same access token for an hour from its first issue.
 `,
 		Example: `  latchkey token --header | curl -s -H @- https://thingspace.verizon.com/api/m2m/v1/accounts/0000123456-00001
   latchkey token session`,
 		ValidArgs: []string{accessToken, sessionToken},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 || len(args) == 1 && args[0] != accessToken && args[0] != sessionToken {
-				return usage("it is either access or session, or neither for both; usage: %s", cmd.UseLine())
+				return usage("the argument is access or session, or missing for both").hint("usage: %s", cmd.UseLine())
 			}
 			return nil
 		},
@@ -68,7 +68,7 @@ func (a *app) token(cmd *cobra.Command, e *endpoint, args []string, header bool)
 		if err := a.print("%s%s", lead(wire.HeaderSessionToken+": "), e.stored.SessionToken); err != nil {
 			return err
 		}
-		// Whoever asks for the token is about to use it.
+		// The caller is about to use the token.
 		return e.touch(ctx, func(l *login) { l.LastUsedAt = a.Now().UTC() })
 	}
 	return nil

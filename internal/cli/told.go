@@ -12,8 +12,8 @@ import (
 	"github.com/latchkey/latchkey/internal/atomicfile"
 )
 
-// output is standard output, and remembers whether it failed: most of what is printed
-// has nobody to look at its error.
+// output is standard output. It remembers errors, because most callers that print ignore
+// them.
 type output struct {
 	to io.Writer
 
@@ -32,19 +32,19 @@ func (o *output) Write(text []byte) (int, error) {
 	return n, err
 }
 
-// err answers what a command that otherwise worked has to say of its output. A reader
-// who left has seen enough.
+// err returns the error of a command that succeeded but could not write its output. An
+// output that was closed by its reader is not an error.
 func (o *output) err() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.failed == nil || errors.Is(o.failed, syscall.EPIPE) {
 		return nil
 	}
-	return fail(exitFailed, "standard output could not be written: %w; what was to be done is done", o.failed)
+	return fail(exitFailed, "write standard output: %w; the command itself succeeded", o.failed)
 }
 
-// leadsNowhere reports whether what is written is thrown away: it is the null device, as
-// it is, too, if the program was started without any standard output.
+// leadsNowhere reports whether the output is the null device, which it also is if the
+// program was started without a standard output.
 func (o *output) leadsNowhere() bool {
 	file, ok := o.to.(*os.File)
 	if !ok {
@@ -58,12 +58,12 @@ func (o *output) leadsNowhere() bool {
 	return err == nil && os.SameFile(info, null)
 }
 
-// tell prints what is told once and was made already. If standard output does not take
-// it, it goes to standard error, and if that fails as well, to a file.
+// tell prints a secret that is shown only once. If standard output fails, it writes to
+// standard error, and if that fails as well, to a file.
 func (a *app) tell(secret string) error {
 	if a.output.leadsNowhere() {
 		if _, err := io.WriteString(a.Err, secret); err == nil {
-			a.note("(standard output leads nowhere, so this stands here)")
+			a.note("(standard output is the null device, so this is on standard error)")
 			return nil
 		}
 	}
@@ -72,18 +72,20 @@ func (a *app) tell(secret string) error {
 		return nil
 	}
 	var b bytes.Buffer
-	b.WriteString("latchkey: standard output could not be written, so what is told this once stands here:\n" + secret)
+	b.WriteString("latchkey: standard output could not be written; this is shown only once:\n" + secret)
 	if _, told := b.WriteTo(a.Err); told == nil {
-		return &failure{code: exitFailed, text: "standard output could not be written: " + err.Error() + "; it was done all the same, and what is told once stands above"}
+		return fail(exitFailed, "write standard output: %v; the command itself succeeded, "+
+			"and the secret is shown above, once", err).hint("copy the secret now")
 	}
 	path, saved := a.rescue("rescued-secret", secret)
 	if saved != nil {
-		return &failure{code: exitFailed, text: "it was done, and what is told once could not be told anywhere: have another one made"}
+		return fail(exitFailed, "the command succeeded, but its secret could not be shown or saved").
+			hint("make another secret")
 	}
-	return &failure{code: exitFailed, text: "it was done, and what is told once is saved in " + path + ": move it from there"}
+	return fail(exitFailed, "the command succeeded, and its secret is saved in %s", path).hint("move it from there")
 }
 
-// rescue saves what would be lost in the state directory, for its owner only.
+// rescue saves content in the state directory, readable by its owner only.
 func (a *app) rescue(name, content string) (path string, err error) {
 	directory, err := stateDirectory()
 	if err == nil {

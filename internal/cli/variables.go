@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// secretVariables hold secrets themselves.
+// secretVariables lists the variables that contain secrets, with their descriptions.
 var secretVariables = [][2]string{
 	{apiSecretVariable, "the API secret, for client commands"},
 	{upstreamSecretVariable, "the API secret at the upstream, for serve"},
@@ -26,29 +26,29 @@ func secretVariablesHelp() string {
 	return b.String()
 }
 
-// fromOrchestrator matches what Kubernetes and Docker put into the environment of
-// programs that may reach a service of the name latchkey.
-var fromOrchestrator = regexp.MustCompile(`^[^=]*(_SERVICE_(HOST|PORT(_[^=]*)?)=|_PORT=[a-z]+://|_NAME=/|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR|START|END))?=|_ENV_)`)
+// fromOrchestrator matches the variables that Kubernetes and Docker set for programs that
+// can reach a service named latchkey.
+var fromOrchestrator = regexp.MustCompile(`^[^=]*(_SERVICE_(HOST|PORT(_[^=]*)?)=|_PORT=[a-z]+://|_NAME=/|` +
+	`_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR|START|END))?=|_ENV_)`)
 
-// ofTests matches variables for tests: those of latchkey's own, and those that a program
-// which uses latchkey may have for its own.
+// ofTests matches variables for the tests of latchkey and of programs that use it.
 var ofTests = regexp.MustCompile(`^LATCHKEY_(TEST_|SOAK=)`)
 
-// maxNotes bounds how many variables are told.
+// maxNotes bounds how many variables are listed.
 const maxNotes = 10
 
-// unknownVariables says which variables LATCHKEY_… are no settings. They are ignored,
-// because they may be of another version; the person who misspelled one should know.
+// unknownVariables returns a warning for each variable LATCHKEY_… that is not a setting.
+// Such variables are ignored, because they may belong to another version.
 func (c *config) unknownVariables(environment []string) []string {
 	var notes []string
 	for _, pair := range environment {
 		name, value, _ := strings.Cut(pair, "=")
-		if len(name) < len(envPrefix) || !strings.EqualFold(name[:len(envPrefix)], envPrefix) || value == "" || c.knowsVariable(name) ||
-			fromOrchestrator.MatchString(pair) || ofTests.MatchString(pair) {
+		if len(name) < len(envPrefix) || !strings.EqualFold(name[:len(envPrefix)], envPrefix) ||
+			value == "" || c.knowsVariable(name) || fromOrchestrator.MatchString(pair) || ofTests.MatchString(pair) {
 			continue
 		}
 		setting := strings.ToLower(strings.ReplaceAll(name[len(envPrefix):], "_", "-"))
-		note := fmt.Sprintf("the environment variable %s is no setting of this version, and is ignored", printable(name))
+		note := fmt.Sprintf("the environment variable %s is not a setting of this version and is ignored", printable(name))
 		if slices.Contains(c.flags, setting) && !slices.Contains(c.known, setting) {
 			note += fmt.Sprintf("; --%s is a flag only", setting)
 		} else if near := nearest(setting, c.variables()); near != "" {
@@ -60,12 +60,12 @@ func (c *config) unknownVariables(environment []string) []string {
 	}
 	slices.Sort(notes)
 	if len(notes) > maxNotes {
-		notes = append(notes[:maxNotes], fmt.Sprintf("%d more environment variables are no settings", len(notes)-maxNotes))
+		notes = append(notes[:maxNotes], fmt.Sprintf("%d more environment variables are not settings", len(notes)-maxNotes))
 	}
 	return notes
 }
 
-// variables are the names of everything that has a variable, written as settings.
+// variables returns the names of everything that has a variable, written as settings.
 func (c *config) variables() []string {
 	names := slices.Clone(c.known)
 	for _, v := range secretVariables {
@@ -76,10 +76,11 @@ func (c *config) variables() []string {
 
 // knowsVariable reports whether a variable is a setting, or one that exec sets.
 func (c *config) knowsVariable(name string) bool {
-	return name == accessTokenVariable || name == sessionTokenVariable || slices.ContainsFunc(c.variables(), func(setting string) bool { return variable(setting) == name })
+	return name == accessTokenVariable || name == sessionTokenVariable ||
+		slices.ContainsFunc(c.variables(), func(setting string) bool { return variable(setting) == name })
 }
 
-// tellConfig tells what was noticed while the settings were read, once.
+// tellConfig prints the warnings from reading the settings, once.
 func (a *app) tellConfig() {
 	for _, note := range a.conf.notes {
 		a.warn("%s", note)
@@ -91,7 +92,7 @@ func (a *app) tellConfig() {
 func holdsPassword(text []byte) bool {
 	var values map[string]any
 	if yaml.Unmarshal(text, &values) != nil {
-		return false // which is told elsewhere
+		return false // reported elsewhere
 	}
 	for _, value := range values {
 		address, ok := value.(string)

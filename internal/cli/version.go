@@ -20,7 +20,8 @@ func (a *app) versionCommand() *cobra.Command {
 	command.RunE = func(*cobra.Command, []string) error {
 		if asJSON {
 			info, ok := debug.ReadBuildInfo()
-			version, commit, at := buildVersion(info, ok), buildSetting(info, "vcs.revision"), buildSetting(info, "vcs.time")
+			version, commit := buildVersion(info, ok), buildSetting(info, "vcs.revision")
+			at := buildSetting(info, "vcs.time")
 			platform := runtime.GOOS + "/" + runtime.GOARCH
 			return a.printJSON(map[string]string{
 				"version": version, "commit": commit, "time": at, "go": runtime.Version(), "platform": platform,
@@ -31,7 +32,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return command
 }
 
-// versionLine is what version and --version print.
+// versionLine returns the output of version and --version.
 func versionLine() string {
 	info, ok := debug.ReadBuildInfo()
 	text := "latchkey " + buildVersion(info, ok)
@@ -41,8 +42,8 @@ func versionLine() string {
 	return fmt.Sprintf("%s, %s, %s/%s", text, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// buildVersion is the module's version, where the program was built as a module
-// (go install …@v1.2.3), and otherwise that of the source.
+// buildVersion returns the version of the module if the program was built as a module (go
+// install …@v1.2.3), and otherwise that of the source.
 func buildVersion(info *debug.BuildInfo, ok bool) string {
 	if ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
