@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,34 +46,37 @@ func TestStoreInPostgres(t *testing.T) {
 func TestStoreInPostgresWithCachedSessions(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) authority.Stores {
 		return openCached(t, postgres.Options{URL: enginetest.Postgres(t)}).Stores()
-	})
+	}, "sessions", "clients")
 }
 
 func TestStoreBehindPgBouncer(t *testing.T) {
+	pooler, err := url.Parse(enginetest.StartPgBouncer(t, enginetest.Postgres(t))) // for every database of the server
+	must(t, err)
 	storetest.Run(t, func(t *testing.T) authority.Stores {
-		return openPostgres(t, postgres.Options{URL: enginetest.StartPgBouncer(t, enginetest.Postgres(t))}).Stores()
+		database, err := url.Parse(enginetest.Postgres(t))
+		must(t, err)
+		database.Host = pooler.Host
+		return openPostgres(t, postgres.Options{URL: database.String()}).Stores()
 	})
 }
 
-// TestStoreOverThreeReplicas gives each kind of store to another replica, and
-// sessions to all of them in turn.
+// TestStoreOverThreeReplicas uses three replicas in turn.
 func TestStoreOverThreeReplicas(t *testing.T) {
 	for name, open := range map[string]func(*testing.T, postgres.Options) *postgres.DB{"database": openPostgres, "cached": openCached} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) authority.Stores {
 				options := postgres.Options{URL: enginetest.Postgres(t)}
-				first, second, third := open(t, options), open(t, options), open(t, options)
-				s := first.Stores()
-				s.Sessions = &inTurn{replicas: []*postgres.DB{first, second, third}}
-				s.Users, s.Audit = second, third
+				all := &inTurn{replicas: []*postgres.DB{open(t, options), open(t, options), open(t, options)}}
+				s := all.next().Stores()
+				s.Users, s.Audit, s.Sessions, s.Strikes = all.next(), all.next(), all, all
 				return s
-			})
+			}, "sessions", "strikes")
 		})
 	}
 }
 
-// inTurn asks one replica after the other. What one has said is over, the others have
-// been notified of when it returns.
+// inTurn uses one replica after the other. When it returns that a session is over, the
+// other replicas have received the notification.
 type inTurn struct {
 	replicas []*postgres.DB
 	n        atomic.Int64
@@ -110,14 +114,26 @@ func (i *inTurn) EndUserSessions(ctx context.Context, user string, version int64
 	return i.next().EndUserSessions(ctx, user, version, keep, end)
 }
 
+func (i *inTurn) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+	return i.next().UpdateStrikes(ctx, key, change)
+}
+
+func (i *inTurn) Strikes(ctx context.Context, key authority.StrikeKey) (authority.Strikes, error) {
+	return i.next().Strikes(ctx, key)
+}
+
+func (i *inTurn) FoldStrikes(ctx context.Context, bounds authority.FoldBounds) error {
+	return i.next().FoldStrikes(ctx, bounds)
+}
+
 // TestReplicasThatStartTogetherMigrateOnce has many replicas find an empty
 // database at the same time.
 func TestReplicasThatStartTogetherMigrateOnce(t *testing.T) {
-	url := enginetest.Postgres(t)
+	address := enginetest.Postgres(t)
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			db, err := postgres.Open(t.Context(), postgres.Options{URL: url})
+			db, err := postgres.Open(t.Context(), postgres.Options{URL: address})
 			if err != nil {
 				t.Error(err)
 				return
@@ -134,9 +150,9 @@ func TestReplicasThatStartTogetherMigrateOnce(t *testing.T) {
 // TestANewerSchema holds what a rollout needs: replicas that are running go on
 // while a newer version has migrated, and no older one starts after that.
 func TestANewerSchema(t *testing.T) {
-	url := enginetest.Postgres(t)
-	running := openPostgres(t, postgres.Options{URL: url})
-	conn, err := pgx.Connect(t.Context(), url)
+	address := enginetest.Postgres(t)
+	running := openPostgres(t, postgres.Options{URL: address})
+	conn, err := pgx.Connect(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +176,7 @@ func TestANewerSchema(t *testing.T) {
 	if _, err := running.UseSession(t.Context(), storetest.Key(1), start, storetest.Idle); err != nil {
 		t.Error(err)
 	}
-	_, err = postgres.Open(t.Context(), postgres.Options{URL: url})
+	_, err = postgres.Open(t.Context(), postgres.Options{URL: address})
 	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "schema 1000") {
 		t.Errorf("an older version opened it: %v", err)
 	}
@@ -169,11 +185,11 @@ func TestANewerSchema(t *testing.T) {
 // TestADatabaseOfADevelopmentVersionIsRefused opens a database with a schema from before
 // the first release.
 func TestADatabaseOfADevelopmentVersionIsRefused(t *testing.T) {
-	url := enginetest.Postgres(t)
-	execute(t, url, `CREATE TABLE schema_version (id SERIAL PRIMARY KEY, version_id BIGINT, is_applied BOOLEAN, tstamp TIMESTAMP DEFAULT now());
+	address := enginetest.Postgres(t)
+	execute(t, address, `CREATE TABLE schema_version (id SERIAL PRIMARY KEY, version_id BIGINT, is_applied BOOLEAN, tstamp TIMESTAMP DEFAULT now());
 		INSERT INTO schema_version (version_id, is_applied) VALUES (0, true), (6, true); CREATE TABLE users (name TEXT)`)
-	_, opened := postgres.Open(t.Context(), postgres.Options{URL: url})
-	inspected := postgres.Inspect(t.Context(), url, nil)
+	_, opened := postgres.Open(t.Context(), postgres.Options{URL: address})
+	inspected := postgres.Inspect(t.Context(), address, nil)
 	for _, err := range []error{opened, inspected} {
 		var schema *store.SchemaError
 		if !errors.Is(err, store.ErrOlderSchema) || !errors.As(err, &schema) || schema.Found != 6 || schema.Hint() == "" {
@@ -181,7 +197,7 @@ func TestADatabaseOfADevelopmentVersionIsRefused(t *testing.T) {
 		}
 	}
 	const tables = `SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'`
-	if got := textOf(t, url, tables); got != "schema_version users" {
+	if got := textOf(t, address, tables); got != "schema_version users" {
 		t.Errorf("afterwards it has the tables %s", got)
 	}
 }
@@ -189,7 +205,7 @@ func TestADatabaseOfADevelopmentVersionIsRefused(t *testing.T) {
 // TestClocksOfReplicasMayDiffer has replicas whose own clocks are minutes apart, and
 // one whose clock is set while it runs.
 func TestClocksOfReplicasMayDiffer(t *testing.T) {
-	url := enginetest.Postgres(t)
+	address := enginetest.Postgres(t)
 	var set atomic.Int64
 	clocks := []func() time.Time{
 		time.Now,
@@ -199,7 +215,7 @@ func TestClocksOfReplicasMayDiffer(t *testing.T) {
 	}
 	var replicas []*postgres.DB
 	for _, clock := range clocks {
-		replicas = append(replicas, openPostgres(t, postgres.Options{URL: url, Now: clock}))
+		replicas = append(replicas, openPostgres(t, postgres.Options{URL: address, Now: clock}))
 	}
 	for i, db := range replicas {
 		if apart := db.Now().Sub(replicas[0].Now()).Abs(); apart > 50*time.Millisecond {
@@ -218,8 +234,8 @@ func TestClocksOfReplicasMayDiffer(t *testing.T) {
 // TestClientsAreTheSameEverywhere changes a client on one replica: what the change
 // ends is ended on the others when it returns.
 func TestClientsAreTheSameEverywhere(t *testing.T) {
-	url := enginetest.Postgres(t)
-	one, other := openPostgres(t, postgres.Options{URL: url}), openPostgres(t, postgres.Options{URL: url})
+	address := enginetest.Postgres(t)
+	one, other := openPostgres(t, postgres.Options{URL: address}), openPostgres(t, postgres.Options{URL: address})
 	client := authority.Client{ID: authority.ClientID{1}, Key: "k", CreatedAt: start}
 	if err := one.CreateClient(t.Context(), client); err != nil {
 		t.Fatal(err)
@@ -236,8 +252,8 @@ func TestClientsAreTheSameEverywhere(t *testing.T) {
 
 // TestTurns has one replica at a time do what needs to be done once.
 func TestTurns(t *testing.T) {
-	url := enginetest.Postgres(t)
-	one, other := openPostgres(t, postgres.Options{URL: url}), openPostgres(t, postgres.Options{URL: url})
+	address := enginetest.Postgres(t)
+	one, other := openPostgres(t, postgres.Options{URL: address}), openPostgres(t, postgres.Options{URL: address})
 	turn := func(db *postgres.DB, hold time.Duration, want bool) {
 		t.Helper()
 		if mine, err := db.HoldLeaderLock(t.Context(), "sweep", hold); err != nil || mine != want {
@@ -253,8 +269,8 @@ func TestTurns(t *testing.T) {
 
 // TestAnotherServerKeyIsRefused holds that replicas have one key.
 func TestAnotherServerKeyIsRefused(t *testing.T) {
-	url := enginetest.Postgres(t)
-	one, other := openPostgres(t, postgres.Options{URL: url}), openPostgres(t, postgres.Options{URL: url})
+	address := enginetest.Postgres(t)
+	one, other := openPostgres(t, postgres.Options{URL: address}), openPostgres(t, postgres.Options{URL: address})
 	if err := errors.Join(one.AgreeOnKey(t.Context(), []byte("k1")), other.AgreeOnKey(t.Context(), []byte("k1"))); err != nil {
 		t.Error(err)
 	}
@@ -302,15 +318,15 @@ func TestTheDatabaseDiesAndComesBack(t *testing.T) {
 // TestPostgresThatCannotBeUsed tells what is wrong on one line, without a password.
 func TestPostgresThatCannotBeUsed(t *testing.T) {
 	good := enginetest.Postgres(t)
-	for _, url := range []string{
+	for _, address := range []string{
 		"postgres://u:hunter2@127.0.0.1:1/latchkey",
 		"postgres://u:hunter2@127.0.0.1:notaport/latchkey",
 		strings.Replace(good, "/test", "/no_such_database_hunter2", 1) + "&sslmode=nonsense",
 	} {
-		db, err := postgres.Open(t.Context(), postgres.Options{URL: url})
+		db, err := postgres.Open(t.Context(), postgres.Options{URL: address})
 		if err == nil {
 			_ = db.Close(t.Context())
-			t.Errorf("%s was opened", url)
+			t.Errorf("%s was opened", address)
 			continue
 		}
 		if strings.Contains(err.Error(), "hunter2@") || strings.Contains(err.Error(), ":hunter2") || strings.Contains(err.Error(), "\n") {

@@ -51,7 +51,7 @@ func TestADatabaseIsToldFromEveryOther(t *testing.T) {
 	// Whoever may read the tables finds the same, and a copy beside them is another.
 	do("CREATE ROLE identity_reader LOGIN")
 	defer do("DROP OWNED BY identity_reader; DROP ROLE identity_reader")
-	do("GRANT SELECT ON agreements TO identity_reader")
+	do("GRANT SELECT ON shared_settings TO identity_reader")
 	reader, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestADatabaseIsToldFromEveryOther(t *testing.T) {
 		t.Errorf("to a user without privileges it is %q, not %q", got, mine)
 	}
 	do("CREATE SCHEMA copy")
-	do("CREATE TABLE copy.agreements AS SELECT * FROM public.agreements")
+	do("CREATE TABLE copy.shared_settings AS SELECT * FROM public.shared_settings")
 	if got := ask(address + "&search_path=copy"); got == mine || got == "" {
 		t.Errorf("a copy in another schema has the identity %q", got)
 	}

@@ -1,14 +1,15 @@
 // Package storetest is the conformance suite of stores: every rule that
-// internal/authority/stores.go states is a case here, and every store passes
-// every case. Time is a value that goes into the calls, so the suite moves it as
-// it likes.
+// internal/authority/stores.go states is a case here, and every store passes every case.
+// Time is an argument of the calls, so that the suite sets it.
 package storetest
 
 import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,9 +23,11 @@ const Idle = 20 * time.Minute
 // start is when the suite's time begins.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
 
-// Run holds a store to the rules. open returns stores with nothing in them; what
-// must be closed is closed by t.Cleanup.
-func Run(t *testing.T, open func(t *testing.T) authority.Stores) {
+// Run tests stores that open returns, in parallel. open returns stores with nothing in
+// them, and closes them with t.Cleanup. groups selects cases, such as "sessions"; none
+// means all.
+func Run(t *testing.T, open func(t *testing.T) authority.Stores, groups ...string) {
+	t.Helper()
 	cases := map[string]func(*testing.T, authority.Stores){
 		"users/create, read, change, list and remove":          users,
 		"users/an update is atomic":                            userUpdates,
@@ -51,11 +54,18 @@ func Run(t *testing.T, open func(t *testing.T) authority.Stores) {
 		"every store/a canceled context stops what waits":      contexts,
 	}
 	for name, run := range cases {
-		t.Run(name, func(t *testing.T) { run(t, open(t)) })
+		group, _, _ := strings.Cut(name, "/")
+		if len(groups) > 0 && !slices.Contains(groups, group) {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			run(t, open(t))
+		})
 	}
 }
 
-// Must fails the test on an error.
+// must fails the test on an error.
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
