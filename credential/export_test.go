@@ -4,10 +4,10 @@ import "filippo.io/age"
 
 // CheapPassphrase makes encryption with a passphrase take milliseconds.
 func (f *File) CheapPassphrase() {
-	if f.seal == nil {
+	if f.encryption == nil {
 		return
 	}
-	for _, recipient := range f.seal.recipients {
+	for _, recipient := range f.encryption.recipients {
 		if scrypt, ok := recipient.(*age.ScryptRecipient); ok {
 			scrypt.SetWorkFactor(10)
 		}

@@ -51,8 +51,8 @@ type FileConfig struct {
 // reads nor overwrites a credential file that other users may read or write, that is
 // damaged, or that was encrypted with another key.
 type File struct {
-	path string
-	seal *seal // nil: not encrypted
+	path       string
+	encryption *encryption // nil: not encrypted
 	// step is called before each step of a Save. Tests set it.
 	step func(name string) error
 }
@@ -73,11 +73,11 @@ func NewFile(config FileConfig) (*File, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	seal, err := newSeal(config)
+	encryption, err := newEncryption(config)
 	if err != nil {
 		return nil, fmt.Errorf("credential: file %s: %w", path, err)
 	}
-	return &File{path: path, seal: seal, step: func(string) error { return nil }}, nil
+	return &File{path: path, encryption: encryption, step: func(string) error { return nil }}, nil
 }
 
 // Load implements Store. It does not wait for the lock.
@@ -118,8 +118,8 @@ func (f *File) Save(ctx context.Context, next Credential) (string, error) {
 	kept.Set(next.User, next.Password)
 	kept.Salt()
 	content := append(kept.Encode(), '\n')
-	if f.seal != nil {
-		if content, err = f.seal.close(content); err != nil {
+	if f.encryption != nil {
+		if content, err = f.encryption.encrypt(content); err != nil {
 			return "", f.failed(unchanged, err)
 		}
 	}
@@ -161,17 +161,17 @@ func (f *File) read() (document.Document, Credential, error) {
 
 // open returns the content, decrypted if there is a key.
 func (f *File) open(content []byte) ([]byte, error) {
-	switch encrypted := sealed(content); {
-	case f.seal == nil && encrypted:
+	switch encrypted := isEncrypted(content); {
+	case f.encryption == nil && encrypted:
 		return nil, hint.With(errors.New("it is encrypted with age, and there is no key for it"),
 			"Configure the identity or the passphrase that it was encrypted with.")
-	case f.seal == nil:
+	case f.encryption == nil:
 		return content, nil
 	case !encrypted:
 		return nil, hint.With(errors.New("it is not encrypted, although there is a key for it"),
 			"Encrypt the file with age. Change the password if others may have read it.")
 	}
-	return f.seal.open(content)
+	return f.encryption.decrypt(content)
 }
 
 // replace replaces the content of the file. The caller holds the lock.

@@ -12,14 +12,14 @@ import (
 	"github.com/latchkey/latchkey/credential/internal/hint"
 )
 
-// seal encrypts and decrypts with age.
-type seal struct {
+// encryption encrypts and decrypts with age.
+type encryption struct {
 	recipients []age.Recipient
 	identities []age.Identity
 }
 
-// newSeal returns nil if the configuration has no key. Its errors never show a key.
-func newSeal(config FileConfig) (*seal, error) {
+// newEncryption returns nil if the configuration has no key. Its errors never show a key.
+func newEncryption(config FileConfig) (*encryption, error) {
 	switch {
 	case config.Identity == "" && config.Passphrase == "":
 		if len(config.Recipients) > 0 {
@@ -30,22 +30,22 @@ func newSeal(config FileConfig) (*seal, error) {
 		if len(config.Recipients) > 0 {
 			return nil, errors.New("fields Passphrase and Recipients exclude each other")
 		}
-		return passphraseSeal(config.Passphrase.Reveal())
+		return passphraseEncryption(config.Passphrase.Reveal())
 	case config.Passphrase != "":
 		return nil, errors.New("fields Identity and Passphrase exclude each other")
 	}
-	s := &seal{}
+	e := &encryption{}
 	identities, err := age.ParseIdentities(strings.NewReader(config.Identity.Reveal()))
 	if err != nil {
 		return nil, hint.With(errors.New("field Identity is not an age secret key"), "Make one with age-keygen.")
 	}
-	s.identities = identities
+	e.identities = identities
 	for _, identity := range identities {
 		switch identity := identity.(type) {
 		case *age.X25519Identity:
-			s.recipients = append(s.recipients, identity.Recipient())
+			e.recipients = append(e.recipients, identity.Recipient())
 		case *age.HybridIdentity:
-			s.recipients = append(s.recipients, identity.Recipient())
+			e.recipients = append(e.recipients, identity.Recipient())
 		default:
 			return nil, errors.New("field Identity contains a key of an unsupported kind")
 		}
@@ -55,16 +55,16 @@ func newSeal(config FileConfig) (*seal, error) {
 		if err != nil || len(recipients) != 1 {
 			return nil, fmt.Errorf("field Recipients[%d] is not an age public key", i)
 		}
-		s.recipients = append(s.recipients, recipients...)
+		e.recipients = append(e.recipients, recipients...)
 	}
 	// age refuses to mix keys of different strength: fail now rather than at the first Save.
-	if _, err := s.close(nil); err != nil {
+	if _, err := e.encrypt(nil); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return e, nil
 }
 
-func passphraseSeal(passphrase string) (*seal, error) {
+func passphraseEncryption(passphrase string) (*encryption, error) {
 	recipient, err := age.NewScryptRecipient(passphrase)
 	if err != nil {
 		return nil, err
@@ -73,15 +73,15 @@ func passphraseSeal(passphrase string) (*seal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &seal{[]age.Recipient{recipient}, []age.Identity{identity}}, nil
+	return &encryption{[]age.Recipient{recipient}, []age.Identity{identity}}, nil
 }
 
-// sealed reports whether content is an age file. JSON never begins like this.
-func sealed(content []byte) bool { return bytes.HasPrefix(content, []byte("age-encryption.org/")) }
+// isEncrypted reports whether content is an age file. JSON never begins like this.
+func isEncrypted(content []byte) bool { return bytes.HasPrefix(content, []byte("age-encryption.org/")) }
 
-func (s *seal) close(content []byte) ([]byte, error) {
+func (e *encryption) encrypt(content []byte) ([]byte, error) {
 	var out bytes.Buffer
-	w, err := age.Encrypt(&out, s.recipients...)
+	w, err := age.Encrypt(&out, e.recipients...)
 	if err == nil {
 		_, err = w.Write(content)
 	}
@@ -94,8 +94,8 @@ func (s *seal) close(content []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-func (s *seal) open(content []byte) ([]byte, error) {
-	r, err := age.Decrypt(bytes.NewReader(content), s.identities...)
+func (e *encryption) decrypt(content []byte) ([]byte, error) {
+	r, err := age.Decrypt(bytes.NewReader(content), e.identities...)
 	if err != nil {
 		return nil, errors.New("it was encrypted for another identity or passphrase, or is damaged")
 	}
