@@ -45,6 +45,21 @@ var uses = map[string][]use{
 	"client.md: Requests to the rest of the API": {
 		{kind: program, before: demo + key, wants: []string{`"user":"zbeeblebrox"`}},
 	},
+	"client.md: A reset": {{kind: snippet, before: `import (
+	"context"
+
+	"github.com/latchkey/latchkey"
+)
+
+`}},
+	"client.md: A service behind latchkey": {{kind: snippet, before: `import (
+	"log"
+	"net/http"
+
+	"github.com/latchkey/latchkey/verify"
+)
+
+`}},
 	"keeper.md: What it promises": {{kind: snippet, before: `import (
 	"errors"
 	"fmt"
