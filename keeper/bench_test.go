@@ -14,7 +14,7 @@ import (
 	"github.com/latchkey/latchkey/keeper"
 )
 
-// constant is an upstream that gives out tokens without asking anybody.
+// constant is an upstream that gives out tokens without asking any caller.
 type constant struct {
 	url    string
 	number atomic.Int64
@@ -35,7 +35,7 @@ func (c *constant) AccessToken(context.Context) (latchkey.AccessToken, error) {
 
 func (c *constant) InvalidateAccessToken(latchkey.Secret) {}
 
-// nowhere answers at once, so that what remains is what a transport adds.
+// nowhere returns at once, so that what remains is what a transport adds.
 type nowhere struct{ resp *http.Response }
 
 func (n nowhere) RoundTrip(*http.Request) (*http.Response, error) {

@@ -74,7 +74,7 @@ func TestAClockThatIsSetDuringAWaitMakesItNoLonger(t *testing.T) {
 				}
 				pass(2 * time.Second)
 				w.set(by)
-				for range 11 { // the first is answered as before, and the second begins to count
+				for range 11 { // the first result is as before, and the second call begins to count
 					get(rt)
 					pass(time.Second + time.Millisecond)
 				}

@@ -241,7 +241,8 @@ func TestAnErrorTellsHowLongToWaitAndStatusTheSame(t *testing.T) {
 			if !strings.Contains(wait.Error(), wait.Until.UTC().Format(time.RFC3339)) {
 				t.Errorf("%q does not say until when", wait)
 			}
-			for name, other := range map[string]*keeper.Keeper{"itself": k, "another": newKeeper(t, m, keeper.Config{State: shared})} {
+			for name, other := range map[string]*keeper.Keeper{"itself": k,
+				"another": newKeeper(t, m, keeper.Config{State: shared})} {
 				status, err := other.Status(t.Context())
 				if err != nil || status.Latched != nil || status.Waiting == nil || status.Waiting.Wait <= 0 ||
 					status.Waiting.Wait > 10*time.Second || status.Waiting.Err == nil {
@@ -269,7 +270,8 @@ func TestStatusTellsOfARefusedSession(t *testing.T) {
 			m.endSessions()
 			get(rt)
 			status, err := newKeeper(t, m, keeper.Config{State: shared}).Status(t.Context())
-			if err != nil || status.Live || status.Waiting == nil || !strings.Contains(status.Waiting.Error(), "another program") {
+			if err != nil || status.Live || status.Waiting == nil || !strings.Contains(status.Waiting.Error(),
+				"another program") {
 				t.Fatalf("the status is %+v, %v", status, err)
 			}
 			pass(status.Waiting.Wait + time.Millisecond)

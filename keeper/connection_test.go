@@ -53,7 +53,8 @@ func connected(t *testing.T, base string, client *http.Client) *keeper.Keeper {
 // works wants that requests of both kinds go the way that the login goes.
 func works(t *testing.T, k *keeper.Keeper, base string) {
 	t.Helper()
-	for name, client := range map[string]*http.Client{"HTTPClient": k.HTTPClient(), "Transport": {Transport: k.Transport(nil)}} {
+	for name, client := range map[string]*http.Client{"HTTPClient": k.HTTPClient(),
+		"Transport": {Transport: k.Transport(nil)}} {
 		resp, err := client.Get(base + "/api/m2m/v1/devices")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -35,7 +35,8 @@ func TestTheEndOfASessionIsFoundByRefusalsThatDoNotNameTheToken(t *testing.T) {
 				n := 0
 				post := func() answer {
 					n++ // each for another resource
-					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprint(modelURL, "/api/m2m/v1/devices/", n), strings.NewReader("x"))
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+						fmt.Sprint(modelURL, "/api/m2m/v1/devices/", n), strings.NewReader("x"))
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -62,7 +62,8 @@ func newLatchedError(latch ledger.Latch, cause error) *LatchedError {
 func (e *LatchedError) Unwrap() error { return e.cause }
 
 func (e *LatchedError) Error() string {
-	return fmt.Sprintf("keeper: no login has been attempted since %s: %s (at most %d failed logins in a row count toward the lock of the account)",
+	return fmt.Sprintf("keeper: no login has been attempted since %s: %s (at most %d failed logins in a row count "+
+		"toward the lock of the account)",
 		e.Since.UTC().Format(time.RFC3339), e.Reason, e.Strikes)
 }
 
@@ -73,8 +74,8 @@ func (e *LatchedError) Hint() string {
 		return "Ask the vendor's support to set another password, and put it into the credential store. " +
 			"The keeper then uses it automatically."
 	case e.kind == ledger.UnclearProbe:
-		return "Find out whether the account is locked. If it is not, have an operator reset the guard (latchkey guard reset), " +
-			"and one more login with the old password is made."
+		return "Find out whether the account is locked. If it is not, have an operator reset the guard " +
+			"(latchkey guard reset), and another login with the old password is made."
 	case e.Strikes < ledger.StrikeLimit:
 		return "Correct the password where it is kept, and the keeper tries it automatically. " +
 			"If the password is right as it is, have an operator reset the guard (latchkey guard reset)."
@@ -140,7 +141,8 @@ func (e *RotationError) Error() string {
 	case RotationUnsaved:
 		text = fmt.Sprintf("keeper: the password was changed at %s, and the new one is not in the credential store", begun)
 	case RotationUnproven:
-		text = fmt.Sprintf("keeper: the password was changed at %s, and no login has proven the new one, which is stored", begun)
+		text = fmt.Sprintf("keeper: the password was changed at %s, and no login has proven the new one, which is stored",
+			begun)
 	case RotationInDoubt:
 		text = fmt.Sprintf("keeper: a reset of the password was begun at %s, and its response was lost", begun)
 	case RotationRefused:

@@ -65,7 +65,7 @@ func ExampleLatchedError() {
 	}
 }
 
-// The password is read anew before each login, from wherever it is kept.
+// The password is read again before each login, from wherever it is kept.
 func ExampleConfig_credential() {
 	_ = keeper.Config{Credential: passwordFile("/run/secrets/thingspace")}
 }
@@ -81,7 +81,7 @@ func (path passwordFile) Load(context.Context) (credential.Credential, error) {
 func ExampleConfig_onEvent() {
 	_ = keeper.Config{OnEvent: func(e keeper.Event) {
 		if e.Kind == keeper.EventLatched {
-			fmt.Println("wake somebody up:", e.Err)
+			fmt.Println("wake an operator:", e.Err)
 		}
 	}}
 }

@@ -190,7 +190,8 @@ func (f *FileState) unusable(why string) error {
 	return &hintedError{
 		text: fmt.Sprintf("keeper: state file %s: %s", f.path, why),
 		hint: "Nothing was changed, and no login is made, because the count of failed logins cannot be read. " +
-			"Restore the file and its key, or, if you know that the account is not near its lock, move the file away to start with an empty state.",
+			"Restore the file and its key, or, if you know that the account is not near its lock, move the file away to " +
+			"start with an empty state.",
 	}
 }
 

@@ -68,7 +68,7 @@ func TestARefusedPasswordIsNeverTriedAgain(t *testing.T) {
 	})
 }
 
-func TestTheErrorOfTheRefusedLoginIsTold(t *testing.T) {
+func TestTheErrorOfARefusedLoginIsReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		k := newKeeper(t, m, keeper.Config{Credential: newSource("wrong")})
@@ -267,7 +267,7 @@ func TestAnAttemptWhoseMakerDiedCountsOnce(t *testing.T) {
 		k := newKeeper(t, m, keeper.Config{State: shared, Credential: src})
 		for range 5 {
 			if got := get(k.Transport(m)); got.err == nil || !strings.Contains(got.err.Error(), "next login may be made at") {
-				t.Errorf("got %+v, want to be told when the next login may be made", got)
+				t.Errorf("got %+v, want to be notified when the next login may be made", got)
 			}
 		}
 		if s, err := k.Status(t.Context()); err != nil || s.Strikes != 1 {

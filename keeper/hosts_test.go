@@ -19,16 +19,20 @@ func TestFurtherHostsGetTheSessionInTheHeaderThatTheyWant(t *testing.T) {
 		seen = append(seen, r.Header)
 	}))
 	t.Cleanup(imp.Close)
-	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a stranger was sent a request") }))
+	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("a stranger was sent a request")
+	}))
 	t.Cleanup(stranger.Close)
 	client, err := latchkey.NewClient(latchkey.Config{
-		BaseURL: service.URL, APIKey: "demo-key", APISecret: "demo-secret", HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
-		Hosts: map[string]string{strings.TrimPrefix(imp.URL, "http://"): "SessionToken"},
+		BaseURL: service.URL, APIKey: "demo-key", APISecret: "demo-secret",
+		HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		Hosts:      map[string]string{strings.TrimPrefix(imp.URL, "http://"): "SessionToken"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := keeper.New(keeper.Config{Upstream: client, Credential: keeper.Static("zbeeblebrox", "IMgr8"), State: keeper.NewMemoryState()})
+	k, err := keeper.New(keeper.Config{Upstream: client, Credential: keeper.Static("zbeeblebrox", "IMgr8"),
+		State: keeper.NewMemoryState()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,14 +58,16 @@ func TestFurtherHostsGetTheSessionInTheHeaderThatTheyWant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := seen[0]; got.Get("SessionToken") != tokens.Session.Reveal() || got.Get("VZ-M2M-Token") != "" || got.Get("Authorization") != "Bearer "+tokens.Bearer.Reveal() {
+	if got := seen[0]; got.Get("SessionToken") != tokens.Session.Reveal() || got.Get("VZ-M2M-Token") != "" ||
+		got.Get("Authorization") != "Bearer "+tokens.Bearer.Reveal() {
 		t.Errorf("the further host got %v", got)
 	}
 	if status := get(service.URL + "/latchkey/v1/session"); status != http.StatusOK {
-		t.Errorf("the service itself answers %d", status)
+		t.Errorf("the service itself responds with %d", status)
 	}
 	for _, elsewhere := range []string{
-		stranger.URL + "/v1/x", strings.Replace(imp.URL, "127.0.0.1", "127.0.0.1.", 1) + "/x", strings.Replace(imp.URL, "http://", "http://u@", 1) + "/x",
+		stranger.URL + "/v1/x", strings.Replace(imp.URL, "127.0.0.1", "127.0.0.1.", 1) + "/x",
+		strings.Replace(imp.URL, "http://", "http://u@", 1) + "/x",
 		strings.Replace(imp.URL, "http:", "https:", 1), imp.URL + "/a/../b",
 	} {
 		if status := get(elsewhere); status != 0 {

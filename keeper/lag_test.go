@@ -94,7 +94,7 @@ func TestANewPasswordThatStaysUnknownCostsTwoStrikes(t *testing.T) {
 }
 
 // The wait for the second login ends with its caller, with the Keeper, and with the
-// program; somebody makes that login then, and only that one.
+// program. Another caller makes that login then, and only that one.
 func TestTheWaitForALatePasswordMayEnd(t *testing.T) {
 	t.Run("caller", func(t *testing.T) {
 		inLag(t, 2*time.Second, func(l *lagging, k *keeper.Keeper) {
@@ -144,7 +144,7 @@ func TestTheWaitForALatePasswordMayEnd(t *testing.T) {
 	})
 }
 
-// A locked account, and a password that nobody refuses by chance, are not tried again.
+// A locked account, and a refusal that is not by chance, are final.
 func TestARefusalThatIsFinalIsNotTriedAgain(t *testing.T) {
 	inLag(t, 0, func(l *lagging, k *keeper.Keeper) {
 		l.lockAtReset = true

@@ -18,12 +18,8 @@ const (
 	// leaseWait is how long a renewal waits for the lease before it checks whether
 	// another process has recorded a session.
 	leaseWait = 20 * time.Second
-	// logInLimit and resetLimit bound a login and a reset. latchkey.Client is done after
-	// 30 s, unless configured otherwise.
+	// logInLimit bounds a login. latchkey.Client is done after 30 s by default.
 	logInLimit = time.Minute
-	resetLimit = time.Minute
-	// storeLimit bounds one use of the credential store.
-	storeLimit = 30 * time.Second
 	// saveLimit bounds a use of the state that must not be canceled.
 	saveLimit = 10 * time.Second
 )

@@ -22,7 +22,7 @@ type model struct {
 	timedStrikes bool // a login that timed out counts as a failure
 	latency      time.Duration
 	lag          time.Duration // for so long a new password is refused
-	lockAtReset  bool          // somebody else locks the account meanwhile
+	lockAtReset  bool          // another program locks the account at the reset
 
 	mu       sync.Mutex
 	password string
@@ -118,7 +118,7 @@ func (m *model) RoundTrip(req *http.Request) (*http.Response, error) {
 		return respond(req, 403, `<fault><code>900908</code><message>Resource forbidden</message></fault>`), nil
 	}
 	resp := m.serve(req, body, part)
-	if kind == "lost" { // it was done, and nobody learns of it
+	if kind == "lost" { // it was executed, and the response is lost
 		return nil, errCut
 	}
 	return resp, nil

@@ -64,7 +64,7 @@ func (p *process) gone() bool {
 	}
 }
 
-// alive answers a ctx that ends when the process does.
+// alive returns a ctx that ends when the process does.
 func (p *process) alive(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := make(chan struct{})

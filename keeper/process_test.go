@@ -145,7 +145,7 @@ type counter struct {
 // interception is what befalls the next login.
 type interception struct {
 	pass    bool          // whether the service executes it
-	arrived chan struct{} // closed when it has come so far; it is never answered then
+	arrived chan struct{} // closed when the login has arrived; there is no response then
 }
 
 func newCounter(t *testing.T, service *latchtest.Server) *counter {
@@ -268,7 +268,7 @@ func TestEightProgramsSpendOneStrikeOnAWrongPassword(t *testing.T) {
 
 // A program is killed while it logs in, before or after the service executed the
 // login, while seven others wait for its lease.
-func TestAProgramKilledAtItsLoginCostsOneStrikeAndBlocksNobody(t *testing.T) {
+func TestAProgramKilledAtItsLoginCostsOneStrikeAndBlocksNoOther(t *testing.T) {
 	for name, c := range map[string]struct {
 		pass     bool
 		password string

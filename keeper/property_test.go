@@ -62,7 +62,8 @@ func drawSchedule(t *rapid.T) schedule {
 	var (
 		afters = rapid.SampledFrom([]time.Duration{0, 10 * time.Millisecond, 30 * time.Millisecond, time.Second,
 			11 * time.Second, time.Minute, 19 * time.Minute, 21 * time.Minute, 59 * time.Minute, 70 * time.Minute})
-		acts = rapid.SampledFrom([]string{"request", "request", "request", "request", "request", "request", "poison", "poison",
+		acts = rapid.SampledFrom([]string{"request", "request", "request", "request", "request", "request", "poison",
+			"poison",
 			"fault", "fault", "end sessions", "revoke bearer", "foreign login", "credential", "new password",
 			"restart", "kill", "disk full", "operator", "clock"})
 		kinds   = rapid.SampledFrom([]string{"unreachable", "hang", "cut", "lost", "5xx", "html", "throttled", "forbidden"})
@@ -84,7 +85,8 @@ func drawSchedule(t *rapid.T) schedule {
 				s.Callers = rapid.IntRange(1, 4).Draw(t, "callers")
 				s.Rewind, s.Hurry = rapid.Bool().Draw(t, "rewind"), rapid.IntRange(0, 4).Draw(t, "hurry") == 0
 			case "poison":
-				s.Callers, s.Rewind, s.Kind = rapid.IntRange(1, 4).Draw(t, "callers"), rapid.Bool().Draw(t, "rewind"), poisons.Draw(t, "poison")
+				s.Callers, s.Rewind, s.Kind = rapid.IntRange(1, 4).Draw(t, "callers"), rapid.Bool().Draw(t, "rewind"),
+					poisons.Draw(t, "poison")
 			case "fault":
 				s.Kind, s.Part, s.Lasts = kinds.Draw(t, "kind"), parts.Draw(t, "part"), lasts.Draw(t, "lasts")
 			case "disk full":
@@ -101,7 +103,7 @@ func drawSchedule(t *rapid.T) schedule {
 
 // TestAnySchedule is the promise of the package: whatever callers, faults,
 // crashes and people do, at most two strikes are spent, one login is under way at
-// a time, every request succeeds or is told the truth, and when the trouble is
+// a time, every request succeeds or gets a true result, and when the trouble is
 // over the keeper is back by itself unless it is latched.
 func TestAnySchedule(t *testing.T) {
 	want, seed := schedules()
@@ -304,11 +306,11 @@ func (w *world) request(p *process, id string, s step) {
 		w.fault("request %s was sent %d times and executed %d times", id, w.model.sent[id], w.model.executed[id])
 	case got.err == nil && got.status == http.StatusOK:
 		if w.model.executed[id] != 1 || got.body != "echo:"+id {
-			w.fault("request %s was told %q, and executed %d times", id, got.body, w.model.executed[id])
+			w.fault("request %s got %q, and executed %d times", id, got.body, w.model.executed[id])
 		}
 	case errors.As(got.err, &latched):
 		if !moved && latched.Since.Before(operator) && began.After(operator.Add(6*time.Second)) {
-			w.fault("request %s was told of a latch that an operator has reset: %v", id, got.err)
+			w.fault("request %s got a latch that an operator has reset: %v", id, got.err)
 		}
 	case s.Hurry && errors.Is(got.err, context.DeadlineExceeded):
 		// A second is too short for the bearer's last one, which has to be waited for.
@@ -320,7 +322,7 @@ func (w *world) request(p *process, id string, s step) {
 		}
 	case moved:
 		// A clock that is wrong may make a dead session look alive to its machine,
-		// whose users are told so for as long as the shortest wait.
+		// whose users get that error for as long as the shortest wait.
 	case time.Since(w.model.lastTrouble) > 6*time.Minute && began.Sub(w.model.lastTrouble) > 6*time.Minute:
 		w.fault("request %s failed though nothing was wrong for %v: status %d, body %q, error %v",
 			id, time.Since(w.model.lastTrouble), got.status, got.body, got.err)

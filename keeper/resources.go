@@ -127,7 +127,8 @@ func (rs *resources) trust(r resource, t tokenID, ambiguous bool) (trusted, wron
 			rs.ambiguousAt = now
 		}
 	case within(now, h.wrongAt, h.quarantine(r.of)):
-	case proven.of(r, t.serial) && within(now, proven.sent, h.quarantine(sessionToken)) && within(now, h.wrongAt, shortLife):
+	case proven.of(r, t.serial) && within(now, proven.sent, h.quarantine(sessionToken)) &&
+		within(now, h.wrongAt, shortLife):
 	case ambiguous && within(now, rs.ambiguousAt, maxQuarantine):
 		return false, false
 	default:

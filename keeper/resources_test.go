@@ -78,11 +78,12 @@ func ask(rt http.RoundTripper, method, path string) (answer, *http.Response) {
 	return got, resp
 }
 
-// One user hammers a resource that refuses good tokens. Nobody else notices, and
+// One user hammers a resource that refuses good tokens. No other user notices, and
 // logins and access tokens stay bounded.
 func TestAResourceThatRefusesGoodTokensIsItsUsersAlone(t *testing.T) {
 	const bad, worse = "/api/m2m/v1/bad", "/api/m2m/v1/worse"
-	for _, form := range []string{"session-expired", "location", "cloud-connector-session", "diagnostics", "numeric", "bearer-invalid", "hyper-precise"} {
+	for _, form := range []string{"session-expired", "location", "cloud-connector-session", "diagnostics", "numeric",
+		"bearer-invalid", "hyper-precise"} {
 		for _, every := range []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 5 * time.Second} {
 			for _, others := range []int{0, 2, 10} {
 				oneSession := others != 10
@@ -259,7 +260,7 @@ func TestACondemnedSessionIsUsedWhileTheGuardIsLatched(t *testing.T) {
 		if m.maxStrikes != 1 {
 			t.Errorf("%d strikes", m.maxStrikes)
 		}
-		// It ends for good: nobody is told that it lives.
+		// It ends for good: no caller gets it as a live one.
 		m.endSessions()
 		if got := get(rt); got.err == nil {
 			t.Errorf("got %+v of a dead session, want the latch", got)
@@ -321,7 +322,8 @@ func TestA400ToHeadIsSettledByOneRenewal(t *testing.T) {
 			ask(rt, "HEAD", "/api/m2m/v1/devices")
 			pass(time.Minute)
 		}
-		if status, err := k.Status(t.Context()); err != nil || status.LastUse.After(ended.Add(20*time.Second)) || status.Live {
+		if status, err := k.Status(t.Context()); err != nil || status.LastUse.After(ended.Add(20*time.Second)) ||
+			status.Live {
 			t.Errorf("the session, dead since %v, was used last at %v (live: %t, %v)", ended, status.LastUse, status.Live, err)
 		}
 	})
@@ -337,7 +339,8 @@ func TestARefusalThatRepeatsTheTokensIsReportedWithoutThem(t *testing.T) {
 			if err == nil && req.URL.Path == "/api/bad" {
 				session, bearer = req.Header.Get("Vz-M2m-Token"), strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
 				resp = respond(req, 400, fmt.Sprintf(
-					`{"errorCode":"X.REQUEST_FAILED.SessionToken.Expired","errorMessage":"session %s of %s is over"}`, session, bearer))
+					`{"errorCode":"X.REQUEST_FAILED.SessionToken.Expired","errorMessage":"session %s of %s is over"}`, session,
+					bearer))
 				resp.Header.Set("X-Request-Id", "of-"+session)
 			}
 			return resp, err
@@ -346,7 +349,8 @@ func TestARefusalThatRepeatsTheTokensIsReportedWithoutThem(t *testing.T) {
 		reported := false
 		k := newKeeper(t, up, keeper.Config{Log: slog.New(slog.NewTextHandler(&log, nil)), OnEvent: func(e keeper.Event) {
 			reported = reported || e.Kind == keeper.EventRequestRefused
-			if text := fmt.Sprintf("%v %+v", e.Err, e); session != "" && (strings.Contains(text, session) || strings.Contains(text, bearer)) {
+			if text := fmt.Sprintf("%v %+v", e.Err, e); session != "" &&
+				(strings.Contains(text, session) || strings.Contains(text, bearer)) {
 				t.Errorf("an event holds a token: %s", text)
 			}
 		}})

@@ -11,6 +11,11 @@ import (
 	"github.com/latchkey/latchkey/keeper/internal/ledger"
 )
 
+const (
+	resetLimit = time.Minute      // of a reset
+	storeLimit = 30 * time.Second // of one use of the credential store
+)
+
 var (
 	errEnded = errors.New("the program that began it has ended")
 	// errOldHolds ends a rotation whose reset got no response.
@@ -184,7 +189,8 @@ func (h *leased) finished(begun time.Time, cause, err error) error {
 // the next login proves the password.
 func (k *Keeper) proveAgain(ctx context.Context, err error) error {
 	var rotation *RotationError
-	if !errors.As(err, &rotation) || rotation.State != RotationUnproven || !errors.Is(err, latchkey.ErrInvalidCredentials) ||
+	if !errors.As(err, &rotation) || rotation.State != RotationUnproven ||
+		!errors.Is(err, latchkey.ErrInvalidCredentials) ||
 		k.foreign { // by another clock, time may stand still
 		return err
 	}

@@ -43,7 +43,8 @@ func rotateAndDie() (exit int) {
 	store, storeErr := credential.NewFile(credential.FileConfig{Path: filepath.Join(directory, "credential")})
 	state, stateErr := keeper.NewFileState(filepath.Join(directory, "state"))
 	k, err := keeper.New(keeper.Config{
-		Upstream: client, State: state, Rotation: &keeper.Rotation{Store: store, Upstream: client}, Log: slog.New(slog.DiscardHandler),
+		Upstream: client, State: state, Rotation: &keeper.Rotation{Store: store, Upstream: client},
+		Log: slog.New(slog.DiscardHandler),
 		OnEvent: func(e keeper.Event) {
 			if e.Kind != keeper.EventRotating {
 				return
@@ -92,7 +93,8 @@ func newCrashRig(t *testing.T, front func(http.Handler) http.Handler) *crashRig 
 		t.Cleanup(server.Close)
 		r.url = server.URL
 	}
-	if _, err := r.store().Save(t.Context(), credential.Credential{User: latchtest.User, Password: latchtest.Password}); err != nil {
+	if _, err := r.store().Save(t.Context(), credential.Credential{User: latchtest.User,
+		Password: latchtest.Password}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -106,13 +108,14 @@ func (r *crashRig) store() *credential.File {
 	return store
 }
 
-// run runs the program until it ends, and answers the steps that it began. It is
+// run runs the program until it ends, and returns the steps that it began. It is
 // killed at the step, or when kill says so.
 func (r *crashRig) run(step string, kill <-chan time.Time) (steps []string) {
 	r.Helper()
 	program := exec.CommandContext(r.Context(), os.Args[0])
 	// The race detector has every process wait a second at its end.
-	program.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", killVariable+"="+step, urlVariable+"="+r.url, stateVariable+"="+r.directory)
+	program.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", killVariable+"="+step, urlVariable+"="+r.url,
+		stateVariable+"="+r.directory)
 	var out, errors bytes.Buffer
 	program.Stdout, program.Stderr = &out, &errors
 	if err := program.Start(); err != nil {
@@ -135,7 +138,7 @@ func (r *crashRig) run(step string, kill <-chan time.Time) (steps []string) {
 	return strings.Split(strings.TrimSpace(out.String()), "\n")
 }
 
-// settle is the next start of a program. It answers how the rotation stands then.
+// settle is the next start of a program. It returns the state of the rotation then.
 func (r *crashRig) settle() keeper.RotationState {
 	r.Helper()
 	state, err := keeper.NewFileState(filepath.Join(r.directory, "state"))
@@ -240,7 +243,8 @@ func (r *crashRig) proveLess() {
 	if c.Version, err = r.store().Save(r.Context(), c); err != nil {
 		r.Fatal(err)
 	}
-	k := newKeeper(r.T, nil, keeper.Config{Upstream: renamed{r.service.Client, r.url + "/"}, State: r.state(), Credential: r.store()})
+	k := newKeeper(r.T, nil, keeper.Config{Upstream: renamed{r.service.Client, r.url + "/"}, State: r.state(),
+		Credential: r.store()})
 	if _, err := k.Tokens(r.Context()); err != nil {
 		r.Fatal(err)
 	}
@@ -286,7 +290,7 @@ func TestACrashAtAnyMomentOfARotationIsSettledByTheNextStart(t *testing.T) {
 	first := newCrashRig(t, nil)
 	begun := time.Now()
 	first.run(killedByOthers, nil)
-	whole := time.Since(begun) // of a rotation that nobody kills
+	whole := time.Since(begun) // of a rotation that is not killed
 	for trial := range trials() {
 		r := newCrashRig(t, nil)
 		delay := time.Duration(random.Int64N(int64(whole)))
@@ -327,7 +331,8 @@ func TestARotationWhoseNetworkIsCutIsSettled(t *testing.T) {
 		state keeper.RotationState
 		reset int
 	}{
-		"before it": {func(_ http.Handler, w http.ResponseWriter, _ *http.Request) { cut(w, "", nil) }, keeper.RotationNone, 0},
+		"before it": {func(_ http.Handler, w http.ResponseWriter, _ *http.Request) { cut(w, "", nil) },
+			keeper.RotationNone, 0},
 		"before the answer": {func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 			answer(next, r)
 			cut(w, "", nil)
@@ -353,7 +358,8 @@ func TestARotationWhoseNetworkIsCutIsSettled(t *testing.T) {
 			state := r.settle()
 			failures, _ := r.service.Strikes(latchtest.User)
 			if resets := r.service.Count(latchtest.EventReset); state != c.state || resets != c.reset || failures > 1 {
-				t.Errorf("the rotation is %q after %d resets and %d strikes, want %q after %d", state, resets, failures, c.state, c.reset)
+				t.Errorf("the rotation is %q after %d resets and %d strikes, want %q after %d", state, resets, failures, c.state,
+					c.reset)
 			}
 			if state == keeper.RotationNone {
 				stored, err := r.store().Load(t.Context())

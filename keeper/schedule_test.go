@@ -33,7 +33,7 @@ func (durable) Durable() bool { return true }
 
 func newDurable() keeper.State { return durable{keeper.NewMemoryState()} }
 
-// Three replicas rotate every 90 days, once, a little early, and nobody asked.
+// Three replicas rotate every 90 days, once, a little early, automatically.
 func TestRotateEveryRotatesOnceForAllReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, store, state := newModel(), newStore(t, t.TempDir()), newDurable()
@@ -118,9 +118,11 @@ func TestAScheduledRotationThatFailsIsTriedAgain(t *testing.T) {
 func TestRotateEveryIsJudged(t *testing.T) {
 	store, client := newStore(t, t.TempDir()), newClient(t, newModel())
 	for name, config := range map[string]keeper.Config{
-		"too often":       {State: newDurable(), Rotation: &keeper.Rotation{Every: time.Minute, Store: store, Upstream: client}},
+		"too often": {State: newDurable(), Rotation: &keeper.Rotation{Every: time.Minute, Store: store,
+			Upstream: client}},
 		"nowhere to save": {State: newDurable(), Rotation: &keeper.Rotation{Every: day, Upstream: client}},
-		"state in memory": {State: keeper.NewMemoryState(), Rotation: &keeper.Rotation{Every: day, Store: store, Upstream: client}},
+		"state in memory": {State: keeper.NewMemoryState(), Rotation: &keeper.Rotation{Every: day, Store: store,
+			Upstream: client}},
 	} {
 		config.Upstream = client
 		if k, err := keeper.New(config); err == nil {

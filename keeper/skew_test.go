@@ -35,7 +35,8 @@ func (l skewedLease) Save(ctx context.Context, data latchkey.Secret) error {
 	if json.Unmarshal([]byte(data), &record) == nil && json.Unmarshal(record["password"], &age) == nil {
 		for name, value := range age {
 			text, _ := value.(string)
-			if at, err := time.Parse(time.RFC3339, text); err == nil && time.Since(at) < l.by.Abs()/2 && time.Until(at) < l.by.Abs()/2 {
+			if at, err := time.Parse(time.RFC3339, text); err == nil && time.Since(at) < l.by.Abs()/2 &&
+				time.Until(at) < l.by.Abs()/2 {
 				age[name] = at.Add(l.by)
 			}
 		}
@@ -75,7 +76,7 @@ func TestTwoHostsWhoseClocksDifferRotateAtOnceAndResetOnce(t *testing.T) {
 		if err := other.Rotate(t.Context()); err != nil {
 			t.Error(err)
 		}
-		r.wantResets(2) // since it was asked for anew
+		r.wantResets(2) // since it was asked for again
 		r.mustLogIn()
 	}
 }

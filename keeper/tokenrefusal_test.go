@@ -110,25 +110,34 @@ func (a addedHeader) WriteHeader(status int) {
 // succeeds.
 func TestARefusalIsReadHoweverItIsSent(t *testing.T) {
 	for name, refuse := range map[string]http.HandlerFunc{
-		"gzip": coded("gzip", zipped(expired)), "gzip, shouted": coded("GZIP", zipped(expired)), "x-gzip": coded("X-Gzip", zipped(expired)),
+		"gzip": coded("gzip", zipped(expired)), "gzip, shouted": coded("GZIP", zipped(expired)),
+		"x-gzip":  coded("X-Gzip", zipped(expired)),
 		"deflate": coded("deflate", deflated(expired, false)), "deflate, raw": coded("Deflate", deflated(expired, true)),
-		"a list": coded("gzip, identity", zipped(expired)), "two codings": coded("deflate, gzip", zipped(deflated(expired, false))),
-		"byte order mark": coded("identity", "\xef\xbb\xbf"+expired), "mark in gzip": coded("gzip", zipped("\xef\xbb\xbf"+expired)),
-		"two layers": coded("gzip, gzip", zipped(zipped(expired))), "two layers, two lines": func(w http.ResponseWriter, r *http.Request) {
+		"a list": coded("gzip, identity", zipped(expired)), "two codings": coded("deflate, gzip",
+			zipped(deflated(expired, false))),
+		"byte order mark": coded("identity", "\xef\xbb\xbf"+expired),
+		"mark in gzip":    coded("gzip", zipped("\xef\xbb\xbf"+expired)),
+		"two layers":      coded("gzip, gzip", zipped(zipped(expired))),
+		"two layers, two lines": func(w http.ResponseWriter, r *http.Request) {
 			coded("gzip", zipped(zipped(expired)))(addedHeader{w}, r) // Go undoes one, and removes both
 		},
 		"gzip, not named": coded("", zipped(expired)), "gzip, named identity": coded("identity", zipped(expired)),
 		"gzip, named deflate": coded("deflate", zipped(expired)), "with a parameter": coded("GZIP;q=1", zipped(expired)),
 		"marks and blanks": coded("", "\r\n\xef\xbb\xbf \xef\xbb\xbf"+expired),
-		"another case":     coded("", strings.ToLower(expired)), "no service": coded("", strings.Replace(expired, "UnifiedWebService.", "", 1)),
-		"two services": coded("", strings.Replace(expired, "Unified", "Verizon.Unified", 1)), "403": func(w http.ResponseWriter, _ *http.Request) {
+		"another case":     coded("", strings.ToLower(expired)), "no service": coded("",
+			strings.Replace(expired, "UnifiedWebService.", "", 1)),
+		"two services": coded("", strings.Replace(expired, "Unified", "Verizon.Unified", 1)),
+		"403": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = io.WriteString(w, expired)
 		},
-		"location, another case":  coded("", `{"errorCode":"Invalid_Parameter","errorMessage":" uws Verification failure"}`),
-		"connector, another case": coded("", `{"error":"Unauthorized","error_description":"no: UWS V1 REST accounts: [400]"}`),
-		"garbage behind":          coded("identity", expired+"<!-- proxy -->"), "long": coded("identity", strings.TrimSuffix(expired, `x"}`)+strings.Repeat("x", 1<<20)+`"}`),
-		"br": coded("br", "\x8b\x02\x80it is not gzip\x03"), "zstd": coded("zstd", "\x28\xb5\x2f\xfd"), "broken gzip": coded("gzip", "\x1f\x8b no"),
+		"location, another case": coded("", `{"errorCode":"Invalid_Parameter","errorMessage":" uws Verification failure"}`),
+		"connector, another case": coded("",
+			`{"error":"Unauthorized","error_description":"no: UWS V1 REST accounts: [400]"}`),
+		"garbage behind": coded("identity", expired+"<!-- proxy -->"),
+		"long":           coded("identity", strings.TrimSuffix(expired, `x"}`)+strings.Repeat("x", 1<<20)+`"}`),
+		"br":             coded("br", "\x8b\x02\x80it is not gzip\x03"), "zstd": coded("zstd", "\x28\xb5\x2f\xfd"),
+		"broken gzip": coded("gzip", "\x1f\x8b no"),
 		"cut off": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			w.WriteHeader(http.StatusBadRequest)
@@ -141,7 +150,7 @@ func TestARefusalIsReadHoweverItIsSent(t *testing.T) {
 			for _, method := range []string{"GET", "HEAD", "POST"} {
 				s, k := newService(t, refuse)
 				if method == "POST" && (name == "br" || name == "zstd" || name == "broken gzip") {
-					continue // nobody knows whether that was executed
+					continue // it is not known whether that was executed
 				}
 				if method == "HEAD" && name == "403" {
 					continue // which may mean anything, and hardly ever means this
@@ -160,7 +169,8 @@ func TestARefusalIsReadHoweverItIsSent(t *testing.T) {
 						t.Errorf("%s, %s with %q: got %d", name, method, accept, resp.StatusCode)
 					}
 					if s.logIns != n+1 || s.executed != n+1 {
-						t.Errorf("%s, %s with %q: %d logins and %d requests executed, want %d", name, method, accept, s.logIns, s.executed, n+1)
+						t.Errorf("%s, %s with %q: %d logins and %d requests executed, want %d", name, method, accept, s.logIns,
+							s.executed, n+1)
 					}
 					s.end()
 				}
@@ -173,10 +183,12 @@ func TestOnlyCodingsThatCanBeReadAreAskedFor(t *testing.T) {
 	s, k := newService(t, coded("identity", expired))
 	for accept, want := range map[string]string{
 		"gzip": "gzip", "gzip, deflate": "gzip, deflate", "gzip;q=0.5": "gzip;q=0.5", "GZip, br": "gzip", "br": "identity",
-		"gzip, deflate, br, zstd": "gzip, deflate", "br;q=1.0, gzip;q=0.8, *;q=0.1": "gzip;q=0.8, deflate;q=0.1, identity;q=0.1",
+		"gzip, deflate, br, zstd": "gzip, deflate", "br;q=1.0, gzip;q=0.8, *;q=0.1": "gzip;q=0.8, deflate;q=0.1, " +
+			"identity;q=0.1",
 		"*": "gzip, deflate, identity", "gzip;q=0, br": "identity", "gzip, *;q=0": "gzip, *;q=0", "br, *;q=0": "identity",
-		"identity;q=0, br, gzip": "identity;q=0, gzip", "identity": "identity", "compress, x-gzip": "x-gzip", "br|deflate ;q=0.3": "deflate;q=0.3",
-		"dcb": "identity", "br ; q=1, gzip ; q=0.000": "identity", ",,br,": "identity",
+		"identity;q=0, br, gzip": "identity;q=0, gzip", "identity": "identity", "compress, x-gzip": "x-gzip",
+		"br|deflate ;q=0.3": "deflate;q=0.3",
+		"dcb":               "identity", "br ; q=1, gzip ; q=0.000": "identity", ",,br,": "identity",
 	} {
 		s.codings = nil
 		req, _ := http.NewRequestWithContext(t.Context(), "GET", s.server.URL+"/api/x", http.NoBody)
@@ -224,7 +236,8 @@ func TestEachPublishedFormRenewsTheTokenThatItMeans(t *testing.T) {
 				}
 				get(k.Transport(f)).ok(t)
 				if f.logIns != 1+sessions || f.tokenCalls != 1+bearers {
-					t.Errorf("%s, %s: %d logins and %d access tokens, want %d and %d", form.Name, method, f.logIns, f.tokenCalls, 1+sessions, 1+bearers)
+					t.Errorf("%s, %s: %d logins and %d access tokens, want %d and %d", form.Name, method, f.logIns, f.tokenCalls,
+						1+sessions, 1+bearers)
 				}
 			})
 		}
@@ -234,7 +247,8 @@ func TestEachPublishedFormRenewsTheTokenThatItMeans(t *testing.T) {
 // Where it is not said which token is refused, it is the session if the bearer was
 // just fetched.
 func TestARefusalThatDoesNotSayWhichTokenIsOfTheBearerFirst(t *testing.T) {
-	for _, body := range []string{"", "<html>Unauthorized</html>", `{"errorCode":"INVALID_ACCOUNT","errorMessage":"verify the UWS account"}`, `{"status":401,"message":"no"}`} {
+	for _, body := range []string{"", "<html>Unauthorized</html>",
+		`{"errorCode":"INVALID_ACCOUNT","errorMessage":"verify the UWS account"}`, `{"status":401,"message":"no"}`} {
 		session := ""
 		var f *front
 		api := func(int, string) (*http.Response, error) {

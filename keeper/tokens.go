@@ -23,7 +23,8 @@ const (
 // handleRefusal decides what a refusal means. It reports whether there is, or may be,
 // another token to try the request with. Otherwise the refusal is the response to the
 // request.
-func (k *Keeper) handleRefusal(req *http.Request, resp *http.Response, refusal tokenRefusal, s *session, b *bearer) bool {
+func (k *Keeper) handleRefusal(req *http.Request, resp *http.Response, refusal tokenRefusal, s *session,
+	b *bearer) bool {
 	of := refusal.of
 	if of == eitherToken {
 		of = accessToken

@@ -1,8 +1,6 @@
 package keeper_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -21,137 +19,12 @@ import (
 	"github.com/latchkey/latchkey/keeper"
 )
 
-// front answers the requests of the API itself, and leaves logins and bearers to
+// front responds to the requests of the API itself, and leaves logins and bearers to
 // the model. It counts the closing of every body.
-type front struct {
-	*model
-	api func(req *http.Request, body string) (*http.Response, error)
-
-	mu      sync.Mutex
-	tokens  []string // that the requests carried: session and bearer
-	bodies  []string // that they had
-	answers []*countedBody
-}
-
-type countedBody struct {
-	io.Reader
-	mu     sync.Mutex
-	read   int
-	closed int
-}
-
-func (c *countedBody) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.read += n
-	return n, err
-}
-
-func (c *countedBody) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed++
-	return nil
-}
-
-func (f *front) RoundTrip(req *http.Request) (*http.Response, error) {
-	if partOf(req.URL.Path) != "api" {
-		return f.model.RoundTrip(req)
-	}
-	body := ""
-	if req.Body != nil {
-		b, err := io.ReadAll(req.Body)
-		_ = req.Body.Close()
-		if err != nil {
-			return nil, err
-		}
-		body = string(b)
-	}
-	f.mu.Lock()
-	f.tokens = append(f.tokens, req.Header.Get("VZ-M2M-Token")+" "+req.Header.Get("Authorization"))
-	f.bodies = append(f.bodies, body)
-	f.mu.Unlock()
-	resp, err := f.api(req, body)
-	if err != nil {
-		return nil, err
-	}
-	counted := &countedBody{Reader: resp.Body}
-	resp.Body = counted
-	f.mu.Lock()
-	f.answers = append(f.answers, counted)
-	f.mu.Unlock()
-	return resp, nil
-}
-
 // allClosed checks that each answer was closed exactly once.
-func (f *front) allClosed(t *testing.T, want int) {
-	t.Helper()
-	if len(f.answers) != want {
-		t.Errorf("%d answers were given, want %d", len(f.answers), want)
-	}
-	for i, a := range f.answers {
-		if a.closed != 1 {
-			t.Errorf("the body of answer %d was closed %d times, want once", i+1, a.closed)
-		}
-	}
-}
-
 // inFront runs test in a bubble, with a keeper that has been at work for a while
-// and answers from api. n counts the requests.
-func inFront(t *testing.T, api func(n int, body string) (*http.Response, error), test func(*testing.T, *front, *keeper.Keeper)) {
-	synctest.Test(t, func(t *testing.T) {
-		n := 0
-		f := &front{model: newModel()}
-		f.api = func(_ *http.Request, body string) (*http.Response, error) {
-			n++
-			return api(n, body)
-		}
-		k := newKeeper(t, f, keeper.Config{})
-		if _, err := k.Tokens(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		pass(10 * time.Minute)
-		test(t, f, k)
-	})
-}
-
-func answerWith(status int, body string) *http.Response {
-	return respond(nil, status, body)
-}
-
-func zipped(text string) string {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	_, _ = w.Write([]byte(text))
-	_ = w.Close()
-	return b.String()
-}
-
-const (
-	expired = `{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired","errorMessage":"x"}`
-	wrapped = `{"error":"unauthorized","error_description":"Request denied for Expired VZ-M2M token. UWS V1 REST accounts: [400]","cause":"x"}`
-)
-
-var refusals = []struct {
-	name   string
-	status int
-	body   string
-	of     string
-}{
-	{"expired", 400, expired, "session"},
-	{"invalid, of another service", 400, `{"errorCode":"Billing.INPUT_INVALID.SessionToken.Invalid"}`, "session"},
-	{"missing, of another service", 400, `{"errorCode":"Sms.REQUEST_FAILED.SessionToken.Format"}`, "session"},
-	{"expired, with status 401", 401, expired, "session"},
-	{"wrapped", 400, wrapped, "session"},
-	{"wrapped, with status 401", 401, wrapped, "session"},
-	{"zipped", 400, zipped(expired), "session"},
-	{"bearer", 401, `{"fault":{"code":"900901","message":"Invalid Credentials"}}`, "bearer"},
-	{"no bearer", 401, `{"fault":{"code":"900902","message":"Missing Credentials"}}`, "bearer"},
-	{"bearer, in XML", 401, `<fault><code>900901</code><message>Invalid</message></fault>`, "bearer"},
-}
-
-func TestARequestRefusedForItsTokenIsSentOnceMoreWhateverItsMethod(t *testing.T) {
+// and returns from api. n counts the requests.
+func TestARequestRefusedForItsTokenIsSentAgainWhateverItsMethod(t *testing.T) {
 	for _, refusal := range refusals {
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 			t.Run(refusal.name+"/"+method, func(t *testing.T) {
@@ -192,17 +65,18 @@ func TestAnyOtherAnswerIsPassedOnUnchangedAndOnce(t *testing.T) {
 		status int
 		body   string
 	}{
-		"success":             {200, "fine"},
-		"other error":         {400, `{"errorCode":"UnifiedWebService.INPUT_INVALID.Request.InvalidCharacter"}`},
-		"message only":        {400, `{"errorCode":"X.REQUEST_FAILED.UnexpectedError","errorMessage":"SessionToken.Expired"}`},
-		"other oauth error":   {400, `{"error":"invalid_request","error_description":"UWS [400]"}`},
-		"forbidden":           {403, `<fault><code>900908</code></fault>`},
-		"not found":           {404, `{"fault":{"code":"404"}}`},
-		"failure":             {500, expired},
-		"page":                {400, "<html>SessionToken.Expired</html>"},
-		"empty":               {400, ""},
-		"long error":          {400, strings.Repeat("x", 1<<20)},
-		"long error, as JSON": {400, `{"errorMessage":"` + strings.Repeat("x", 1<<20) + `","errorCode":"A.REQUEST_FAILED.SessionToken.Expired"}`},
+		"success":           {200, "fine"},
+		"other error":       {400, `{"errorCode":"UnifiedWebService.INPUT_INVALID.Request.InvalidCharacter"}`},
+		"message only":      {400, `{"errorCode":"X.REQUEST_FAILED.UnexpectedError","errorMessage":"SessionToken.Expired"}`},
+		"other oauth error": {400, `{"error":"invalid_request","error_description":"UWS [400]"}`},
+		"forbidden":         {403, `<fault><code>900908</code></fault>`},
+		"not found":         {404, `{"fault":{"code":"404"}}`},
+		"failure":           {500, expired},
+		"page":              {400, "<html>SessionToken.Expired</html>"},
+		"empty":             {400, ""},
+		"long error":        {400, strings.Repeat("x", 1<<20)},
+		"long error, as JSON": {400, `{"errorMessage":"` + strings.Repeat("x", 1<<20) +
+			`","errorCode":"A.REQUEST_FAILED.SessionToken.Expired"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			api := func(int, string) (*http.Response, error) { return answerWith(answer.status, answer.body), nil }
@@ -217,7 +91,7 @@ func TestAnyOtherAnswerIsPassedOnUnchangedAndOnce(t *testing.T) {
 				}
 				got, err := io.ReadAll(resp.Body)
 				if err != nil || string(got) != answer.body || resp.StatusCode != answer.status {
-					t.Errorf("got status %d and %d bytes (%v), want what was answered", resp.StatusCode, len(got), err)
+					t.Errorf("got status %d and %d bytes (%v), want the response", resp.StatusCode, len(got), err)
 				}
 				if resp.ContentLength != int64(len(answer.body)) {
 					t.Errorf("ContentLength is %d, want %d", resp.ContentLength, len(answer.body))
@@ -245,8 +119,6 @@ func TestAnErrorWhileReadingAheadReachesTheCaller(t *testing.T) {
 		f.allClosed(t, 1)
 	})
 }
-
-type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, errCut }
 
@@ -339,7 +211,8 @@ func TestARenewalThatFailsClosesEveryBody(t *testing.T) {
 			t.Errorf("got %+v, want an error", got)
 		}
 		if first.closed != 1 || second.closed != 1 || third.closed != 1 {
-			t.Errorf("the requests' bodies were closed %d, %d and %d times, want once each", first.closed, second.closed, third.closed)
+			t.Errorf("the requests' bodies were closed %d, %d and %d times, want once each", first.closed, second.closed,
+				third.closed)
 		}
 	})
 }
@@ -365,7 +238,8 @@ func TestTheCallersRequestIsNotTouched(t *testing.T) {
 		if !maps.EqualFunc(req.Header, header, func(a, b []string) bool { return fmt.Sprint(a) == fmt.Sprint(b) }) {
 			t.Errorf("the header became %v", req.Header)
 		}
-		if req.Body != was.Body || req.URL != was.URL || req.Context() != ctx || req.Host != was.Host || req.ContentLength != was.ContentLength {
+		if req.Body != was.Body || req.URL != was.URL || req.Context() != ctx || req.Host != was.Host ||
+			req.ContentLength != was.ContentLength {
 			t.Error("the request was changed")
 		}
 		if resp.Request != req {
@@ -467,7 +341,7 @@ func (u slowToForget) InvalidateAccessToken(token latchkey.Secret) {
 	u.Upstream.InvalidateAccessToken(token)
 }
 
-func TestARefusedBearerIsForgottenBeforeAnybodyAsksForAnother(t *testing.T) {
+func TestARefusedBearerIsForgottenBeforeAnotherIsFetched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
 		k := newKeeper(t, m, keeper.Config{Upstream: slowToForget{newClient(t, m)}})

@@ -50,12 +50,6 @@ var unswept = []string{
 	"internal/store/sqlite",
 	"internal/store/storetest",
 	"internal/wire",
-	"keeper",
-	"keeper/internal/replicatest",
-	"keeper/internal/sharedstate",
-	"keeper/pgstate",
-	"keeper/redisstate",
-	"keeper/statetest",
 	"latchtest",
 }
 

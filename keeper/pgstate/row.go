@@ -15,8 +15,8 @@ import (
 
 const tableName = "latchkey_keeper_state"
 
-// Table makes the table that New makes if it is missing, for databases in which
-// programs may not do that. A program that finds it needs no right to make it.
+// Table is the statement that creates the table, for databases in which programs may not do
+// so. If the table exists, New needs no right to create it.
 const Table = `CREATE TABLE IF NOT EXISTS latchkey_keeper_state (
 	name text PRIMARY KEY,
 	epoch bigint NOT NULL,
@@ -26,8 +26,8 @@ const Table = `CREATE TABLE IF NOT EXISTS latchkey_keeper_state (
 	last_use timestamptz
 )`
 
-// Times are read from the database's clock within the statement that compares
-// them: now() would be that of the transaction, which may have waited for a lock.
+// Times are read from the database's clock in the statement that compares them: now()
+// would be the time of the transaction, which may have waited for a lock.
 const (
 	loadSQL  = `SELECT sealed, last_use FROM latchkey_keeper_state WHERE name = $1`
 	touchSQL = `INSERT INTO latchkey_keeper_state AS s (name, epoch, holder, held_until, last_use)
@@ -41,7 +41,7 @@ const (
 			held_until = clock_timestamp() + $3 * interval '1 millisecond'
 		WHERE name = $1 AND (holder = '' OR holder = $2 OR held_until <= clock_timestamp())
 		RETURNING epoch`
-	// A lease that ends later than it lasts comes from a clock that was put back.
+	// A lease that ends later than it lasts is from a clock that was put back.
 	shortenSQL = `UPDATE latchkey_keeper_state
 		SET held_until = clock_timestamp() + $2 * interval '1 millisecond'
 		WHERE name = $1 AND held_until > clock_timestamp() + $2 * interval '1 millisecond'`
@@ -57,12 +57,13 @@ const (
 	releaseSQL = `UPDATE latchkey_keeper_state SET holder = '' WHERE name = $1 AND holder = $2`
 )
 
-// unprepared has pgx send each statement with its arguments at once, so that
-// nothing of it stays in a connection that the next statement may not get.
+// unprepared makes pgx send each statement with its arguments, so that nothing of it remains
+// in a connection that the next statement may not get.
 const unprepared = pgx.QueryExecModeExec
 
-// makeTable makes the table if it is missing. It asks first, because that needs no
-// right to make one. Two that make it at once can fail, though it is there then.
+// makeTable creates the table if it is missing. It looks first, because that needs no right
+// to create one. If two programs create it at the same time, one may fail although the table
+// exists then.
 func makeTable(ctx context.Context, pool *pgxpool.Pool) error {
 	var err error
 	for range 3 {
@@ -76,10 +77,10 @@ func makeTable(ctx context.Context, pool *pgxpool.Pool) error {
 	return err
 }
 
-// is reports whether the database answered one of these codes.
+// is reports whether err is an error of the database with one of these codes.
 func is(err error, codes ...string) bool {
-	var answer *pgconn.PgError
-	return errors.As(err, &answer) && slices.Contains(codes, answer.Code)
+	var failure *pgconn.PgError
+	return errors.As(err, &failure) && slices.Contains(codes, failure.Code)
 }
 
 // row is a sharedstate.Store.
@@ -105,7 +106,8 @@ func (r row) Touch(ctx context.Context, at time.Time) error {
 	return err
 }
 
-// Take looks without writing as long as the lease is held, unless that is for too long.
+// Take implements sharedstate.Store. It does not write while another holder has the lease,
+// unless that ends too late.
 func (r row) Take(ctx context.Context, holder string, ttl time.Duration) (epoch int64, err error) {
 	for _, sql := range []string{takeSQL, beginSQL} {
 		err = r.pool.QueryRow(ctx, sql, unprepared, r.name, holder, ttl.Milliseconds()).Scan(&epoch)
@@ -117,7 +119,7 @@ func (r row) Take(ctx context.Context, holder string, ttl time.Duration) (epoch 
 	if err == nil && epoch == 0 {
 		_, err = r.pool.Exec(ctx, shortenSQL, unprepared, r.name, ttl.Milliseconds())
 	}
-	if is(err, "40001", "40P01") { // another was faster, says a database that is serializable by default
+	if is(err, "40001", "40P01") { // another program was faster, in a database that is serializable by default
 		return 0, nil
 	}
 	return epoch, err

@@ -1,5 +1,5 @@
-// Package pgstate has the keepers of many hosts share one session, one guard and
-// one rotation, in a PostgreSQL database:
+// Package pgstate lets the Keepers of many hosts share one session, one guard and one
+// rotation in a PostgreSQL database:
 //
 //	pool, err := pgxpool.New(ctx, os.Getenv("DATABASE_URL"))
 //	if err != nil { … }
@@ -7,22 +7,20 @@
 //	if err != nil { … }
 //	k, err := keeper.New(keeper.Config{State: state, …})
 //
-// One row has the state, and one keeper at a time a lease on it, while it logs in.
-// The lease is renewed until it is given back, and ends 15 seconds after its
-// holder died or was cut off. Whoever comes back after that changes nothing any
-// more: each write is compared with the lease in the same statement.
+// The state is one row. One Keeper at a time has a lease on it, while it logs in. The lease
+// is renewed until it is released, and ends 15 seconds after its holder died or lost its
+// connection. After that the old holder can change nothing: each write checks the lease in
+// the same statement.
 //
-// Each call is one statement, or two, outside of a transaction: no prepared
-// statements, session settings, advisory locks or notifications. So it works
-// behind PgBouncer in transaction mode. Nothing in them is missing in CockroachDB
-// and YugabyteDB, or fails where transactions are serializable; but it is with
-// PostgreSQL that this package is tested. What counts is the database's clock. The
-// keepers themselves compare times that others of them have recorded, so their
-// hosts' clocks should agree to a few seconds.
+// Each call is one or two statements outside a transaction, without prepared statements,
+// session settings, advisory locks or notifications. So it works behind PgBouncer in
+// transaction mode. CockroachDB and YugabyteDB have everything that the statements use, and
+// serializable transactions do no harm, but the package is tested with PostgreSQL only. The
+// database's clock decides about the lease. The Keepers compare times that other Keepers
+// have recorded, so the clocks of their hosts should agree to a few seconds.
 //
-// What was saved is there for good when the database says so: it must not be told
-// otherwise (synchronous_commit = off), and a replica that takes over must not lag
-// behind (synchronous_standby_names), or else failed logins may be forgotten.
+// A commit must be durable: with synchronous_commit = off, or if a replica that lags behind
+// (see synchronous_standby_names) becomes the primary, failed logins may be forgotten.
 package pgstate
 
 import (
@@ -37,37 +35,37 @@ import (
 	"github.com/latchkey/latchkey/keeper/internal/sharedstate"
 )
 
-// Config says which state is shared. Both fields are required.
+// Config names the state that is shared. Both fields are required.
 type Config struct {
-	// Name is the same for all who share a state, and another one for each
-	// upstream user: a text of 200 bytes at most.
+	// Name is the same for all programs that share a state, and different for each upstream
+	// user. It has at most 200 bytes.
 	Name string
-	// Key encrypts what is saved, the session token among other things. It is the
-	// same for all who share the state: 32 random bytes or more, not a password.
+	// Key encrypts the saved data, which contains the session token among other things. It is
+	// the same for all programs that share the state: at least 32 random bytes, not a
+	// password.
 	Key []byte `json:"-"`
 }
 
-// Format implements fmt.Formatter, whatever the verb: the key is not shown.
+// Format implements fmt.Formatter. For every verb it writes the name, and not the key.
 func (c Config) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "pgstate.Config(%q)", c.Name) }
 
-// State is a keeper.State in a PostgreSQL database, for the keepers of any number
-// of programs and hosts. Make it with New. It is safe for concurrent use.
+// State is a keeper.State in a PostgreSQL database, for the Keepers of any number of programs
+// and hosts. It is created with New. It is safe for concurrent use.
 //
-// A row that is damaged, or was not made with the same key and name, is an error
-// that says what to do. It is never overwritten, and no login is made as long as it
-// is there. Nor is one made while the database does not answer; a session that is
-// there goes on being used.
+// A row that is damaged, or was not written with the same key and name, is an error. It is
+// never overwritten, and no login is made as long as it is there. While the database does
+// not respond, no login is made either, and a live session remains in use.
 type State struct{ shared *sharedstate.State }
 
 var _ keeper.State = (*State)(nil)
 
-// New answers the State of that name. It uses pool as long as it is used itself,
-// and does not close it. The pool's user needs SELECT, INSERT and UPDATE on the
-// table latchkey_keeper_state, and CREATE on its schema unless the table is there
-// already (see [Table]). The pool must lead to the primary, never to a replica.
+// New returns the State with the name in config. The State uses pool, and does not close it.
+// The pool's user needs SELECT, INSERT and UPDATE on the table latchkey_keeper_state, and
+// CREATE on its schema unless the table exists (see [Table]). The pool must connect to the
+// primary, never to a replica.
 //
-// What is there is read once, so that a fault shows early. The error lists every
-// fault of config, one to a line, or is the database's.
+// New reads the state, so that an unusable one is an error at once. The error lists every
+// fault of config, one per line, or is the database's.
 func New(ctx context.Context, pool *pgxpool.Pool, config Config) (*State, error) {
 	return newState(ctx, pool, config, sharedstate.TTL)
 }
@@ -77,7 +75,7 @@ func newState(ctx context.Context, pool *pgxpool.Pool, config Config, ttl time.D
 		return nil, fmt.Errorf("pgstate: %w", err)
 	}
 	if err := makeTable(ctx, pool); err != nil {
-		return nil, fmt.Errorf("pgstate: the table %s: %w", tableName, err)
+		return nil, fmt.Errorf("pgstate: table %s: %w", tableName, err)
 	}
 	shared, err := sharedstate.New(ctx, row{pool, config.Name}, sharedstate.Config{
 		Name: config.Name, Key: config.Key, TTL: ttl, Where: "the table " + tableName,
@@ -95,14 +93,14 @@ func (s *State) Durable() bool { return true }
 // Load implements keeper.State.
 func (s *State) Load(ctx context.Context) (keeper.Saved, error) { return s.shared.Load(ctx) }
 
-// Touch implements keeper.State. It writes only what is later than what is there.
+// Touch implements keeper.State. It writes only a later time than the recorded one.
 func (s *State) Touch(ctx context.Context, at time.Time) error { return s.shared.Touch(ctx, at) }
 
-// Acquire implements keeper.State. While another has the lease, it looks 10 to 20
-// times a second whether it is free.
+// Acquire implements keeper.State. While another holder has the lease, it checks 10 to 20
+// times a second whether the lease is free.
 func (s *State) Acquire(ctx context.Context) (keeper.Lease, error) { return s.shared.Acquire(ctx) }
 
-// Format implements fmt.Formatter, whatever the verb: the key is not shown.
+// Format implements fmt.Formatter. For every verb it writes the name, and not the key.
 func (s *State) Format(f fmt.State, verb rune) {
 	if s == nil {
 		_, _ = io.WriteString(f, "pgstate.State(nil)")

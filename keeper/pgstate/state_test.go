@@ -35,7 +35,8 @@ func expire(t *testing.T, byHand *pgxpool.Pool) {
 
 func spoil(t *testing.T, byHand *pgxpool.Pool) func() bool {
 	ways := []string{
-		`UPDATE latchkey_keeper_state SET sealed = set_byte(sealed, length(sealed) - 1, 255 - get_byte(sealed, length(sealed) - 1))`,
+		`UPDATE latchkey_keeper_state
+			SET sealed = set_byte(sealed, length(sealed) - 1, 255 - get_byte(sealed, length(sealed) - 1))`,
 		`UPDATE latchkey_keeper_state SET sealed = substring(sealed FROM 1 FOR 20)`,
 		`UPDATE latchkey_keeper_state SET sealed = '\x02'::bytea || sealed`,
 		`UPDATE latchkey_keeper_state SET sealed = ''`,

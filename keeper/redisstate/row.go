@@ -14,14 +14,14 @@ import (
 const keyPrefix = "latchkey:keeper:"
 
 // The scripts work on one hash, with the fields epoch, holder, until (milliseconds),
-// sealed, and used (microseconds). All of these numbers are exact in Lua; they are
-// formatted because it would otherwise write the larger ones with an exponent.
+// sealed, and used (microseconds). All of these numbers are exact in Lua. They are formatted
+// because Lua would write the larger ones with an exponent.
 const (
-	// clock makes the local variable now.
+	// clock sets the local variable now.
 	clock = `local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
-	// A recorded use that lies a minute in the future gives way to one of now.
+	// A recorded use that is more than a minute in the future is replaced by one of now.
 	touchScript = clock + `local used = tonumber(redis.call('HGET', KEYS[1], 'used'))
 local at = tonumber(ARGV[1])
 local minute = 60 * 1000 * 1000
@@ -29,7 +29,7 @@ local ahead = used and used > now * 1000 + minute and math.abs(now * 1000 - at) 
 if used and used >= at and not ahead then return 0 end
 redis.call('HSET', KEYS[1], 'used', ARGV[1])
 return 1`
-	// A lease that ends later than it lasts comes from a clock that was put back.
+	// A lease that ends later than it lasts is from a clock that was put back.
 	takeScript = clock + `local row = redis.call('HMGET', KEYS[1], 'holder', 'until', 'epoch')
 local epoch = tonumber(row[3]) or 0
 if row[1] ~= ARGV[1] then
@@ -54,7 +54,7 @@ return 1`
 	releaseScript = `if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'holder', '')
 return 1`
-	// A script is never sent to a replica, as a mere reading may be.
+	// A script is never sent to a replica, as a read command may be.
 	loadScript = `return redis.call('HMGET', KEYS[1], 'sealed', 'used')`
 )
 
@@ -69,7 +69,7 @@ func (r row) script(client rueidis.CoreClient, text string, arguments ...string)
 	return client.B().Eval().Script(text).Numkeys(1).Key(r.key).Arg(arguments...).Build()
 }
 
-// do answers the number that a script does.
+// do runs a script and returns its result, a number.
 func (r row) do(ctx context.Context, text string, arguments ...string) (int64, error) {
 	return r.client.Do(ctx, r.script(r.client, text, arguments...)).AsInt64()
 }
@@ -106,28 +106,31 @@ func (r row) Take(ctx context.Context, holder string, ttl time.Duration) (int64,
 	return r.do(ctx, takeScript, holder, number(ttl.Milliseconds()))
 }
 
-func (r row) Save(ctx context.Context, claim sharedstate.Claim, sealed []byte, ttl time.Duration) (saved bool, err error) {
+func (r row) Save(
+	ctx context.Context, claim sharedstate.Claim, sealed []byte, ttl time.Duration,
+) (saved bool, err error) {
 	arguments := []string{claim.Holder, number(claim.Epoch), string(sealed), number(ttl.Milliseconds())}
 	if r.replicas == 0 {
 		n, err := r.do(ctx, saveScript, arguments...)
 		return n == 1, err
 	}
-	// WAIT is about what was written before on the same connection.
+	// WAIT waits for the writes on the same connection.
 	err = r.client.Dedicated(func(client rueidis.DedicatedClient) error {
 		n, err := client.Do(ctx, r.script(client, saveScript, arguments...)).AsInt64()
 		if saved = n == 1; err != nil || !saved {
 			return err
 		}
-		have, err := client.Do(ctx, client.B().Wait().Numreplicas(int64(r.replicas)).Timeout(waitLimit(ctx)).Build()).AsInt64()
+		wait := client.B().Wait().Numreplicas(int64(r.replicas)).Timeout(waitLimit(ctx)).Build()
+		have, err := client.Do(ctx, wait).AsInt64()
 		if err == nil && have < int64(r.replicas) {
-			err = fmt.Errorf("%d of the %d replicas that Config.Replicas wants have confirmed it", have, r.replicas)
+			err = fmt.Errorf("%d of the %d replicas that Config.Replicas demands have confirmed it", have, r.replicas)
 		}
 		return err
 	})
 	return saved && err == nil, err
 }
 
-// waitLimit is what WAIT may take, in milliseconds: half of what is left.
+// waitLimit returns the timeout of WAIT in milliseconds: half of the time that is left.
 func waitLimit(ctx context.Context) int64 {
 	end, ok := ctx.Deadline()
 	if !ok {

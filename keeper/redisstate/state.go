@@ -1,5 +1,5 @@
-// Package redisstate has the keepers of many hosts share one session, one guard
-// and one rotation, in a Redis: a single one, behind Sentinel, or a Cluster.
+// Package redisstate lets the Keepers of many hosts share one session, one guard and one
+// rotation in Redis: a single server, behind Sentinel, or a Cluster.
 //
 //	client, err := rueidis.NewClient(rueidis.MustParseURL(os.Getenv("REDIS_URL")))
 //	if err != nil { … }
@@ -7,33 +7,30 @@
 //	if err != nil { … }
 //	k, err := keeper.New(keeper.Config{State: state, …})
 //
-// One key has the state, and one keeper at a time a lease on it, while it logs in.
-// The lease is renewed until it is given back, and ends 15 seconds after its
-// holder died or was cut off. Whoever comes back after that changes nothing any
-// more: each write is compared with the lease in the same script. What counts is
-// the clock of Redis. The keepers themselves compare times that others of them
-// have recorded, so their hosts' clocks should agree to a few seconds.
+// The state is one key. One Keeper at a time has a lease on it, while it logs in. The lease is
+// renewed until it is released, and ends 15 seconds after its holder died or lost its
+// connection. After that the old holder can change nothing: each write checks the lease in
+// the same script. The clock of Redis decides about the lease. The Keepers compare times that
+// other Keepers have recorded, so the clocks of their hosts should agree to a few seconds.
 //
 // # What Redis must not forget
 //
-// The count of failed logins is in the state, and in nothing else. A Redis that
-// loses it has a password tried anew that was refused before, and so may lock the
-// account in the end; a rotation that was not finished is lost with it, too. Out
-// of the box Redis does lose it. It needs
+// The count of failed logins is kept in the state only. If Redis loses it, a password that was
+// refused before is tried again, which may lock the account in the end. An unfinished rotation
+// is lost as well. With its defaults, Redis does lose it. It needs
 //
-//   - appendonly yes, or a restart takes everything back to the last snapshot, and
-//     appendfsync always, or a crash of the machine loses the last second;
-//   - maxmemory-policy noeviction, or one of the volatile-…, which spare keys
-//     that do not expire, as this one does not;
-//   - with replicas, Config.Replicas, or one that takes over may lack the last
-//     writes. It makes that unlikely, not impossible: Redis does not promise that
-//     the replica which takes over is one that confirmed.
+//   - appendonly yes, because otherwise a restart goes back to the last snapshot, and
+//     appendfsync always, because otherwise a crash of the machine loses the last second;
+//   - maxmemory-policy noeviction or one of the volatile-… policies, which keep keys that
+//     do not expire;
+//   - with replicas, Config.Replicas, because otherwise a replica that becomes the master may
+//     lack the last writes. It makes that unlikely, not impossible: Redis does not promise
+//     that a replica which has confirmed becomes the master.
 //
-// Package pgstate needs none of this: where there is a PostgreSQL, use that.
+// Package pgstate needs none of this. Prefer it if there is a PostgreSQL database.
 //
-// The keys are named latchkey:keeper: and the state's name. Redis 5 or later is
-// needed, and a user who may EVAL, TIME, HMGET, HGET and HSET, and WAIT for
-// Config.Replicas.
+// The key is latchkey:keeper: and the state's name. Redis 5 or later is required, and a user
+// with the commands EVAL, TIME, HMGET, HGET and HSET, and WAIT for Config.Replicas.
 package redisstate
 
 import (
@@ -49,38 +46,37 @@ import (
 	"github.com/latchkey/latchkey/keeper/internal/sharedstate"
 )
 
-// Config says which state is shared. The first two fields are required.
+// Config names the state that is shared. The first two fields are required.
 type Config struct {
-	// Name is the same for all who share a state, and another one for each
-	// upstream user: a text of 200 bytes at most.
+	// Name is the same for all programs that share a state, and different for each upstream
+	// user. It has at most 200 bytes.
 	Name string
-	// Key encrypts what is saved, the session token among other things. It is the
-	// same for all who share the state: 32 random bytes or more, not a password.
+	// Key encrypts the saved data, which contains the session token among other things. It is
+	// the same for all programs that share the state: at least 32 random bytes, not a
+	// password.
 	Key []byte `json:"-"`
-	// Replicas is how many replicas must have confirmed what is saved. While fewer
-	// do, nothing can be saved, so no login is made. Default: 0.
+	// Replicas is how many replicas must confirm a save. While fewer do, nothing can be saved,
+	// so no login is made. Default: 0.
 	Replicas int
 }
 
-// Format implements fmt.Formatter, whatever the verb: the key is not shown.
+// Format implements fmt.Formatter. For every verb it writes the name, and not the key.
 func (c Config) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "redisstate.Config(%q)", c.Name) }
 
-// State is a keeper.State in a Redis, for the keepers of any number of programs
-// and hosts. Make it with New. It is safe for concurrent use.
+// State is a keeper.State in Redis, for the Keepers of any number of programs and hosts. It is
+// created with New. It is safe for concurrent use.
 //
-// What is damaged, or was not made with the same key and name, is an error that
-// says what to do. It is never overwritten, and no login is made as long as it is
-// there. Nor is one made while Redis does not answer; a session that is there goes
-// on being used.
+// A state that is damaged, or was not written with the same key and name, is an error. It is
+// never overwritten, and no login is made as long as it is there. While Redis does not
+// respond, no login is made either, and a live session remains in use.
 type State struct{ shared *sharedstate.State }
 
 var _ keeper.State = (*State)(nil)
 
-// New answers the State of that name. It uses client as long as it is used
-// itself, and does not close it.
+// New returns the State with the name in config. The State uses client, and does not close it.
 //
-// What is there is read once, so that a fault shows early. The error lists every
-// fault of config, one to a line, or is that of Redis.
+// New reads the state, so that an unusable one is an error at once. The error lists every
+// fault of config, one per line, or is that of Redis.
 func New(ctx context.Context, client rueidis.Client, config Config) (*State, error) {
 	return newState(ctx, client, config, sharedstate.TTL)
 }
@@ -106,18 +102,18 @@ func newState(ctx context.Context, client rueidis.Client, config Config, ttl tim
 // Durable returns true.
 func (s *State) Durable() bool { return true }
 
-// Load implements keeper.State. It asks the master, also where the client has
-// replicas asked.
+// Load implements keeper.State. It reads from the master, even if the client sends other
+// reads to replicas.
 func (s *State) Load(ctx context.Context) (keeper.Saved, error) { return s.shared.Load(ctx) }
 
-// Touch implements keeper.State. It writes only what is later than what is there.
+// Touch implements keeper.State. It writes only a later time than the recorded one.
 func (s *State) Touch(ctx context.Context, at time.Time) error { return s.shared.Touch(ctx, at) }
 
-// Acquire implements keeper.State. While another has the lease, it looks 10 to 20
-// times a second whether it is free.
+// Acquire implements keeper.State. While another holder has the lease, it checks 10 to 20
+// times a second whether the lease is free.
 func (s *State) Acquire(ctx context.Context) (keeper.Lease, error) { return s.shared.Acquire(ctx) }
 
-// Format implements fmt.Formatter, whatever the verb: the key is not shown.
+// Format implements fmt.Formatter. For every verb it writes the name, and not the key.
 func (s *State) Format(f fmt.State, verb rune) {
 	if s == nil {
 		_, _ = io.WriteString(f, "redisstate.State(nil)")

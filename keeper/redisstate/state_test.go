@@ -84,9 +84,9 @@ func TestWhatIsSavedSurvivesTheServer(t *testing.T) {
 	}
 	server.Kill()
 	if _, err := state.Load(t.Context()); err == nil {
-		t.Error("Load answers though there is no server")
+		t.Error("Load succeeded without a server")
 	}
-	if err := lease.Save(t.Context(), "meanwhile"); err == nil || errors.Is(err, keeper.ErrLeaseLost) {
+	if err := lease.Save(t.Context(), "in the meantime"); err == nil || errors.Is(err, keeper.ErrLeaseLost) {
 		t.Errorf("Save while there is no server: %v", err)
 	}
 	server.Start()
@@ -94,7 +94,7 @@ func TestWhatIsSavedSurvivesTheServer(t *testing.T) {
 	if err != nil || saved.Data.Reveal() != "before" || !saved.LastUse.Equal(at) {
 		t.Errorf("after a restart: %q, used at %v, %v", saved.Data.Reveal(), saved.LastUse, err)
 	}
-	save(t, lease, "after") // nobody else was given the lease
+	save(t, lease, "after") // no other holder got the lease
 	if err := lease.Release(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -111,7 +111,7 @@ func TestOneThatWasCutOffChangesNothingWhenItIsBack(t *testing.T) {
 	next := acquire(t, other)
 	save(t, next, "next")
 	if err := lease.Save(t.Context(), "late"); err == nil {
-		t.Error("Save answers though it cannot have reached anybody")
+		t.Error("Save succeeded without a server")
 	}
 	proxy.Heal()
 	until(t, func() error { _, err := late.Load(t.Context()); return err })
@@ -239,13 +239,15 @@ func TestTheKeyAndTheNameMustFit(t *testing.T) {
 		return err
 	}
 	other := []byte("another key of the tests, as long")
-	if err := try(redisstate.Config{Name: "zbeeblebrox", Key: other}); err == nil || !strings.Contains(err.Error(), "DEL latchkey:keeper:") {
+	if err := try(redisstate.Config{Name: "zbeeblebrox", Key: other}); err == nil ||
+		!strings.Contains(hintOf(err), "DEL latchkey:keeper:") {
 		t.Errorf("with another key: %v, want an error that says what to do", err)
 	}
 	if err := try(redisstate.Config{Name: "zoe", Key: key}); err != nil {
 		t.Errorf("another state: %v", err)
 	}
-	if err := client.Do(t.Context(), client.B().Copy().Source(redisKey).Destination("latchkey:keeper:zoe").Replace().Build()).Error(); err != nil {
+	copied := client.B().Copy().Source(redisKey).Destination("latchkey:keeper:zoe").Replace().Build()
+	if err := client.Do(t.Context(), copied).Error(); err != nil {
 		t.Fatal(err)
 	}
 	if err := try(redisstate.Config{Name: "zoe", Key: key}); err == nil {
@@ -261,7 +263,8 @@ func TestTheKeyAndTheNameMustFit(t *testing.T) {
 	}
 	config := redisstate.Config{Name: "zoe", Key: key}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		if text := fmt.Sprintf(verb+verb+verb, config, state, &config); strings.Contains(text, string(key)) || strings.Contains(text, fmt.Sprintf("%x", key)) ||
+		if text := fmt.Sprintf(verb+verb+verb, config, state, &config); strings.Contains(text, string(key)) ||
+			strings.Contains(text, fmt.Sprintf("%x", key)) ||
 			strings.Contains(text, fmt.Sprintf("%d", key)) || !strings.Contains(text, "zoe") {
 			t.Errorf("%s shows %s", verb, text)
 		}
@@ -308,4 +311,13 @@ func until(t *testing.T, try func() error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// hintOf returns the advice that err has.
+func hintOf(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		return hinted.Hint()
+	}
+	return ""
 }

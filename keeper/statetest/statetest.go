@@ -1,5 +1,5 @@
-// Package statetest proves that a keeper.State keeps its promises. Every state of
-// latchkey passes it; run it for one of your own:
+// Package statetest tests an implementation of keeper.State. Every state of latchkey passes
+// it. Run it for a State of your own:
 //
 //	statetest.Run(t, func(t *testing.T) statetest.Place { … })
 package statetest
@@ -21,14 +21,14 @@ import (
 
 // Place is an empty place for one state.
 type Place struct {
-	// Open answers a State over the place: another one for each call, as other
-	// processes would have, unless the state lasts as long as the program.
+	// Open returns a State over the place: a new one for each call, as other processes
+	// would have, unless the state lasts as long as the program.
 	Open func() keeper.State
-	// Lose has whoever holds the lease lose it, as one that was paused for too
-	// long would. Nil if nobody can lose it and live.
+	// Lose makes the holder of the lease lose it, as a process that was paused for too long
+	// would. Nil if a holder cannot lose the lease and live.
 	Lose func()
-	// Spoil has what is saved be useless, by other hands than a State's, each call
-	// in another way, until it answers false. Nil if nobody could.
+	// Spoil makes the saved data unusable, from outside of the State, each call in another
+	// way, until it returns false. Nil if that is not possible.
 	Spoil func() bool
 }
 
@@ -50,23 +50,23 @@ func Run(t *testing.T, newPlace func(t *testing.T) Place) {
 		"an empty place has nothing":                 suite.empty,
 		"what is saved is loaded":                    suite.saves,
 		"the last use only grows":                    suite.touches,
-		"a last use of the future gives way":         suite.ahead,
-		"saving and the last use leave each other":   suite.apart,
+		"a last use in the future is replaced":       suite.ahead,
+		"a save and a touch are independent":         suite.apart,
 		"one at a time holds the lease":              suite.excludes,
 		"the lease outlives the caller's ctx":        suite.outlives,
-		"who waits for the lease can leave":          suite.leaves,
-		"loading waits for nobody":                   suite.reads,
+		"a wait for the lease can be canceled":       suite.leaves,
+		"loading does not wait for the lease":        suite.reads,
 		"no print shows what is saved":               suite.silent,
 		"a lost lease saves nothing":                 suite.fences,
-		"what cannot be read is told, and stays":     suite.spoiled,
-		"a lease that is given back is soon another": suite.passesOn,
+		"an unusable state is an error, and is kept": suite.spoiled,
+		"a released lease is soon given again":       suite.passesOn,
 	}
 	for name, run := range cases {
 		t.Run(name, func(t *testing.T) { run(suite{newPlace(t), t}) })
 	}
 }
 
-// acquire gets the lease. It gives up after a minute.
+// acquire returns the lease. It gives up after a minute.
 func (s suite) acquire(state keeper.State) keeper.Lease {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
@@ -112,17 +112,17 @@ func (s suite) load(state keeper.State) keeper.Saved {
 func (s suite) want(state keeper.State, data latchkey.Secret) {
 	s.Helper()
 	if saved := s.load(state); !saved.Data.Equal(data) {
-		s.Errorf("Load answered %d bytes that were not saved last", len(saved.Data))
+		s.Errorf("Load returned %d bytes that were not saved last", len(saved.Data))
 	}
 }
 
-// mustBeHeld wants nobody to get the lease within a while.
+// mustBeHeld checks that the lease cannot be acquired for a while.
 func (s suite) mustBeHeld() {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), 300*time.Millisecond)
 	defer cancel()
 	if lease, err := s.Open().Acquire(ctx); err == nil {
-		s.Error("a second one was given the lease")
+		s.Error("a second holder got the lease")
 		s.release(lease)
 	}
 }
@@ -190,7 +190,7 @@ func (s suite) ahead() {
 		for _, step := range []struct{ at, want time.Time }{
 			{future, future},
 			{future.Add(-by / 2), future}, // is in the future as well
-			{future.Add(-2 * by), future}, // is told late
+			{future.Add(-2 * by), future}, // is late
 			{time.Time{}, future},
 			{future.Add(-by), future.Add(-by)},
 			{future.Add(-by - time.Second), future.Add(-by)},
@@ -222,7 +222,7 @@ func (s suite) apart() {
 	}
 }
 
-// excludes has twenty contenders count under the lease, over four States.
+// excludes makes twenty contenders count under the lease, over four States.
 func (s suite) excludes() {
 	const states, each = 4, 5
 	var holders atomic.Int64
@@ -275,27 +275,27 @@ func (s suite) leaves() {
 	waiting := s.Open()
 	reason := errors.New("statetest: the caller leaves")
 	ctx, cancel := context.WithCancelCause(s.Context())
-	answer := make(chan error)
+	result := make(chan error)
 	go func() {
 		second, err := waiting.Acquire(ctx)
 		if err == nil {
-			err = errors.Join(errors.New("statetest: it was given the lease"), second.Release(context.WithoutCancel(ctx)))
+			err = errors.Join(errors.New("statetest: it got the lease"), second.Release(context.WithoutCancel(ctx)))
 		}
-		answer <- err
+		result <- err
 	}()
 	select {
-	case err := <-answer:
-		s.Fatalf("who waits for the lease got %v", err)
+	case err := <-result:
+		s.Fatalf("the wait for the lease ended with %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	cancel(reason)
 	select {
-	case err := <-answer:
+	case err := <-result:
 		if !errors.Is(err, reason) {
-			s.Errorf("who left was told %v, want the cause of it", err)
+			s.Errorf("a canceled wait ended with %v, want the cause", err)
 		}
 	case <-time.After(10 * time.Second):
-		s.Fatal("who left is not let go")
+		s.Fatal("a canceled wait does not end")
 	}
 	s.save(lease, first)
 	s.release(lease)
@@ -309,7 +309,7 @@ func (s suite) reads() {
 	defer cancel()
 	for range 3 {
 		if saved, err := s.Open().Load(ctx); err != nil || !saved.Data.Equal(first) {
-			s.Errorf("Load while somebody holds the lease: %v", err)
+			s.Errorf("Load while the lease is held: %v", err)
 		}
 	}
 	s.release(lease)
@@ -332,7 +332,7 @@ func (s suite) silent() {
 
 func (s suite) fences() {
 	if s.Lose == nil {
-		s.Skip("nobody can lose it")
+		s.Skip("the lease cannot be lost")
 	}
 	s.put(s.Open(), first)
 	late := s.acquire(s.Open())
@@ -345,18 +345,18 @@ func (s suite) fences() {
 		}
 		s.want(s.Open(), second)
 	}
-	_ = late.Release(s.Context()) // what it says is its own affair
+	_ = late.Release(s.Context()) // with or without an error
 	s.save(other, first)
 	s.mustBeHeld()
 	s.release(other)
 	s.want(s.Open(), first)
 }
 
-// spoiled wants an error from each method, and what is there to stay there: were it
-// overwritten, the next one would not fail any more.
+// spoiled checks that each method returns an error, and that the data is kept: if it were
+// overwritten, the next call would succeed.
 func (s suite) spoiled() {
 	if s.Spoil == nil {
-		s.Skip("nobody can spoil it")
+		s.Skip("the state cannot be spoiled")
 	}
 	state := s.Open()
 	s.put(state, first)
@@ -364,11 +364,11 @@ func (s suite) spoiled() {
 		for range 2 {
 			saved, loadErr := state.Load(s.Context())
 			if loadErr == nil || saved.Data != "" {
-				s.Errorf("Load answers %d bytes and the error %v", len(saved.Data), loadErr)
+				s.Errorf("Load returned %d bytes and the error %v", len(saved.Data), loadErr)
 			}
 			lease, acquireErr := state.Acquire(s.Context())
 			if acquireErr == nil {
-				s.Error("somebody gets a lease to overwrite it")
+				s.Error("Acquire returned a lease to overwrite it")
 				s.release(lease)
 			}
 			if text := fmt.Sprint(loadErr, acquireErr); strings.Contains(text, first.Reveal()) {
@@ -386,6 +386,6 @@ func (s suite) passesOn() {
 		s.put(s.Open(), second)
 	}
 	if took := time.Since(begun); took > 5*time.Second {
-		s.Errorf("ten leases took %v, though nobody held one for long", took)
+		s.Errorf("ten leases took %v, although none was held for long", took)
 	}
 }

@@ -308,14 +308,16 @@ func (a Account) refused(id identity) (RefusedCredential, bool) {
 // latch returns why no login may be made with a credential until a person acts.
 func (r *Record) latch(id identity) Latch {
 	a := r.guard(id.account)
-	if rot := r.rotationOf(id.account); rot != nil && id.credential == rot.Old && (rot.Phase == Probed || rot.Phase == Lost) {
+	if rot := r.rotationOf(id.account); rot != nil && id.credential == rot.Old &&
+		(rot.Phase == Probed || rot.Phase == Lost) {
 		latch := Latch{Kind: UnclearProbe, Since: rot.ProbedAt, Strikes: a.Strikes}
 		latch.Reason = "the password was reset at " + rot.Begun.UTC().Format(time.RFC3339) + " and the response was lost; "
 		if rot.Phase == Lost {
 			latch.Kind = LostPassword
 			latch.Reason += "the old password is refused, so the new one is lost"
 		} else {
-			latch.Reason += "the login with the old password, which was to determine whether it is still in effect, had no clear outcome"
+			latch.Reason += "the login with the old password, which was to determine whether it is still in effect, had no " +
+				"clear outcome"
 		}
 		return latch
 	}

@@ -175,7 +175,8 @@ func TestAPasswordOfSupportIsNotOverwrittenByAProvenOne(t *testing.T) {
 			w.run(ledger.Renew)
 		}
 		if view := w.view(); w.stored != w.password || len(w.sessions) != 1 || view.Phase != "" || w.most > 1 {
-			t.Errorf("%q: the store holds %q, %d sessions, phase %q, %d strikes\n%s", faults, w.stored, len(w.sessions), view.Phase,
+			t.Errorf("%q: the store holds %q, %d sessions, phase %q, %d strikes\n%s", faults, w.stored, len(w.sessions),
+				view.Phase,
 				w.most, strings.Join(w.trace, "\n"))
 		}
 	}
@@ -190,14 +191,16 @@ func TestRecallRestoresAResponse(t *testing.T) {
 	kept := *record.Rotation
 	kept.Phase, kept.Response = ledger.Received, "made 1"
 	stored := func() (ledger.Credential, error) { return w.credential(), nil }
-	if recalled, obsolete := w.rules.Recall(record, kept, stored); !recalled || obsolete || record.Rotation.Phase != ledger.Received {
+	if recalled, obsolete := w.rules.Recall(record, kept, stored); !recalled || obsolete ||
+		record.Rotation.Phase != ledger.Received {
 		t.Errorf("into the rotation without a response: %t, %t, %+v", recalled, obsolete, record.Rotation)
 	}
 	if recalled, obsolete := w.rules.Recall(record, kept, stored); recalled || obsolete {
 		t.Errorf("into one with the response: %t, %t", recalled, obsolete)
 	}
 	record.Rotation = nil
-	if recalled, obsolete := w.rules.Recall(record, kept, stored); !recalled || obsolete || record.Rotation.Response != "made 1" {
+	if recalled, obsolete := w.rules.Recall(record, kept, stored); !recalled || obsolete ||
+		record.Rotation.Response != "made 1" {
 		t.Errorf("into a record without the rotation: %t, %t, %+v", recalled, obsolete, record.Rotation)
 	}
 	record.Rotation, w.stored = nil, "made 1"

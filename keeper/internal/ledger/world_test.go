@@ -51,7 +51,8 @@ const (
 	killedSettled fault = "killed settled"
 )
 
-var anyFault = []fault{none, none, none, none, unsent, cut, lateCut, timeout, diskFull, away, killedBefore, killedAfter, killedSettled}
+var anyFault = []fault{none, none, none, none, unsent, cut, lateCut, timeout, diskFull, away, killedBefore,
+	killedAfter, killedSettled}
 
 func newWorld() *world {
 	record := ledger.New([]byte("0123456789abcdef"))
@@ -147,7 +148,8 @@ func (w *world) run(goal ledger.Goal) ledger.Action {
 func describe(a ledger.Action) string {
 	names := map[ledger.Do]string{
 		ledger.Done: "done", ledger.UseSession: "use session", ledger.Wait: "wait", ledger.Stop: "stop",
-		ledger.OtherAccount: "other account", ledger.AskUpstream: "ask upstream", ledger.LogIn: "log in", ledger.CheckStore: "check store",
+		ledger.OtherAccount: "other account", ledger.AskUpstream: "ask upstream", ledger.LogIn: "log in",
+		ledger.CheckStore:    "check store",
 		ledger.ResetPassword: "reset password", ledger.ReadResponse: "read response", ledger.StorePassword: "store password",
 	}
 	text := names[a.Do]

@@ -24,11 +24,11 @@ import (
 
 // Place is an empty place for one state.
 type Place struct {
-	// Open answers a State as a replica would have it, with connections of its own,
+	// Open returns a State as a replica would have it, with connections of its own,
 	// which end with the test.
 	Open func(t *testing.T) keeper.State
-	// Name is what Main's open gets. Where it is empty, nobody is killed, for it
-	// takes as long as a lease.
+	// Name is the argument of Main's open. If it is empty, no program is killed, because
+	// that takes as long as a lease.
 	Name string
 }
 
@@ -40,7 +40,7 @@ func Keepers(t *testing.T, newPlace func(t *testing.T) Place) {
 		"eight log in once":                                  (*rig).oneSession,
 		"a wrong password costs all of them one strike":      (*rig).oneStrike,
 		"eight that rotate at once reset once":               (*rig).oneReset,
-		"one killed at its login blocks nobody":              func(r *rig) { r.killed(latchtest.Password) },
+		"one killed at its login blocks no other":            func(r *rig) { r.killed(latchtest.Password) },
 		"one killed at a login that fails costs two strikes": func(r *rig) { r.killed("wrong") },
 		"a store that lags behind costs no strike":           (*rig).lags,
 	}
@@ -65,7 +65,7 @@ type rig struct {
 	asked   sync.WaitGroup // for a rotation, which is not carried out before all have
 }
 
-// watch is told of a keeper's events.
+// watch receives a keeper's events.
 func (r *rig) watch() func(keeper.Event) {
 	asks := sync.OnceFunc(r.asked.Done)
 	return func(e keeper.Event) {
@@ -78,9 +78,8 @@ func (r *rig) watch() func(keeper.Event) {
 	}
 }
 
-// front stands before the service. It counts the logins that it is sent, and has
-// the one never be answered, though executed, for which caught is set; that it
-// closes then.
+// front is a proxy of the service. It counts the logins. If caught is set, it closes that
+// at the next login, which is executed and gets no response.
 func (r *rig) front() {
 	r.Helper()
 	target, err := url.Parse(r.service.URL)
@@ -224,17 +223,18 @@ func (r *rig) oneReset() {
 	if err == nil {
 		_, err = r.service.Client.LogIn(r.Context(), latchtest.User, stored.Password)
 	}
-	if resets := r.service.Count(latchtest.EventReset); resets != 1 || err != nil || stored.Password.Equal(latchtest.Password) {
+	if resets := r.service.Count(latchtest.EventReset); resets != 1 || err != nil ||
+		stored.Password.Equal(latchtest.Password) {
 		r.Errorf("%d resets, want one; the stored password logs in: %v", resets, err)
 	}
 	r.want(2, 0)
 }
 
-// killed has a program be killed after its login was executed, and before it was
-// answered. All others wait for its lease meanwhile.
+// killed kills a program after its login was executed, and before the response. All others
+// wait for its lease.
 func (r *rig) killed(password latchkey.Secret) {
 	if r.place.Name == "" {
-		r.Skip("it is the same as without what is in between")
+		r.Skip("the same as without a pooler")
 	}
 	caught := make(chan struct{})
 	r.caught.Store(&caught)

@@ -26,7 +26,7 @@ const (
 	wordVariable  = "REPLICATEST_PASSWORD"
 )
 
-// Main is what TestMain calls. Open answers a state in the place that a test named.
+// Main is called by TestMain. open returns a state in the place that a test has named.
 func Main(m *testing.M, open func(ctx context.Context, place string) (keeper.State, error)) {
 	if os.Getenv(urlVariable) == "" {
 		goleak.VerifyTestMain(m, enginetest.Leaks()...)
@@ -42,14 +42,15 @@ func Main(m *testing.M, open func(ctx context.Context, place string) (keeper.Sta
 			_, err = k.Tokens(ctx)
 		}
 	}
-	fmt.Fprintln(os.Stderr, "nobody has killed this program; its login ended with", err)
+	fmt.Fprintln(os.Stderr, "this program was not killed; its login ended with", err)
 	os.Exit(1) //nolint:gocritic // nothing is left to be cancelled
 }
 
 func newKeeper(
 	url string, state keeper.State, source credential.Source, onEvent func(keeper.Event),
 ) (*keeper.Keeper, error) {
-	client, err := latchkey.NewClient(latchkey.Config{BaseURL: url, APIKey: latchtest.APIKey, APISecret: latchtest.APISecret})
+	client, err := latchkey.NewClient(latchkey.Config{BaseURL: url, APIKey: latchtest.APIKey,
+		APISecret: latchtest.APISecret})
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,5 @@
 // Package replicatest proves what the states of many hosts are for: keepers that
-// share one use one session, one guard and one rotation, whoever of them dies.
+// share one use one session, one guard and one rotation, even if some of them die.
 package replicatest
 
 import (
@@ -29,7 +29,7 @@ func Store(t *testing.T, store sharedstate.Store, expire func()) {
 	s.take("other", 0)
 	s.want("second")
 	expire()
-	s.save("one", 5, "third", true) // for nobody else has it
+	s.save("one", 5, "third", true) // because no other holder has it
 	s.take("other", 0)
 	expire()
 	s.extend("one", time.Hour, true)
@@ -56,7 +56,7 @@ type storeSuite struct {
 func (s storeSuite) take(holder string, want int64) {
 	s.Helper()
 	if epoch, err := s.store.Take(s.Context(), holder, time.Hour); err != nil || epoch != want {
-		s.Errorf("Take by %s answers epoch %d, %v, want %d", holder, epoch, err, want)
+		s.Errorf("Take by %s returned epoch %d, %v, want %d", holder, epoch, err, want)
 	}
 }
 
@@ -64,20 +64,20 @@ func (s storeSuite) save(holder string, epoch int64, text string, want bool) {
 	s.Helper()
 	claim := sharedstate.Claim{Holder: holder, Epoch: epoch}
 	if ours, err := s.store.Save(s.Context(), claim, []byte(text), time.Hour); err != nil || ours != want {
-		s.Errorf("Save by %s in epoch %d answers %v, %v, want %v", holder, epoch, ours, err, want)
+		s.Errorf("Save by %s in epoch %d returned %v, %v, want %v", holder, epoch, ours, err, want)
 	}
 }
 
 func (s storeSuite) extend(holder string, ttl time.Duration, want bool) {
 	s.Helper()
 	if ours, err := s.store.Extend(s.Context(), holder, ttl); err != nil || ours != want {
-		s.Errorf("Extend by %s for %v answers %v, %v, want %v", holder, ttl, ours, err, want)
+		s.Errorf("Extend by %s for %v returned %v, %v, want %v", holder, ttl, ours, err, want)
 	}
 }
 
 func (s storeSuite) want(text string) {
 	s.Helper()
 	if row, err := s.store.Load(s.Context()); err != nil || string(row.Sealed) != text {
-		s.Errorf("Load answers %q, %v, want %q", row.Sealed, err, text)
+		s.Errorf("Load returned %q, %v, want %q", row.Sealed, err, text)
 	}
 }

@@ -8,39 +8,41 @@ import (
 )
 
 const (
-	// patience is how long a call that fails is repeated. It is there for
-	// connections that broke while they lay idle, and for transactions that met.
+	// patience is how long a call that fails is repeated: for connections that broke
+	// while they were idle, and for conflicts of transactions.
 	patience = 500 * time.Millisecond
-	// pauseLeast is the time between two calls, at least. Up to as much again is
-	// added by chance, so that many callers do not come at once.
+	// pauseLeast is the least time between two calls. Up to as much again is added at
+	// random, so that many callers do not call at the same time.
 	pauseLeast = 50 * time.Millisecond
 )
 
-// ask calls until there is an answer, or for as long as patience goes. No call
-// waits for ever: a connection that is cut without a word is given up.
-func ask[T any](ctx context.Context, s *State, patience time.Duration, call func(context.Context) (T, error)) (T, error) {
+// ask repeats call until it succeeds, at most for patience. Each call has a timeout, because
+// a connection may break without a notification.
+func ask[T any](
+	ctx context.Context, s *State, patience time.Duration, call func(context.Context) (T, error),
+) (T, error) {
 	limit := s.config.TTL / perTTL
 	for begun := time.Now(); ; {
 		limited, cancel := context.WithTimeout(ctx, limit)
-		answer, err := call(limited)
+		result, err := call(limited)
 		late := limited.Err() != nil
 		cancel()
 		if err == nil {
-			return answer, nil
+			return result, nil
 		}
 		if time.Since(begun) >= patience || !pause(ctx) {
 			switch {
 			case ctx.Err() != nil:
 				err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 			case late:
-				err = fmt.Errorf("no answer within %v: %w", limit, err)
+				err = fmt.Errorf("no response within %v: %w", limit, err)
 			}
-			return answer, s.failed(err)
+			return result, s.failed(err)
 		}
 	}
 }
 
-// pause reports false as soon as ctx ends.
+// pause waits, and reports whether ctx is still alive.
 func pause(ctx context.Context) bool {
 	timer := time.NewTimer(pauseLeast + rand.N(pauseLeast)) //nolint:gosec // spreading needs no secrecy
 	defer timer.Stop()

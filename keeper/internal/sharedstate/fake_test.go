@@ -97,7 +97,9 @@ func (l *link) Take(ctx context.Context, holder string, ttl time.Duration) (epoc
 	return epoch, err
 }
 
-func (l *link) Save(ctx context.Context, claim sharedstate.Claim, sealed []byte, ttl time.Duration) (ours bool, err error) {
+func (l *link) Save(
+	ctx context.Context, claim sharedstate.Claim, sealed []byte, ttl time.Duration,
+) (ours bool, err error) {
 	err = l.call(ctx, func() {
 		if ours = l.holder == claim.Holder && l.epoch <= claim.Epoch; ours {
 			l.row.Sealed, l.epoch, l.until = sealed, claim.Epoch, time.Now().Add(ttl)
@@ -118,7 +120,7 @@ func (l *link) Extend(ctx context.Context, holder string, ttl time.Duration) (ou
 	return ours, err
 }
 
-// replica answers a State of its own over the database, and its link.
+// replica returns a State of its own over the database, and its link.
 func replica(t *testing.T, d *database) (*sharedstate.State, *link) {
 	t.Helper()
 	l := &link{database: d}

@@ -10,22 +10,22 @@ import (
 	"github.com/latchkey/latchkey/keeper"
 )
 
-// lease is a claim that is renewed. Whether it still holds, the Store alone
-// decides, in the same step as each write: one that could not be renewed in time
-// is good until somebody else is given one.
+// lease is a claim that is renewed. The Store alone decides whether it is still valid, in
+// the same step as each write: one that was not renewed in time is valid until another
+// holder gets the lease.
 type lease struct {
 	state *State
 	mu    sync.Mutex // held while saving
 	claim Claim
 	stop  context.CancelFunc
-	ended chan struct{} // closed when it is not renewed any more
+	ended chan struct{} // closed when it is no longer renewed
 }
 
-// Format implements fmt.Formatter, since %s would otherwise follow the pointers.
+// Format implements fmt.Formatter. Without it fmt would follow the pointers.
 func (l *lease) Format(f fmt.State, verb rune) { l.state.Format(f, verb) }
 
-// renew runs until ctx ends or another has the lease. What fails is tried again
-// at the next tick: while the Store is away, it gives the lease to nobody either.
+// renew runs until ctx ends or another holder has the lease. After a failure it tries again
+// at the next tick: a Store that cannot be reached gives the lease to no other holder.
 func (l *lease) renew(ctx context.Context) {
 	defer close(l.ended)
 	ttl := l.state.config.TTL
@@ -46,8 +46,8 @@ func (l *lease) renew(ctx context.Context) {
 	}
 }
 
-// Save implements keeper.Lease. It has patience, because the outcome of a login
-// that cannot be recorded counts as a failure.
+// Save implements keeper.Lease. It repeats the call for longer than other methods, because a
+// login whose outcome cannot be recorded counts as a strike.
 func (l *lease) Save(ctx context.Context, data latchkey.Secret) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,7 +63,7 @@ func (l *lease) Save(ctx context.Context, data latchkey.Secret) error {
 	return err
 }
 
-// Release implements keeper.Lease. One that was lost needs no giving back.
+// Release implements keeper.Lease. Releasing a lost lease has no effect.
 func (l *lease) Release(ctx context.Context) error {
 	l.stop()
 	<-l.ended

@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// TTL is how long after its holder died a lease is free. A keeper waits for two
-	// minutes, so that it outlasts several that die; and a holder that is only slow
-	// has its lease renewed for as long as it takes.
+	// TTL is how long after the death of its holder a lease is free. A Keeper waits for two
+	// minutes, so that it outlasts several that die. The lease of a slow holder is renewed
+	// for as long as necessary.
 	TTL = 15 * time.Second
-	// perTTL is how often in that time the lease is renewed. A part of it is also
-	// what the database has for one answer.
+	// perTTL is how often in that time the lease is renewed. One part of it is also the
+	// timeout of a call.
 	perTTL = 3
 	// maxName bounds the name, in bytes.
 	maxName = 200
 )
 
-// Config says what a State is.
+// Config configures a State.
 type Config struct {
 	Name string
 	Key  []byte
-	// Where says where it is, and Remove how it is removed, for errors.
+	// Where names the place, and Remove the command that removes the state, for errors.
 	Where, Remove string
 	// TTL is the constant of that name, except in tests.
 	TTL time.Duration
@@ -43,25 +43,25 @@ type State struct {
 
 var _ keeper.State = (*State)(nil)
 
-// Check answers the faults of a name and a key, one to a line.
+// Check returns the faults of a name and a key, one per line.
 func Check(name string, key []byte) error {
 	var faults []error
 	switch {
 	case name == "":
-		faults = append(faults, errors.New("Config.Name is missing: it is the same wherever the session of "+
-			"an upstream user is shared, and another one for each other user"))
+		faults = append(faults, errors.New("Config.Name is missing: "+
+			"use the same name wherever the session of an upstream user is shared, and another one for each other user"))
 	case len(name) > maxName, !utf8.ValidString(name), strings.ContainsRune(name, 0):
-		faults = append(faults, fmt.Errorf("Config.Name is not a text of %d bytes at most", maxName))
+		faults = append(faults, fmt.Errorf("Config.Name is not a text of at most %d bytes", maxName))
 	}
 	if len(key) < minKeyBytes {
-		faults = append(faults, fmt.Errorf("Config.Key has %d bytes, and needs %d random ones at least, "+
+		faults = append(faults, fmt.Errorf("Config.Key has %d bytes, and needs at least %d random ones, "+
 			"the same wherever the state is shared", len(key), minKeyBytes))
 	}
 	return errors.Join(faults...)
 }
 
-// New answers the State in store. What is there is read once, so that a fault
-// shows early. Name and Key have passed Check.
+// New returns the State in store. It reads the state, so that an unusable one is an error at
+// once. Name and Key must have passed Check.
 func New(ctx context.Context, store Store, config Config) (*State, error) {
 	s := &State{store: store, config: config}
 	s.config.Key = nil
@@ -99,8 +99,8 @@ func (s *State) Touch(ctx context.Context, at time.Time) error {
 	return err
 }
 
-// Acquire implements keeper.State. A caller who leaves in the very moment in
-// which it is given the lease leaves it to nobody, until its time is over.
+// Acquire implements keeper.State. If ctx ends at the moment at which the lease is taken, no
+// holder has the lease until its time is over.
 func (s *State) Acquire(ctx context.Context) (keeper.Lease, error) {
 	holder := rand.Text()
 	for waited := false; ; waited = true {
@@ -112,15 +112,15 @@ func (s *State) Acquire(ctx context.Context) (keeper.Lease, error) {
 			return s.lease(ctx, Claim{holder, epoch})
 		case err == nil && pause(ctx):
 		case err == nil, waited && ctx.Err() != nil:
-			return nil, s.failed(fmt.Errorf("another keeper has been logging in for all that time: %w", context.Cause(ctx)))
+			return nil, s.failed(fmt.Errorf("another keeper holds the lease: %w", context.Cause(ctx)))
 		default:
 			return nil, err
 		}
 	}
 }
 
-// lease is the one that claim stands for. Nobody gets one on a state that cannot
-// be read, so that it is never overwritten.
+// lease returns the lease of a claim. There is none for a state that cannot be read, so that
+// it is never overwritten.
 func (s *State) lease(ctx context.Context, claim Claim) (keeper.Lease, error) {
 	ctx = context.WithoutCancel(ctx)
 	renewing, stop := context.WithCancel(ctx)
@@ -133,7 +133,7 @@ func (s *State) lease(ctx context.Context, claim Claim) (keeper.Lease, error) {
 	return l, nil
 }
 
-// Format implements fmt.Formatter, whatever the verb: the key is not shown.
+// Format implements fmt.Formatter. For every verb it writes the name, and not the key.
 func (s *State) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "keeper.State(%q in %s)", s.config.Name, s.config.Where)
 }
@@ -142,9 +142,21 @@ func (s *State) failed(err error) error {
 	return fmt.Errorf("keeper: state %q in %s: %w", s.config.Name, s.config.Where, err)
 }
 
-// unusable is the error for what is there and cannot be used.
+// unusable returns the error for a state that exists and cannot be used.
 func (s *State) unusable(why error) error {
-	return s.failed(fmt.Errorf("%w. Nothing was changed, and no login is made, because the count of failed ones is in it: "+
-		"use the key and the name that it was made with, or, once the account is known not to be near its lock, "+
-		"remove it (%s) to begin anew", why, s.config.Remove))
+	return &unusableError{s.failed(why), "Nothing was changed, and no login is made, because the count of failed logins " +
+		"cannot be read. Use the key and the name that the state was written with, or, if you know that the account is not " +
+		"near its lock, remove the state (" + s.config.Remove + ") to start with an empty one."}
 }
+
+// unusableError is an error with advice.
+type unusableError struct {
+	error
+
+	hint string
+}
+
+func (e *unusableError) Unwrap() error { return e.error }
+
+// Hint returns what to do.
+func (e *unusableError) Hint() string { return e.hint }

@@ -60,8 +60,8 @@ func TestALeaseLastsUntilItIsGivenBack(t *testing.T) {
 		patient, stop := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer stop()
 		_, err = other.Acquire(patient)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another keeper has been logging in") {
-			t.Errorf("who waited for ten minutes is told %v", err)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "another keeper holds the lease") {
+			t.Errorf("who waited for ten minutes is notified %v", err)
 		}
 		if d.takes < 10*60*10 || d.takes > 10*60*20 {
 			t.Errorf("it was looked %d times in ten minutes, want 10 to 20 in a second", d.takes)
@@ -71,7 +71,7 @@ func TestALeaseLastsUntilItIsGivenBack(t *testing.T) {
 		begun := time.Now()
 		release(t, acquire(t, other))
 		if took := time.Since(begun); took != 0 {
-			t.Errorf("a lease that nobody holds took %v", took)
+			t.Errorf("a free lease took %v", took)
 		}
 		want(t, other, "slow")
 	})
@@ -105,14 +105,14 @@ func TestALeaseOfOneThatIsCutOffEndsAfterItsTime(t *testing.T) {
 		save(t, next, "next again") // it is still that one's
 		release(t, next)
 		if err := lease.Save(t.Context(), "late"); !errors.Is(err, keeper.ErrLeaseLost) {
-			t.Errorf("Save when nobody has it any more: %v", err)
+			t.Errorf("Save when no holder has it any more: %v", err)
 		}
 		want(t, other, "next again")
 	})
 }
 
-// The outcome of a login is worth recording as long as nobody else has begun one.
-func TestALeaseThatNobodyElseWasGivenStillSaves(t *testing.T) {
+// The outcome of a login is worth recording as long as no other holder has begun one.
+func TestALeaseThatNoOtherHolderGotStillSaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &database{}
 		state, link := replica(t, d)
@@ -129,7 +129,7 @@ func TestALeaseThatNobodyElseWasGivenStillSaves(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := other.Acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("another one waits for the lease and is told %v", err)
+			t.Errorf("another one waits for the lease and is notified %v", err)
 		}
 		release(t, lease)
 		want(t, other, "after all")
@@ -196,7 +196,8 @@ func TestADatabaseThatDoesNotAnswerIsAnErrorInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		state, link := replica(t, &database{})
 		lease := acquire(t, state)
-		for name, trouble := range map[string]func(context.Context, func()) error{"cut": cut, "silent": silent, "lost": answerLost} {
+		for name, trouble := range map[string]func(context.Context, func()) error{"cut": cut, "silent": silent,
+			"lost": answerLost} {
 			link.suffer(trouble)
 			for call, limit := range map[string]struct {
 				do     func() error
@@ -212,7 +213,7 @@ func TestADatabaseThatDoesNotAnswerIsAnErrorInTime(t *testing.T) {
 				if err == nil || errors.Is(err, keeper.ErrLeaseLost) || time.Since(begun) > limit.within {
 					t.Errorf("%s, %s: %v after %v", name, call, err, time.Since(begun))
 				}
-				if name == "silent" && !strings.Contains(err.Error(), "no answer within 5s") {
+				if name == "silent" && !strings.Contains(err.Error(), "no response within 5s") {
 					t.Errorf("%s, %s: %v", name, call, err)
 				}
 			}
