@@ -24,7 +24,7 @@ func following(t *testing.T, args ...string) (out, said *screen, stop func() int
 }
 
 func TestFollowingGoesOnOverARestart(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	data := t.TempDir() + "/data"
 	serving := func() *served {
 		t.Helper()

@@ -26,7 +26,7 @@ func copyFile(t *testing.T, from, to string) {
 }
 
 func TestABackupIsMadeWhileTheServiceIsUsed(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	data, place := t.TempDir()+"/data", t.TempDir()
 	serve(t, "--data", data)
 	run(t, 0, "correct-horse\n", "user", "add", "zoe", "--data", data, "--password-stdin")
@@ -111,7 +111,7 @@ func TestABackupIsMadeWithoutAServer(t *testing.T) {
 
 // What a crash left in the log of the database is in the backup.
 func TestABackupHasWhatIsOnlyInTheLog(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	data, crashed := t.TempDir(), t.TempDir()
 	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: data + "/latchkey.db"})
 	if err != nil {
@@ -130,7 +130,7 @@ func TestABackupHasWhatIsOnlyInTheLog(t *testing.T) {
 }
 
 func TestWhatIsNotTheEmbeddedDatabaseIsNotBackedUp(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	data, file := t.TempDir(), t.TempDir()+"/backup"
 	refused := func(code int, words string, args ...string) {
 		t.Helper()

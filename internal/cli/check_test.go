@@ -25,7 +25,7 @@ func contents(t *testing.T, directory string) (names []string) {
 }
 
 func TestACheckStartsNothing(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	place := t.TempDir()
 	data := place + "/data"
 	check := func(code int, args ...string) string {

@@ -120,7 +120,7 @@ func TestDemoFromLoginToLogout(t *testing.T) {
 }
 
 func TestAdministrationWithAndWithoutAServer(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	data := t.TempDir() + "/data"
 	t.Run("with", func(t *testing.T) {
 		serve(t, "--data", data)
@@ -138,7 +138,7 @@ func TestAdministrationWithAndWithoutAServer(t *testing.T) {
 
 // What an editor or a shell added to a password is told, and never sent.
 func TestAPasswordIsTakenAsItIsOrRefusedWithItsReason(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	data := t.TempDir() + "/data"
 	t.Run("with", func(t *testing.T) { serve(t, "--data", data) }) // makes the database
 	path := t.TempDir() + "/password"
@@ -185,7 +185,7 @@ func TestOperatorsSetNoWeakPasswords(t *testing.T) {
 
 // Nothing that a caller chose reads as another part of the line.
 func TestALineOfTheTrailCannotBeForged(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	data := t.TempDir() + "/data"
 	t.Run("with", func(t *testing.T) { serve(t, "--data", data) })
 	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: data + "/latchkey.db"})
@@ -215,7 +215,7 @@ func TestALineOfTheTrailCannotBeForged(t *testing.T) {
 }
 
 func TestMistakesAreExplained(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	_, said := run(t, 2, "", "sesion")
 	has(t, said, "did you mean latchkey session")
 	_, said = run(t, 2, "", "serve", "--no-such-flag")

@@ -21,6 +21,7 @@ import (
 // once. `guard status` says why no login is made and until when, which is no longer
 // than the wait lasts, and `guard reset` ends it.
 func TestGuardShowsAndEndsTheWaitsOfAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
 	for name, trouble := range map[string]func(*testing.T, *latchtest.Server, *keeper.Keeper){
 		"a strike": func(_ *testing.T, service *latchtest.Server, _ *keeper.Keeper) {
 			service.Inject(latchtest.LogIn, latchtest.DropAfter(), 1)

@@ -29,15 +29,35 @@ import (
 // bounds a test that fails.
 const startTimeout = 30 * time.Second
 
-func TestMain(m *testing.M) {
-	if name := filepath.Base(os.Args[0]); name != "latchkey" && name != "into" { // whoever runs the tests may use latchkey
-		for _, pair := range os.Environ() {
-			if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "LATCHKEY_") && name != "LATCHKEY_SOAK" && name != "LATCHKEY_TEST_ENGINES" {
-				_ = os.Unsetenv(name)
-			}
+// cheapHashes makes the password hashes of all services cheap.
+var cheapHashes = map[string]string{"LATCHKEY_HASH_MEMORY": "1", "LATCHKEY_HASH_PASSES": "1"}
+
+// inEmptyHome runs the tests in an environment without settings and with an empty home,
+// so that tests which set no variable can run in parallel.
+type inEmptyHome struct{ m *testing.M }
+
+func (e inEmptyHome) Run() int {
+	home, err := os.MkdirTemp("", "latchkey-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = os.RemoveAll(home) }()
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "LATCHKEY_") && name != "LATCHKEY_SOAK" && name != "LATCHKEY_TEST_ENGINES" {
+			_ = os.Unsetenv(name)
 		}
 	}
-	testscript.Main(m, map[string]func(){
+	_ = os.Setenv("XDG_CONFIG_HOME", filepath.Join(home, "config"))
+	_ = os.Setenv("XDG_STATE_HOME", filepath.Join(home, "state"))
+	for name, value := range cheapHashes {
+		_ = os.Setenv(name, value)
+	}
+	return e.m.Run()
+}
+
+func TestMain(m *testing.M) {
+	testscript.Main(inEmptyHome{m}, map[string]func(){
 		"latchkey": func() {
 			signal.Ignore(syscall.SIGPIPE)
 			ctx, stop := cli.UntilSignal()
@@ -76,6 +96,7 @@ func into() {
 // TestScripts runs the scripts under testdata/script: each line `latchkey …` is a
 // process of its own.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
@@ -83,7 +104,10 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("TZ", "UTC")
-			// The race detector has every process wait a second at its end.
+			for name, value := range cheapHashes {
+				env.Setenv(name, value)
+			}
+			// Otherwise the race detector makes every process wait a second at its end.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},

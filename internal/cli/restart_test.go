@@ -26,7 +26,7 @@ func (c *movedClock) now() time.Time {
 }
 
 func TestACleanRestartKeepsWhatClientsWereTold(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	var clock movedClock
 	var config latchkey.Config
@@ -120,7 +120,7 @@ func TestACleanRestartKeepsWhatClientsWereTold(t *testing.T) {
 // TestServeRefusesADatabaseThatItCannotUse wants one line that says what to do,
 // and everything left as it was.
 func TestServeRefusesADatabaseThatItCannotUse(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Parallel()
 	directory := func() string { return filepath.Join(t.TempDir(), "data") }
 
 	inUse := directory()

@@ -46,6 +46,7 @@ func begin(t *testing.T, args ...string) *served {
 }
 
 func TestADemoHasNoControlsUnlessItSimulates(t *testing.T) {
+	t.Parallel()
 	paths := []string{"clock", "faults", "switches", "events", "lock", "unlock", "expire", "revoke", "reset", "users", "password", "strikes", "clients", ""}
 	plain := begin(t, "--demo")
 	for _, path := range paths {
@@ -61,6 +62,7 @@ func TestADemoHasNoControlsUnlessItSimulates(t *testing.T) {
 }
 
 func TestASimulationHasItsControlsItsAdminSocketAndTheAPI(t *testing.T) {
+	t.Parallel()
 	s := begin(t, "--demo", "--simulate", "--lock-after", "3")
 	if !strings.Contains(s.log.String(), wire.PathSimulateFaults) {
 		t.Errorf("the start does not tell of the controls:\n%s", s.log.String())
@@ -100,6 +102,7 @@ func listed(t *testing.T, s *served, before, after string) string {
 }
 
 func TestADelayDoesNotHoldUpTheEndOfASimulation(t *testing.T) {
+	t.Parallel()
 	s, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--demo", "--simulate")
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 )
 
 func TestWhatTrustLocalTrustsIsSaidAtTheStart(t *testing.T) {
+	t.Parallel()
 	upstream, err := start(cli.IO{}, "serve", "--demo", "--simulate", "--listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
