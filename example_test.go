@@ -14,7 +14,7 @@ import (
 	"github.com/latchkey/latchkey/latchtest"
 )
 
-// program stands for the *testing.T that a test has and an example has not.
+// program is the latchtest.T of an example, which has no *testing.T.
 type program struct{ cleanups []func() }
 
 func (p *program) Helper() {}
@@ -23,7 +23,7 @@ func (p *program) Cleanup(f func()) { p.cleanups = append(p.cleanups, f) }
 
 func (p *program) Fatalf(format string, args ...any) { log.Fatalf(format, args...) }
 
-// serveExample starts the service that the examples speak to: the real one.
+// serveExample starts the service that the examples use: the real one.
 func serveExample() (service *latchtest.Server, stop func()) {
 	p := &program{}
 	return latchtest.NewServer(p), func() {
@@ -49,14 +49,13 @@ func Example() {
 	defer client.CloseIdleConnections()
 
 	ctx := context.Background()
-	session, err := client.SessionManagement.StartConnectivityManagementSession(ctx,
-		&latchkey.LogInRequest{Username: "zbeeblebrox", Password: "IMgr8"})
+	session, err := client.LogIn(ctx, "zbeeblebrox", "IMgr8")
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("logged in with token", session.Data.SessionToken)
+	fmt.Println("logged in with token", session)
 
-	if _, err := client.SessionManagement.EndConnectivityManagementSession(ctx, session.Data.SessionToken); err != nil {
+	if err := client.LogOut(ctx, session); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("logged out")
@@ -65,72 +64,48 @@ func Example() {
 	// logged out
 }
 
-func ExampleSessionManagementController_StartConnectivityManagementSession() {
+// An error determines whether another attempt is safe.
+func ExampleClient_LogIn() {
 	service, stop := serveExample()
 	defer stop()
 	client := service.Client
 
-	result, err := client.SessionManagement.StartConnectivityManagementSession(context.Background(),
-		&latchkey.LogInRequest{Username: "zbeeblebrox", Password: "IMgr8"})
+	session, err := client.LogIn(context.Background(), "zbeeblebrox", "IMgr8")
 	switch {
 	case errors.Is(err, latchkey.ErrInvalidCredentials), errors.Is(err, latchkey.ErrAccountLocked):
-		log.Fatal(err) // a person has to look; trying again costs strikes
+		log.Fatal(err) // a person has to look: another attempt is another strike
 	case errors.Is(err, latchkey.ErrNotSent):
-		log.Fatal(err) // safe to try again
+		log.Fatal(err) // it is safe to try again
 	case err != nil:
 		log.Fatal(err)
 	}
-	fmt.Println(len(result.Data.SessionToken.Reveal()))
+	fmt.Println(len(session.Reveal()))
 	// Output: 36
 }
 
-func ExampleSessionManagementController_EndConnectivityManagementSession() {
+// OnResponse stores the response before it is parsed.
+func ExampleClient_ResetPassword() {
 	service, stop := serveExample()
 	defer stop()
 	client := service.Client
+	store := func(latchkey.Secret) { fmt.Println("stored") } // durable when it returns
 
-	token, err := client.LogIn(context.Background(), "zbeeblebrox", "IMgr8")
+	ctx := context.Background()
+	session, err := client.LogIn(ctx, "zbeeblebrox", "IMgr8")
 	if err != nil {
 		log.Fatal(err)
 	}
-	result, err := client.SessionManagement.EndConnectivityManagementSession(context.Background(), token)
-	if errors.Is(err, latchkey.ErrSessionExpired) {
-		return // it has ended already: just as well
-	}
+	newPassword, err := client.ResetPassword(ctx, session, "IMgr8", latchkey.ResetOptions{OnResponse: store})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(result.StatusCode, result.Data.SessionToken.Equal(token))
-	// Output: 200 true
+	fmt.Println("the new password is", newPassword)
+	// Output:
+	// stored
+	// the new password is [redacted]
 }
 
-func ExampleSessionManagementController_ResetConnectivityManagementPassword() {
-	service, stop := serveExample()
-	defer stop()
-	client := service.Client
-	store := func(latchkey.Secret) error { return nil } // durable before it returns
-
-	session, err := client.LogIn(context.Background(), "zbeeblebrox", "IMgr8")
-	if err != nil {
-		log.Fatal(err)
-	}
-	result, err := client.SessionManagement.ResetConnectivityManagementPassword(context.Background(),
-		session, &latchkey.SessionResetPasswordRequest{OldPassword: "IMgr8"})
-	var unreadable *latchkey.ResponseError
-	if errors.As(err, &unreadable) {
-		_ = store(unreadable.RawBody) // the new password may be in there, and nowhere else
-	}
-	if err != nil {
-		log.Fatal(err)
-	}
-	if err := store(result.Data.NewPassword); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(result)
-	// Output: {StatusCode:200 Header:[Cache-Control Content-Length Content-Type Date X-Request-Id] Data:{NewPassword:[redacted]}}
-}
-
-// Any other request of the API, and what its answer means.
+// Send any other request of the API, and check its response.
 func ExampleClient_Do() {
 	service, stop := serveExample()
 	defer stop()
@@ -146,17 +121,20 @@ func ExampleClient_Do() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	service.Advance(20 * time.Minute) // nobody uses the session meanwhile
+	service.Advance(20 * time.Minute) // the session is idle
 	resp, err := client.Do(req, session)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	err = latchkey.CheckResponse(resp)
-	fmt.Println(err)
+	var refused *latchkey.ConnectivityManagementResultError
+	if errors.As(err, &refused) {
+		fmt.Println(refused.StatusCode, refused.ErrorCode, refused.RequestID)
+	}
 	fmt.Println("log in again:", errors.Is(err, latchkey.ErrSessionExpired))
 	// Output:
-	// latchkey: refused UnifiedWebService.REQUEST_FAILED.SessionToken.Expired: The session has ended or was idle for too long. Log in again. (status 400, request id inventory-7)
+	// 400 UnifiedWebService.REQUEST_FAILED.SessionToken.Expired inventory-7
 	// log in again: true
 }
 

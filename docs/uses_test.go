@@ -11,6 +11,9 @@ const (
 	key = "export LATCHKEY_URL=http://127.0.0.1:8080 LATCHKEY_API_KEY=demo-key LATCHKEY_API_SECRET=demo-secret\n"
 )
 
+// vendorExample is a snippet of the vendor's page in Go, which is an Example of the client.
+var vendorExample = use{kind: excerpt, reason: "../vendor_example_test.go"}
+
 var proxyTests = use{kind: elsewhere, reason: "../internal/server/proxies_test.go"}
 
 // uses is what the tests do with the code blocks of each section, in order.
@@ -182,4 +185,10 @@ LATCHKEY_KEY_FILE=server.key launch 127.0.0.1:8080 latchkey serve
 stop
 `, wants: []string{"DELETE 1"}},
 	},
+
+	"vendor-sdk.md: Coming from the vendor's SDK": {vendorExample},
+	"vendor-sdk.md: Log in":                       {vendorExample},
+	"vendor-sdk.md: Log out":                      {vendorExample},
+	"vendor-sdk.md: Reset the password":           {vendorExample},
+	"vendor-sdk.md: Errors":                       {vendorExample},
 }
