@@ -107,7 +107,7 @@ func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*response, 
 	}
 	// RFC 7009 asks for no more than the status; this service also says which.
 	if revoked := Secret(a.header.Get(wire.HeaderRevokedToken)); revoked != "" && !revoked.Equal(token.Token) {
-		return a, a.unreadable("it names another access token than the one to revoke")
+		return a, a.unreadable("the response names another access token than the one to revoke")
 	}
 	return a, nil
 }
@@ -181,9 +181,9 @@ func (a *response) accessToken() (Secret, time.Duration, error) {
 	switch {
 	case problem != "":
 	case !isToken(w.AccessToken):
-		problem = "it holds no usable access token"
+		problem = "the body has no usable access token"
 	case w.TokenType != "" && !strings.EqualFold(w.TokenType, wire.TokenTypeBearer):
-		problem = "its token is not a bearer token"
+		problem = "the token is not a bearer token"
 	}
 	if problem != "" {
 		return "", 0, a.unreadable(problem)

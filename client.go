@@ -110,7 +110,7 @@ func (c *Client) Do(req *http.Request, sessionToken Secret) (*http.Response, err
 func (c *Client) do(req *http.Request, r *request, sessionToken Secret) (*http.Response, error) {
 	target, header, problem := c.target(req.URL)
 	if problem == "" && sessionToken != "" && !isToken(sessionToken.Reveal()) {
-		problem = "the session token cannot stand in a header"
+		problem = "the session token is not valid in a header"
 	}
 	var token AccessToken
 	var err error
@@ -188,7 +188,7 @@ func (c *Client) target(u *url.URL) (target *url.URL, header, problem string) {
 	}
 	header, ok := c.SessionHeader(u)
 	if !ok {
-		return nil, "", "the URL is neither under the base URL " + c.base.String() + " nor at one of the further hosts"
+		return nil, "", "the URL is neither under the base URL " + c.base.String() + " nor at one of Config.Hosts"
 	}
 	return u, header, ""
 }

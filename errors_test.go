@@ -243,3 +243,20 @@ func FuzzCheckResponse(f *testing.F) {
 		}
 	})
 }
+
+func TestRetryAfterFindsTheTimeInEveryError(t *testing.T) {
+	header := http.Header{"Retry-After": {"7"}}
+	for form, body := range map[string]string{
+		"fault": `{"fault":{"code":"900800"}}`, "OAuth": `{"error":"temporarily_unavailable"}`, "page": "<html>",
+	} {
+		err := checkResponse(503, header, []byte(body))
+		if got := latchkey.RetryAfter(&latchkey.AccessTokenError{Err: err}); got != 7*time.Second {
+			t.Errorf("%s: RetryAfter returned %v, want 7s", form, got)
+		}
+	}
+	for _, err := range []error{nil, io.EOF, &latchkey.TransportError{Err: io.EOF}} {
+		if got := latchkey.RetryAfter(err); got != 0 {
+			t.Errorf("RetryAfter(%v) = %v, want 0", err, got)
+		}
+	}
+}

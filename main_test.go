@@ -203,6 +203,15 @@ func checkResponse(status int, header http.Header, body []byte, sent ...latchkey
 	}, sent...)
 }
 
+// hint returns the advice of an error; "" if it has none.
+func hint(err error) string {
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		return hinted.Hint()
+	}
+	return ""
+}
+
 // mustNotShow fails if any way of printing v shows one of the secrets.
 func mustNotShow(t testing.TB, v any, secrets ...string) {
 	t.Helper()

@@ -22,7 +22,7 @@ func TestGapInAKnownSentenceDoesNotTellThePassword(t *testing.T) {
 		`{"error":"invalid_client","error_description":"it is wrong: %s"}`:                                                  "the API key or its secret is wrong",
 		`{"errorCode":"Other.Code.400","errorMessage":"The old password is wrong: %s"}`:                                     "is not shown",
 		`{"error":"wrong","error_description":"x","cause":"%s"}`:                                                            "is not shown",
-		`<html>the old password is wrong</html><!-- %s -->`:                                                                 "it is no error of this API",
+		`<html>the old password is wrong</html><!-- %s -->`:                                                                 "the body is not an error of this API",
 	} {
 		shown := map[string]bool{}
 		for _, secret := range weak {

@@ -21,8 +21,8 @@ import (
 const maxBody = 1 << 20
 
 var (
-	errBodyTooLong = errors.New("the answer is longer than 1 MiB")
-	errNotHTTP     = errors.New("what came back is not valid HTTP (it is not shown, for it may hold a secret)")
+	errBodyTooLong = errors.New("the response is longer than 1 MiB")
+	errNotHTTP     = errors.New("the response is not valid HTTP, and not shown because it may hold a secret")
 )
 
 // request is a request of the API that is to be sent, and read, as a whole.
@@ -193,34 +193,34 @@ type response struct {
 }
 
 // failure classifies an answer that is no success; nil for a success.
-func (a *response) failure() error {
-	return classify(a.status, a.header, a.body, a.err, a.secrets)
+func (resp *response) failure() error {
+	return classify(resp.status, resp.header, resp.body, resp.err, resp.secrets)
 }
 
 // decompress undoes the content coding of the body: some servers compress although
 // they were asked not to. A body that cannot be decoded is kept as it is, unless
 // what broke off was only the checksum behind it.
-func (a *response) decompress() {
-	if text, err := wire.Decode(a.header, a.body, maxBody); err == nil || json.Valid(text) {
-		a.body = text
-		a.header.Del("Content-Encoding") // as http.Transport does
+func (resp *response) decompress() {
+	if text, err := wire.Decode(resp.header, resp.body, maxBody); err == nil || json.Valid(text) {
+		resp.body = text
+		resp.header.Del("Content-Encoding") // as http.Transport does
 	}
 }
 
 // decode reads the body of a success into v and answers what is wrong with it. A
 // body that parses is whole, even if the connection broke behind it.
-func (a *response) decode(v any) (problem string) {
-	switch err := json.Unmarshal(wire.Text(a.body), v); {
+func (resp *response) decode(v any) (problem string) {
+	switch err := json.Unmarshal(wire.Text(resp.body), v); {
 	case err == nil:
 		return ""
-	case a.err != nil:
-		return "it broke off"
+	case resp.err != nil:
+		return "the body is incomplete"
 	default:
-		return "it is not the JSON that was expected"
+		return "the body is not the expected JSON"
 	}
 }
 
 // unreadable is the error for a success that does not hold what it should.
-func (a *response) unreadable(problem string) error {
-	return newResponseError(a.status, a.header, a.body, problem, a.err, a.secrets)
+func (resp *response) unreadable(problem string) *ResponseError {
+	return newResponseError(resp.status, resp.header, resp.body, problem, resp.err, resp.secrets)
 }

@@ -165,10 +165,9 @@ func perform[W any](
 	if err == nil {
 		var problem string
 		if secret, problem = decodeSecret(resp, field); problem != "" {
-			if r.unrepeatedResult {
-				problem += ". The password has probably been changed, and RawBody holds the only trace of the new one: keep it"
-			}
-			err = resp.unreadable(problem)
+			unreadable := resp.unreadable(problem)
+			unreadable.ofReset = r.unrepeatedResult
+			err = unreadable
 		}
 	}
 	c.logResponse(ctx, r, began, resp, err)
@@ -187,10 +186,10 @@ func decodeSecret[W any](resp *response, field func(W) string) (secret Secret, p
 	}
 	switch value := field(result); {
 	case value == "":
-		return "", "it lacks what it should tell"
+		return "", "the body lacks the expected field"
 	case strings.ContainsRune(value, utf8.RuneError):
 		// encoding/json puts this character where it cannot decode the real one.
-		return "", "what it tells is not valid text"
+		return "", "the expected field is not valid text"
 	default:
 		return Secret(value), ""
 	}
@@ -205,7 +204,7 @@ func (c *Client) sendOperation(ctx context.Context, r *request) (*response, erro
 		case r.sessionToken == "":
 			return nil, refuse(r.op, "no session token was given", ErrSessionTokenMissing)
 		case !isToken(r.sessionToken.Reveal()):
-			return nil, refuse(r.op, "the session token cannot stand in a header", ErrSessionTokenInvalid)
+			return nil, refuse(r.op, "the session token is not valid in a header", ErrSessionTokenInvalid)
 		}
 	}
 	return c.authorized(ctx, r)

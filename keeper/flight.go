@@ -258,21 +258,5 @@ func pause(err error, failures int) time.Duration {
 	// At least half of it, so that it grows. The rest is random, so that many keepers do
 	// not return at the same moment.
 	wait = wait/2 + rand.N(wait/2) //nolint:gosec // spreading needs no secrecy
-	return max(wait, min(retryAfter(err), maxRetryAfter))
-}
-
-// retryAfter returns how long the upstream asked to wait.
-func retryAfter(err error) time.Duration {
-	var fault *latchkey.FaultError
-	var oauth *latchkey.OAuthError
-	var odd *latchkey.ResponseError
-	switch {
-	case errors.As(err, &fault):
-		return fault.RetryAfter
-	case errors.As(err, &oauth):
-		return oauth.RetryAfter
-	case errors.As(err, &odd):
-		return odd.RetryAfter
-	}
-	return 0
+	return max(wait, min(latchkey.RetryAfter(err), maxRetryAfter))
 }

@@ -274,7 +274,8 @@ func TestAResetWhoseAnswerIsLostIsRepeatedByItsKey(t *testing.T) {
 			}
 			_, err = reset()
 			maybeSent(t, "the reset", err)
-			if !strings.Contains(err.Error(), "repeat the reset with the same key") {
+			var lost *latchkey.TransportError
+			if !errors.As(err, &lost) || !strings.Contains(lost.Hint(), "repeat the reset with the same key") {
 				t.Errorf("the error does not say what to do: %v", err)
 			}
 			made, err := reset()

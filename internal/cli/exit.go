@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/admin"
@@ -217,15 +216,7 @@ func maybeSent(err error) string {
 
 // after returns " in" and how long the service asked to wait, or "" if it did not.
 func after(err error) string {
-	var fault *latchkey.FaultError
-	var odd *latchkey.ResponseError
-	var wait time.Duration
-	switch {
-	case errors.As(err, &fault):
-		wait = fault.RetryAfter
-	case errors.As(err, &odd):
-		wait = odd.RetryAfter
-	}
+	wait := latchkey.RetryAfter(err)
 	if wait <= 0 {
 		return ""
 	}

@@ -3,7 +3,6 @@ package latchkey
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -13,29 +12,20 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// What the gateway and other bystanders say, whatever form it has.
-var (
-	// ErrUnauthorized: a token was refused. Every error with status 401 matches it,
-	// whatever its form, and so do the faults 900901 to 900904. An error that also
-	// matches a more specific sentinel (ErrSessionExpired, ErrInvalidClient) is
-	// about what that sentinel names. Otherwise it is the access token, or the
-	// service did not say which token: see [Client.InvalidateAccessToken].
-	ErrUnauthorized = errors.New("the access token was refused")
-	// ErrThrottled: too many requests (status 429, or faults 900800 to 900807
-	// without 900805). Wait for RetryAfter.
-	ErrThrottled = errors.New("too many requests")
-	// ErrBlocked: the API client was blocked (fault 900805). Only the operator of
-	// the service can change that, so do not retry.
-	ErrBlocked = errors.New("the API client is blocked")
-	// ErrNoSuchResource: the API gateway knows no resource of this path (faults
-	// 900906 and 404).
-	ErrNoSuchResource = errors.New("no such resource")
-	// ErrUnavailable: the service is overloaded or away (status 503). Wait for
-	// RetryAfter.
-	ErrUnavailable = errors.New("the service is unavailable")
-	// ErrInvalidClient: the API key or its secret is wrong.
-	ErrInvalidClient = errors.New("the API key or its secret is wrong")
-)
+// errorOfCode lists the sentinels of the codes of the session API.
+var errorOfCode = map[wire.Code]error{
+	wire.CodeTokenExpired:       ErrSessionExpired,
+	wire.CodeTokenInvalid:       ErrSessionTokenInvalid,
+	wire.CodeTokenMissing:       ErrSessionTokenMissing,
+	wire.CodeInvalidCredentials: ErrInvalidCredentials,
+	wire.CodeAccountLocked:      ErrAccountLocked,
+	wire.CodePasswordMismatch:   ErrPasswordMismatch,
+	wire.CodeRepeatKeyReused:    ErrIdempotencyKeyReused,
+	wire.CodeRequestUndefined:   ErrRequestUndefined,
+	wire.CodeInvalidCharacter:   ErrInvalidCharacter,
+	wire.CodeDeserialization:    ErrDeserialization,
+	wire.CodeUnexpected:         ErrUnexpected,
+}
 
 // errorOfMeaning lists the sentinels of what refusals mean.
 var errorOfMeaning = map[wire.Meaning]error{
@@ -56,35 +46,14 @@ func refusalIs(meaning wire.Meaning, status int, target error) bool {
 		return true
 	}
 	if meaning == wire.MeaningBlocked && errors.Is(target, ErrThrottled) {
-		return false // its status says so, and a caller would wait and retry
+		return false // its status matches, but a caller must not wait and retry
 	}
 	return statusIs(status, target)
 }
 
-// maxRetryAfter bounds what is believed of a Retry-After header: a longer one is
-// a mistake, and would put a client to sleep for good.
+// maxRetryAfter bounds a Retry-After header. A longer one is a mistake that would stop a
+// client for good.
 const maxRetryAfter = 24 * time.Hour
-
-// FaultError is the answer of the API gateway itself. With a status below 500 no
-// service saw the request. With 5xx, a timeout of the gateway's for one, a
-// service may have seen it and acted on it.
-type FaultError struct {
-	StatusCode  int
-	Code        string        // "900901"
-	Message     string        // prose, shortened, without control characters and secrets
-	Description string        // the same
-	RetryAfter  time.Duration // 0 with ErrBlocked: do not retry
-	RequestID   string
-}
-
-func (e *FaultError) Error() string {
-	return describe(e.StatusCode, e.RequestID, "fault", e.Code, e.Message, e.Description)
-}
-
-// Is reports whether target is the sentinel of e's code or status.
-func (e *FaultError) Is(target error) bool {
-	return refusalIs(wire.FaultMeaning(e.StatusCode, e.Code), e.StatusCode, target)
-}
 
 // isBearerRefused reports whether err means that the access token was refused, or
 // may have been.
@@ -107,62 +76,7 @@ func isBearerRefused(err error) bool {
 	return meaning == wire.MeaningBearer || meaning == wire.MeaningToken
 }
 
-// OAuthError is an error of the form of RFC 6749, section 5.2: from the token
-// endpoint, and from services beside the session API, which wrap an expired
-// session in it. errors.Is(err, ErrSessionExpired) recognises that.
-type OAuthError struct {
-	StatusCode  int
-	Code        string // "invalid_client"
-	Description string // prose, shortened, without control characters and secrets
-	Cause       string // the same
-	RetryAfter  time.Duration
-	RequestID   string
-
-	meaning wire.Meaning // found in the whole of what the service sent
-}
-
-func (e *OAuthError) Error() string {
-	return describe(e.StatusCode, e.RequestID, "error", e.Code, e.Description, e.Cause)
-}
-
-// Is reports whether target is ErrInvalidClient, the sentinel of what is wrapped in
-// e, or that of the status.
-func (e *OAuthError) Is(target error) bool {
-	return target == ErrInvalidClient && e.Code == wire.OAuthInvalidClient || refusalIs(e.meaning, e.StatusCode, target)
-}
-
-// ResponseError is an answer that cannot be understood: an error page of a
-// proxy, a redirect (none is followed), or a success that does not hold what it
-// should.
-type ResponseError struct {
-	StatusCode  int
-	ContentType string
-	Size        int    // bytes of the body that arrived, at most 1 MiB
-	Problem     string // what is wrong with it
-	RetryAfter  time.Duration
-	RequestID   string
-	// RawBody is what arrived of the body. After a reset it may hold the only
-	// copy of the new password.
-	RawBody Secret
-	Err     error // why the body ended early; nil if it did not
-}
-
-func (e *ResponseError) Error() string {
-	text := fmt.Sprintf("latchkey: unexpected answer (status %d, content type %q, %d bytes%s): %s",
-		e.StatusCode, e.ContentType, e.Size, requestID(e.RequestID), e.Problem)
-	if e.Err != nil {
-		text += ": " + e.Err.Error()
-	}
-	return text
-}
-
-// Unwrap answers why the body ended early, if it did.
-func (e *ResponseError) Unwrap() error { return e.Err }
-
-// Is reports whether target is the sentinel of the status: ErrUnauthorized,
-// ErrThrottled or ErrUnavailable.
-func (e *ResponseError) Is(target error) bool { return statusIs(e.StatusCode, target) }
-
+// newResponseError returns the error of a response that cannot be understood.
 func newResponseError(
 	status int, header http.Header, body []byte, problem string, cause error, sent []Secret,
 ) *ResponseError {
@@ -265,14 +179,15 @@ func classify(status int, header http.Header, body []byte, broken error, sent []
 			RetryAfter: retryAfter(header), RequestID: id, meaning: refusal.Meaning,
 		}
 	}
-	problem := "it is no error of this API"
+	problem := "the body is not an error of this API"
 	if status >= 300 && status <= 399 {
-		problem = "it is a redirect, and none is followed, because it would take the credentials elsewhere"
+		problem = "redirects are not followed, because they would send the credentials elsewhere"
 	}
 	return newResponseError(status, header, body, problem, broken, sent)
 }
 
-// statusIs matches the sentinels that a status stands for in every form of error.
+// statusIs reports whether target is the sentinel of a status, whatever the form of the
+// error.
 func statusIs(status int, target error) bool {
 	switch status {
 	case http.StatusUnauthorized:
@@ -285,9 +200,9 @@ func statusIs(status int, target error) bool {
 	return false
 }
 
-// retryAfter reads Retry-After (RFC 9110, section 10.2.3), a number of seconds
-// or a date. A date is judged by the server's clock where it tells it. 0 means
-// none, or now.
+// retryAfter returns the Retry-After header (RFC 9110, section 10.2.3), a number of
+// seconds or a date. A date is compared with the server's clock if the response has one.
+// It returns 0 if there is no valid header.
 func retryAfter(header http.Header) time.Duration {
 	value := strings.TrimSpace(header.Get(wire.HeaderRetryAfter))
 	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil {
