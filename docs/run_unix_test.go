@@ -89,7 +89,8 @@ func TestTheBlocksRun(t *testing.T) {
 func runSection(t *testing.T, directory string, replaced func(string) string, section string, list []block) {
 	t.Helper()
 	environment := []string{
-		"PATH=" + directory + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + directory, "TMPDIR=" + os.TempDir(), "TZ=UTC",
+		"PATH=" + directory + string(os.PathListSeparator) + os.Getenv("PATH"),
+		"HOME=" + directory, "TMPDIR=" + os.TempDir(), "TZ=UTC",
 		"GORACE=atexit_sleep_ms=0", // the race detector makes every process wait for a second at its end
 	}
 	environment = append(environment, goEnvironment(t)...)

@@ -19,7 +19,9 @@ var proxyTests = use{kind: elsewhere, reason: "../internal/server/proxies_test.g
 // uses is what the tests do with the code blocks of each section, in order.
 var uses = map[string][]use{
 	"README.md: Try it": {
-		{kind: serve, edits: [][2]string{{"git clone https://github.com/latchkey/latchkey", "true"}, {"cd latchkey", "true"}}},
+		{kind: serve, edits: [][2]string{
+			{"git clone https://github.com/latchkey/latchkey", "true"}, {"cd latchkey", "true"},
+		}},
 		{},
 		{kind: output},
 	},
@@ -82,7 +84,8 @@ var uses = map[string][]use{
 `}},
 	"keeper.md: Rotation": {
 		{before: demo, wants: []string{
-			"send the reset, once …", "the password of zbeeblebrox is changed", "a login has proven it", "strikes   0, at most",
+			"send the reset, once …", "the password of zbeeblebrox is changed", "a login has proven it",
+			"strikes   0, at most",
 		}},
 		{kind: snippet, before: `import (
 	"time"
@@ -101,7 +104,8 @@ var uses = map[string][]use{
 		{wants: []string{"session   live", "strikes   0, at most", "rotation  none under way", "user-added"}},
 	},
 	"gateway.md: Programs that cannot log in": {{
-		before: simulation + `printf IMgr8 | ./latchkey credential set --credential-file local.json --user zbeeblebrox --password-stdin
+		before: simulation + `printf IMgr8 | ./latchkey credential set --credential-file local.json \
+  --user zbeeblebrox --password-stdin
 export LATCHKEY_UPSTREAM_API_SECRET=demo-secret LATCHKEY_UPSTREAM_API_KEY=demo-key
 launch 127.0.0.1:8081 ./latchkey serve --data ./local-data --upstream http://127.0.0.1:8080 \
   --upstream-credential-file local.json --trust-local zoe --local-socket gateway.sock
@@ -131,15 +135,20 @@ printf correct-horse | ./latchkey user add zoe --password-stdin --data ./local-d
 		{before: stop, wants: []string{"listen"}},
 	},
 	"operating.md: Backup and restore": {
-		{before: "launch 127.0.0.1:8080 latchkey serve --data /var/lib/latchkey\nlatchkey user add zoe --data /var/lib/latchkey\n", wants: []string{"backup"}},
+		{before: `launch 127.0.0.1:8080 latchkey serve --data /var/lib/latchkey
+latchkey user add zoe --data /var/lib/latchkey
+`, wants: []string{"backup"}},
 		{kind: serve, before: stop, wants: []string{"zoe"}},
 	},
 	"operating.md: A gateway that has stopped logging in": {
-		{before: demo + `echo wrong | latchkey credential set --credential-file gateway.json --user zbeeblebrox --password-stdin
+		{before: demo + `echo wrong | latchkey credential set --credential-file gateway.json \
+  --user zbeeblebrox --password-stdin
 echo IMgr8 >password
 export LATCHKEY_API_KEY=demo-key LATCHKEY_API_SECRET=demo-secret
 latchkey rotate --credential-file gateway.json --url http://127.0.0.1:8080 --now || test $? = 4
-`, edits: [][2]string{{"8080\n", "8080 || test $? = 4\n"}}, wants: []string{"strikes   1, at most", "latched   ", "with the same options as this command"}},
+`, edits: [][2]string{{"8080\n", "8080 || test $? = 4\n"}}, wants: []string{
+			"strikes   1, at most", "latched   ", "with the same options as this command",
+		}},
 		{},
 		{wants: []string{"logins are made again"}},
 	},
@@ -148,9 +157,13 @@ latchkey rotate --credential-file gateway.json --url http://127.0.0.1:8080 --now
 	},
 	"operating.md: The audit trail": {
 		{
-			before: "export LATCHKEY_DATA=data\nlaunch 127.0.0.1:8080 latchkey serve --data data\nlatchkey user add zoe\nlatchkey client add dispatch\n",
-			edits:  [][2]string{{">> audit.jsonl ", ">> audit.jsonl & "}},
-			wants:  []string{"user-added", "2 events are as they were written"},
+			before: `export LATCHKEY_DATA=data
+launch 127.0.0.1:8080 latchkey serve --data data
+latchkey user add zoe
+latchkey client add dispatch
+`,
+			edits: [][2]string{{">> audit.jsonl ", ">> audit.jsonl & "}},
+			wants: []string{"user-added", "2 events are as they were written"},
 		},
 	},
 
@@ -159,13 +172,18 @@ latchkey rotate --credential-file gateway.json --url http://127.0.0.1:8080 --now
 	"proxies.md: HAProxy": {proxyTests, proxyTests},
 	"proxies.md: Traefik": {{kind: document}},
 	"proxies.md: Envoy":   {{kind: document}, {kind: document}},
-	"proxies.md: A proxy before a gateway with `--trust-local`": {{kind: elsewhere, reason: "../internal/server/trustlocal_test.go"}},
+	"proxies.md: A proxy before a gateway with `--trust-local`": {
+		{kind: elsewhere, reason: "../internal/server/trustlocal_test.go"},
+	},
 
 	"scaling.md: The picture": {{kind: unrun, reason: "it is a picture"}},
 	"scaling.md: By hand, on one machine": {
 		{},
 		{},
-		{before: "ready 127.0.0.1:8081; ready 127.0.0.1:8082; ready 127.0.0.1:8083\n", wants: []string{"user zoe was added", "API client dispatch was added"}},
+		{
+			before: "ready 127.0.0.1:8081; ready 127.0.0.1:8082; ready 127.0.0.1:8083\n",
+			wants:  []string{"user zoe was added", "API client dispatch was added"},
+		},
 		{wants: []string{"HTTP/1.1 200 OK", "Latchkey-User: zoe", "HTTP/1.1 401 Unauthorized"}},
 	},
 	"scaling.md: From an embedded database": {
