@@ -184,6 +184,11 @@ func (a *Authority) changePassword(ctx context.Context, verified User, hash stri
 	return User{}, unavailable(err)
 }
 
+// LogSessionsEndLater is the message that is logged, with the user, if sessions that a reset
+// ends could not be ended with it.
+const LogSessionsEndLater = "" +
+	"sessions that a change of the password ends could not be ended yet; the next sweep tries again"
+
 // endPending ends the sessions that the user's last change requires to end, and then
 // clears the requirement. If it fails, the requirement stays, and Sweep fulfills it.
 func (a *Authority) endPending(ctx context.Context, user User) {
@@ -207,7 +212,6 @@ func (a *Authority) endPending(ctx context.Context, user User) {
 		})
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		a.log.Error("sessions that a change of the password ends could not be ended yet; the next sweep tries again",
-			"user", user.Name, "error", err)
+		a.log.Error(LogSessionsEndLater, "user", user.Name, "error", err)
 	}
 }

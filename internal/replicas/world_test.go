@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/admin"
+	"github.com/latchkey/latchkey/internal/authority"
 )
 
 // world is a fleet with its users and the history of their requests.
@@ -393,4 +394,4 @@ func (w *world) finish(stale time.Duration) {
 	w.h.check(w.t, stale)
 }
 
-var endedLater = regexp.MustCompile(`could not be ended yet; it is tried again soon" user=(\S+)`)
+var endedLater = regexp.MustCompile(regexp.QuoteMeta(authority.LogSessionsEndLater) + `" user=(\S+)`)
