@@ -14,36 +14,36 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// strikes is the failure that locks.
+// strikes is the number of failures that locks an account.
 const strikes = 5
 
-// fate is what is known of a session.
+// fate is the known state of a session.
 type fate int
 
 const (
 	alive  fate = iota
-	ending      // its end was asked for and not answered
+	ending      // a logout was sent, and no response came
 	ended
 )
 
-// account is all that the one client of a user knows of it.
+// account is what the only client of a user knows about it.
 type account struct {
 	name     string
 	password latchkey.Secret
-	former   latchkey.Secret // before the last acknowledged reset; "" where there was none
-	inDoubt  bool            // a reset was not answered: the password is this one, or one that nobody knows
-	failures []int           // how many in a row there may be
+	former   latchkey.Secret // before the last acknowledged reset; "" if there was none
+	inDoubt  bool            // a reset had no response: the password is this one, or an unknown one
+	failures []int           // the possible numbers of failures in a row
 	sessions map[latchkey.Secret]fate
 }
 
-// isUnanswered tells whether it is not known what became of a request.
+// isUnanswered reports whether the outcome of a request is unknown.
 func isUnanswered(err error) bool {
 	var lost *latchkey.TransportError
 	var half *latchkey.ResponseError
 	return errors.As(err, &lost) || errors.As(err, &half)
 }
 
-// step does one thing, at random. What is not answered stays noted as such.
+// step does one random operation. An operation without a response stays recorded as such.
 func (a *account) step(ctx context.Context, api *latchkey.Client) error {
 	token, some := a.any(alive)
 	switch n := rand.IntN(10); {
@@ -67,7 +67,7 @@ func (a *account) step(ctx context.Context, api *latchkey.Client) error {
 	return a.check(ctx, api, token)
 }
 
-// any picks a session.
+// any returns a session with the wanted fate.
 func (a *account) any(want fate) (latchkey.Secret, bool) {
 	for token, fate := range a.sessions {
 		if fate == want {
@@ -77,7 +77,7 @@ func (a *account) any(want fate) (latchkey.Secret, bool) {
 	return "", false
 }
 
-// logIn logs in and holds the answer to what is known.
+// logIn logs in and checks the result against what is known.
 func (a *account) logIn(ctx context.Context, api *latchkey.Client, password latchkey.Secret) error {
 	before, after := a.failures[0], 0
 	locked, right := before == strikes, password.Equal(a.password)
@@ -103,7 +103,7 @@ func (a *account) logIn(ctx context.Context, api *latchkey.Client, password latc
 	return nil
 }
 
-// reset has the password changed, which ends all other sessions.
+// reset changes the password, which ends all other sessions.
 func (a *account) reset(ctx context.Context, api *latchkey.Client, token latchkey.Secret) error {
 	before := a.failures[0]
 	locked := before == strikes
@@ -111,7 +111,8 @@ func (a *account) reset(ctx context.Context, api *latchkey.Client, token latchke
 		a.failures, a.inDoubt = []int{before, 0}, true
 		a.others(token, alive, ending)
 	}
-	answer, err := api.SessionManagement.ResetConnectivityManagementPassword(ctx, token, &latchkey.SessionResetPasswordRequest{OldPassword: a.password})
+	answer, err := api.SessionManagement.ResetConnectivityManagementPassword(ctx, token,
+		&latchkey.SessionResetPasswordRequest{OldPassword: a.password})
 	switch {
 	case isUnanswered(err):
 		return err
@@ -125,14 +126,14 @@ func (a *account) reset(ctx context.Context, api *latchkey.Client, token latchke
 	return nil
 }
 
-// changed notes a new password, with which all sessions but one ended.
+// changed records a new password, which has ended all sessions but one.
 func (a *account) changed(password, keep latchkey.Secret) {
 	a.former, a.password = a.password, password
 	a.others(keep, alive, ended)
 	a.others(keep, ending, ended)
 }
 
-// others gives another fate to the sessions that have the one, save keep.
+// others changes the fate of all sessions except keep from one to another.
 func (a *account) others(keep latchkey.Secret, from, to fate) {
 	for token, fate := range a.sessions {
 		if fate == from && token != keep {
@@ -141,7 +142,7 @@ func (a *account) others(keep latchkey.Secret, from, to fate) {
 	}
 }
 
-// check uses a session, and wants it to live or to have ended as it should.
+// check uses a session and returns an error if its state is not the expected one.
 func (a *account) check(ctx context.Context, api *latchkey.Client, token latchkey.Secret) error {
 	err := useSession(ctx, api, token)
 	if isUnanswered(err) {
@@ -149,7 +150,7 @@ func (a *account) check(ctx context.Context, api *latchkey.Client, token latchke
 	}
 	switch fate := a.sessions[token]; {
 	case fate == ending:
-		delete(a.sessions, token) // either is right
+		delete(a.sessions, token) // either outcome is correct
 		return nil
 	case fate == alive && err == nil, fate == ended && errors.Is(err, latchkey.ErrSessionExpired):
 		return nil
@@ -159,7 +160,7 @@ func (a *account) check(ctx context.Context, api *latchkey.Client, token latchke
 	return fmt.Errorf("a session of %s was ended, and is answered with: %w", a.name, errOr(err))
 }
 
-// useSession asks the service about a session, which is a use of it.
+// useSession queries a session, which counts as a use of it.
 func useSession(ctx context.Context, api *latchkey.Client, token latchkey.Secret) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, wire.PathSession, nil)
 	if err != nil {
@@ -178,8 +179,7 @@ func useSession(ctx context.Context, api *latchkey.Client, token latchkey.Secret
 	return latchkey.CheckResponse(response)
 }
 
-// checkSessions checks all sessions after a crash, and forgets some of those
-// that ended.
+// checkSessions checks all sessions after a crash, and drops some of the ended ones.
 func (a *account) checkSessions(ctx context.Context, api *latchkey.Client) error {
 	var breaches []error
 	for token, fate := range a.sessions {
@@ -191,8 +191,8 @@ func (a *account) checkSessions(ctx context.Context, api *latchkey.Client) error
 	return errors.Join(breaches...)
 }
 
-// checkPasswords logs in with the password that holds, and with the one before.
-// It reports whether neither holds, which a reset that was not answered excuses.
+// checkPasswords logs in with the current password and with the one before. It reports
+// whether neither is in effect, which is allowed after a reset without a response.
 func (a *account) checkPasswords(ctx context.Context, api *latchkey.Client) (lost bool, err error) {
 	if a.former != "" && a.failures[0] < strikes-1 {
 		if err := a.logIn(ctx, api, a.former); err != nil {
@@ -210,8 +210,7 @@ func (a *account) checkPasswords(ctx context.Context, api *latchkey.Client) (los
 	return false, nil
 }
 
-// settleFailures holds the failures that the service knows of to those that
-// there may be.
+// settleFailures checks the service's count of failures against the possible ones.
 func (a *account) settleFailures(n int) error {
 	if !slices.Contains(a.failures, n) {
 		return fmt.Errorf("%s has %d failures in a row, and %v were acknowledged or may have been", a.name, n, a.failures)
@@ -220,7 +219,7 @@ func (a *account) settleFailures(n int) error {
 	return nil
 }
 
-// errOr makes no error one that can be shown.
+// errOr returns err, or an error to print if there is none.
 func errOr(err error) error {
 	if err == nil {
 		return errors.New("success")

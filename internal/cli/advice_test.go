@@ -80,7 +80,7 @@ func checkAdvice(root, own *cobra.Command, text string) (wrong []string) {
 	return wrong
 }
 
-func TestHelpNamesOnlyFlagsThatThereAre(t *testing.T) {
+func TestHelpNamesOnlyExistingFlags(t *testing.T) {
 	t.Parallel()
 	root := cli.Tree()
 	seen := 0
@@ -102,8 +102,8 @@ func TestHelpNamesOnlyFlagsThatThereAre(t *testing.T) {
 	}
 }
 
-// What errors and notes advise is in the string literals of the program.
-func TestErrorsNameOnlyFlagsThatThereAre(t *testing.T) {
+// The advice of errors and notes is in the string literals of the program.
+func TestErrorsNameOnlyExistingFlags(t *testing.T) {
 	t.Parallel()
 	root := cli.Tree()
 	seen := 0
@@ -113,7 +113,9 @@ func TestErrorsNameOnlyFlagsThatThereAre(t *testing.T) {
 			return err
 		}
 		name := filepath.ToSlash(strings.TrimPrefix(path, top+string(filepath.Separator)))
-		if entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".." || slices.Contains([]string{"tools", "scripts", "internal/bench", "internal/enginetest", "deploy"}, name)) {
+		skipped := []string{"tools", "scripts", "internal/bench", "internal/enginetest", "deploy"}
+		hidden := strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".."
+		if entry.IsDir() && (hidden || slices.Contains(skipped, name)) {
 			return fs.SkipDir
 		}
 		if entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
@@ -148,7 +150,7 @@ func TestErrorsNameOnlyFlagsThatThereAre(t *testing.T) {
 	}
 }
 
-func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
+func TestDocumentsNameOnlyExistingFlags(t *testing.T) {
 	t.Parallel()
 	root := cli.Tree()
 	files, err := filepath.Glob(filepath.Join("..", "..", "docs", "*.md"))
@@ -168,9 +170,9 @@ func TestDocumentsNameOnlyFlagsThatThereAre(t *testing.T) {
 	}
 }
 
-// Every setting of every command is in `help config`, with its variable, and nothing
-// else is; what it says of the config file is so.
-func TestHelpConfigAgreesWithWhatIsAccepted(t *testing.T) {
+// help config lists every setting of every command with its variable, and nothing else.
+// What it says about the config file is true.
+func TestHelpConfigListsExactlyTheSettings(t *testing.T) {
 	t.Parallel()
 	out, _ := run(t, 0, "", "help", "config")
 	listed := map[string]string{}
@@ -185,7 +187,7 @@ func TestHelpConfigAgreesWithWhatIsAccepted(t *testing.T) {
 		command.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if !cli.IsSetting(f) {
 				if of, ok := listed[f.Name]; ok && slices.Contains(strings.Split(of, ", "), command.Name()) {
-					t.Errorf("--%s of %s is listed, and is no setting", f.Name, command.CommandPath())
+					t.Errorf("--%s of %s is listed, but is not a setting", f.Name, command.CommandPath())
 				}
 				return
 			}
@@ -213,7 +215,7 @@ func TestHelpConfigAgreesWithWhatIsAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, said := run(t, 2, "", "serve", "--config", path); strings.Contains(said, "unknown setting") {
-		t.Errorf("the config file does not take what is listed:\n%s", said)
+		t.Errorf("the config file does not accept what is listed:\n%s", said)
 	}
 	if err := os.WriteFile(path, []byte("config: x\nyes: true\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -63,10 +63,12 @@ In a terminal, request IDs are shown only if they fit.
 	flags.StringVar(&q.user, "user", "", "only events of the user `NAME`")
 	flags.StringVar(&q.client, "client", "", "only events of this API `KEY`, or of the client with this label")
 	flags.StringSliceVar(&q.kinds, "kind", nil, "only events of these `KINDS`, separated by commas; may be repeated")
-	flags.StringVar(&q.since, "since", "", "only events since this `TIME`: 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or RFC 3339")
+	flags.StringVar(&q.since, "since", "",
+		"only events since this `TIME`: 2h, 7d, 2026-01-31, \"2026-01-31 09:00\" or RFC 3339")
 	flags.StringVar(&q.until, "until", "", "only events before this `TIME`, in the same form as --since")
 	flags.Int64Var(&q.after, "after", 0, "only events after the one with the number `SEQ`")
-	flags.UintVar(&q.limit, "limit", 0, "show the newest `N`, at most 1000; 0 shows all (default: 50, and with --since or --after all)")
+	flags.UintVar(&q.limit, "limit", 0,
+		"show the newest `N`, at most 1000; 0 shows all (default: 50, and with --since or --after all)")
 	flags.Lookup("limit").DefValue = ""
 	flags.BoolVar(&q.follow, "follow", false, "show further events as they happen, until Ctrl-C")
 	jsonFlag(command, &q.json)
@@ -102,7 +104,8 @@ func (q *auditQuery) check(now time.Time, wrong *faults) {
 	}
 	for _, kind := range q.kinds {
 		if known := eventKinds(); !slices.Contains(known, kind) {
-			wrong.add("--kind %q is not a kind of event%s; the kinds are %s", kind, didYouMean(kind, known, ""), strings.Join(known, ", "))
+			wrong.add("--kind %q is not a kind of event%s; the kinds are %s",
+				kind, didYouMean(kind, known, ""), strings.Join(known, ", "))
 		}
 	}
 	if q.after < 0 {

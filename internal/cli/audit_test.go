@@ -17,13 +17,14 @@ func following(t *testing.T, args ...string) (out, said *screen, stop func() int
 	out, said = newScreen(), newScreen()
 	ended := make(chan int, 1)
 	go func() {
-		ended <- cli.Run(ctx, cli.IO{In: strings.NewReader(""), Out: out, Err: said}, append([]string{"audit", "--follow"}, args...)...)
+		ended <- cli.Run(ctx, cli.IO{In: strings.NewReader(""), Out: out, Err: said},
+			append([]string{"audit", "--follow"}, args...)...)
 	}()
 	t.Cleanup(cancel)
 	return out, said, func() int { cancel(); return <-ended }
 }
 
-func TestFollowingGoesOnOverARestart(t *testing.T) {
+func TestAuditFollowContinuesOverARestart(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir() + "/data"
 	serving := func() *served {
@@ -61,10 +62,10 @@ func TestFollowingGoesOnOverARestart(t *testing.T) {
 		t.Errorf("%d events were shown, not 5:\n%s", len(seen), out)
 	}
 
-	// It says where to go on, and goes on there.
+	// It prints the command that continues, and that command continues there.
 	cursor := regexp.MustCompile(`--after (\d+)`).FindStringSubmatch(said.String())
 	if cursor == nil || cursor[1] != "5" {
-		t.Fatalf("it does not say where to go on:\n%s", said)
+		t.Fatalf("it does not print the command that continues:\n%s", said)
 	}
 	run(t, 0, "", "user", "lock", "before", "--data", data)
 	out, said, stop = following(t, "--json", "--after", cursor[1], "--kind", "locked,unlocked", "--data", data)
@@ -82,7 +83,8 @@ func TestFollowingGoesOnOverARestart(t *testing.T) {
 	// A server with another database is not followed.
 	server.stop()
 	said.waitFor(t, `(is unavailable)`)
-	other, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--data", data, "--database", "sqlite:"+data+"/other.db")
+	other, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--data", data,
+		"--database", "sqlite:"+data+"/other.db")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,8 @@ the trail is broken.
 		if head != "" {
 			seq, chain, ok := strings.Cut(head, ":")
 			if !ok {
-				return usage("--head %q is not a head; nothing was done", head).hint("write it as verify prints it, like 4711:5d41…")
+				return usage("--head %q is not a head; nothing was done", head).
+					hint("write it as verify prints it, like 4711:5d41…")
 			}
 			query.Set("seq", seq)
 			query.Set("chain", chain)

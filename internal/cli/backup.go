@@ -55,7 +55,8 @@ server's user. To back up a PostgreSQL database, use pg_dump.
 
 func (a *app) backup(cmd *cobra.Command, store *storeFlags, file string) error {
 	if file == "-" || strings.HasSuffix(file, string(filepath.Separator)) {
-		return usage("%q is not the name of a file; nothing was written", file).hint("name the new file, for example latchkey.backup")
+		return usage("%q is not the name of a file; nothing was written", file).
+			hint("name the new file, for example latchkey.backup")
 	}
 	path, err := a.embeddedPath(cmd, store)
 	if err != nil {
@@ -72,7 +73,8 @@ func (a *app) backup(cmd *cobra.Command, store *storeFlags, file string) error {
 	case errors.Is(err, sqlite.ErrNoDatabase):
 		return fail(exitFailed, "%w; nothing was written", err).hint("name its directory with --data")
 	case errors.Is(err, syscall.ENOSPC), err != nil && strings.Contains(err.Error(), "disk is full"):
-		return fail(exitFailed, "the disk has no room for the backup: %w; %s", err, kept).hint("free space, or choose another disk")
+		return fail(exitFailed, "the disk has no room for the backup: %w; %s", err, kept).
+			hint("free space, or choose another disk")
 	case errors.Is(err, fs.ErrPermission):
 		return fail(exitFailed, "%w; %s", err, kept).
 			hint("run this as the user of the server, and choose a directory in which that user may write")
@@ -111,10 +113,12 @@ func (a *app) embeddedPath(cmd *cobra.Command, store *storeFlags) (string, error
 			return "", fail(exitUsage, "the database of the server on %s, %s, is a PostgreSQL database; nothing was written",
 				store.socketPath(), a.store).hint(useTools)
 		}
-		return "", fail(exitUsage, "the server on %s keeps all data in memory (%s); nothing was written", store.socketPath(), a.store)
+		return "", fail(exitUsage, "the server on %s keeps all data in memory (%s); nothing was written",
+			store.socketPath(), a.store)
 	}
 	if store.shared() {
-		return "", fail(exitUsage, "%s, from %s, is a PostgreSQL database; nothing was written", store.name(), source(cmd, "database")).
+		return "", fail(exitUsage, "%s, from %s, is a PostgreSQL database; nothing was written",
+			store.name(), source(cmd, "database")).
 			hint(useTools)
 	}
 	return store.databasePath(), nil

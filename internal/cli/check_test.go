@@ -42,12 +42,13 @@ func TestACheckStartsNothing(t *testing.T) {
 	has(t, check(0, "--demo", "--simulate"), "nothing was started")
 	t.Run("with", func(t *testing.T) {
 		url := serve(t, "--data", data)
-		has(t, check(0, "--data", data, "--listen", strings.TrimPrefix(url, "http://")), "in use, by this service", "nothing was started")
+		has(t, check(0, "--data", data, "--listen", strings.TrimPrefix(url, "http://")),
+			"in use, by this service", "nothing was started")
 		run(t, 0, "", "user", "add", "zoe", "--data", data)
 	})
 	has(t, check(0, "--data", data), "nothing was started")
 
-	// Everything is told at once: settings, files and addresses.
+	// All mistakes are reported at once: settings, files and addresses.
 	file := place + "/file"
 	if err := os.WriteFile(file, []byte("no certificate\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -56,7 +57,9 @@ func TestACheckStartsNothing(t *testing.T) {
 		"--tls-cert", file, "--tls-key", file, "--local-socket", place+"/none/socket", "--ready-file", file,
 		"--upstream", "https://api.example", "--upstream-api-key", "k", "--upstream-api-secret-file", place+"/secret",
 		"--upstream-credential-file", place+"/credential", "--upstream-ca-file", file)
-	has(t, said, "10 things are wrong", "not a directory", "--local-socket ", "--lock-after 0", "others may read the server key", "TLS certificate",
+	has(t, said, "10 things are wrong", "not a directory", "--local-socket ", "--lock-after 0",
+		"others may read the server key",
+		"TLS certificate",
 		"192.0.2.1:0", "not a ready file", place+"/secret", place+"/credential", "holds no certificate")
 
 	if err := os.Rename(data+"/server.key", place+"/server.key"); err != nil {
@@ -94,7 +97,8 @@ func TestACheckLooksAtAPostgreSQL(t *testing.T) {
 	t.Setenv("LATCHKEY_DATA", data)
 	check := func(code int, args ...string) string {
 		t.Helper()
-		out, said := run(t, code, "", append([]string{"serve", "--check", "--listen", "127.0.0.1:0", "--key-file", mine}, args...)...)
+		checked := []string{"serve", "--check", "--listen", "127.0.0.1:0", "--key-file", mine}
+		out, said := run(t, code, "", append(checked, args...)...)
 		return out + said
 	}
 	t.Setenv("LATCHKEY_DATABASE", database)

@@ -68,7 +68,7 @@ func run(t *testing.T, code int, input string, args ...string) (out, err string)
 	return o.String(), e.String()
 }
 
-// serve runs the service until the test ends, and answers its URL.
+// serve runs the service until the test ends, and returns its URL.
 func serve(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -136,8 +136,8 @@ func TestAdministrationWithAndWithoutAServer(t *testing.T) {
 	has(t, out, `"zoe"`, "locked")
 }
 
-// What an editor or a shell added to a password is told, and never sent.
-func TestAPasswordIsTakenAsItIsOrRefusedWithItsReason(t *testing.T) {
+// Text that an editor or a shell has added to a password is an error and is not sent.
+func TestAPasswordIsAcceptedUnchangedOrRefusedWithAReason(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir() + "/data"
 	t.Run("with", func(t *testing.T) { serve(t, "--data", data) }) // makes the database
@@ -194,10 +194,13 @@ func TestALineOfTheTrailCannotBeForged(t *testing.T) {
 	}
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for _, e := range []authority.Event{
-		{At: at, Kind: authority.EventForwarded, User: "zoe", Method: "GET", Path: (&url.URL{Path: "/api/x 200 1ms)\n2026"}).EscapedPath(),
+		{At: at, Kind: authority.EventForwarded, User: "zoe", Method: "GET",
+			Path:   (&url.URL{Path: "/api/x 200 1ms)\n2026"}).EscapedPath(),
 			Status: 403, Duration: 12 * time.Millisecond, UpstreamID: "u 200 1ms", RequestID: "r1"},
-		{At: at, Kind: authority.EventForwarded, User: "zoe  GET /api/z 200 1ms", Method: "PUT", Host: "imp.example", Path: "/api/y?<&>", Status: 500, Duration: time.Second},
-		{At: at, Kind: authority.EventForwardRefused, User: "zoe", Method: "G T", Path: "/api/w", Status: 405, Duration: time.Millisecond, Count: 49},
+		{At: at, Kind: authority.EventForwarded, User: "zoe  GET /api/z 200 1ms",
+			Method: "PUT", Host: "imp.example", Path: "/api/y?<&>", Status: 500, Duration: time.Second},
+		{At: at, Kind: authority.EventForwardRefused, User: "zoe",
+			Method: "G T", Path: "/api/w", Status: 405, Duration: time.Millisecond, Count: 49},
 	} {
 		if err := db.AppendAudit(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -210,11 +213,12 @@ func TestALineOfTheTrailCannotBeForged(t *testing.T) {
 	has(t, out, "  zoe  GET /api/x%20200%201ms%29%0A2026 403 12ms  request r1  upstream u%20200%201ms\n",
 		`  "zoe  GET /api/z 200 1ms"  PUT imp.example/api/y?<&> 500 1000ms`, "  zoe  G%20T /api/w 405 1ms  49 times")
 	out, _ = run(t, 0, "", "audit", "--json", "--data", data)
-	has(t, out, `"method":"GET","path":"/api/x%20200%201ms%29%0A2026","status":403,"durationMs":12,"upstreamRequestId":"u%20200%201ms"}`,
+	has(t, out, `"method":"GET","path":"/api/x%20200%201ms%29%0A2026","status":403,"durationMs":12,`+
+		`"upstreamRequestId":"u%20200%201ms"}`,
 		`"method":"PUT","host":"imp.example","path":"/api/y?<&>","status":500,"durationMs":1000}`, `"count":49}`)
 }
 
-func TestMistakesAreExplained(t *testing.T) {
+func TestMistakesNameTheCorrection(t *testing.T) {
 	t.Parallel()
 	_, said := run(t, 2, "", "sesion")
 	has(t, said, "did you mean latchkey session")

@@ -19,10 +19,10 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// TestCrashKill9OverHTTP kills a serving process in a loop, with kill -9, while
-// clients log in, fail to, log out, reset passwords and use their sessions, and
-// looks at what each next process knows: what was acknowledged holds, and what
-// was not answered happened whole or not at all.
+// TestCrashKill9OverHTTP kills a serving process in a loop with kill -9, while clients log
+// in, fail to log in, log out, reset passwords and use their sessions. It then checks the
+// next process: acknowledged operations persist, and operations without a response were
+// executed completely or not at all.
 func TestCrashKill9OverHTTP(t *testing.T) {
 	t.Parallel()
 	rounds := 3
@@ -66,7 +66,7 @@ func TestCrashKill9OverHTTP(t *testing.T) {
 	t.Logf("%d rounds, %d steps acknowledged, %d resets whose answer was lost", rounds, steps, doubts)
 }
 
-// victim is a service in a process of its own, which is to be killed.
+// victim is a service in a separate process, to be killed.
 type victim struct {
 	command *exec.Cmd
 	url     string
@@ -82,7 +82,7 @@ var victimURL = regexp.MustCompile(`serves the session API on (\S+)`)
 func startVictim(t *testing.T, data string) *victim {
 	t.Helper()
 	v := &victim{said: newScreen(), lines: make(chan string, 1)}
-	v.command = exec.Command("latchkey", "serve", "--data", data, "--listen", "127.0.0.1:0", "--hash-memory", "1", "--hash-passes", "1")
+	v.command = exec.Command("latchkey", "serve", "--data", data, "--listen", "127.0.0.1:0")
 	output, err := v.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func startVictim(t *testing.T, data string) *victim {
 }
 
 // workAndKill has one client work on each account, and kills the process when so
-// many steps were acknowledged. It answers how many were in the end.
+// many steps were acknowledged. It returns the number of acknowledged steps.
 func (v *victim) workAndKill(t *testing.T, api *latchkey.Client, accounts []*account, killAt int) int {
 	t.Helper()
 	acknowledged := make(chan struct{})
@@ -160,7 +160,7 @@ func (v *victim) workAndKill(t *testing.T, api *latchkey.Client, accounts []*acc
 }
 
 // inspect holds what the service knows after a crash to what its clients know,
-// and settles what they could not. It answers how many passwords were in doubt.
+// and settles what they could not. It returns how many passwords were in doubt.
 func inspect(t *testing.T, api *latchkey.Client, data string, accounts []*account) (doubts int) {
 	t.Helper()
 	out, _ := run(t, 0, "", "user", "list", "--json", "--data", data)
@@ -228,5 +228,8 @@ func addClient(t *testing.T, data string) latchkey.Config {
 func addAccount(t *testing.T, data, name string) *account {
 	t.Helper()
 	out, _ := run(t, 0, "", "user", "add", name, "--data", data)
-	return &account{name: name, password: latchkey.Secret(strings.TrimSpace(out)), failures: []int{0}, sessions: map[latchkey.Secret]fate{}}
+	return &account{
+		name: name, password: latchkey.Secret(strings.TrimSpace(out)), failures: []int{0},
+		sessions: map[latchkey.Secret]fate{},
+	}
 }

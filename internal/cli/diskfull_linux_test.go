@@ -68,8 +68,10 @@ func TestServeOnAFullDisk(t *testing.T) {
 	defer s.stop()
 	form := map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
 	form["Authorization"] = "Basic ZGVtby1rZXk6ZGVtby1zZWNyZXQ="
-	_, body := send(t, "POST", s.url+"/api/ts/v1/oauth2/token", url.Values{"grant_type": {"client_credentials"}}.Encode(), form)
-	header := map[string]string{"Content-Type": "application/json", "Authorization": "Bearer " + between(t, body, `"access_token":"`, `"`)}
+	_, body := send(t, "POST", s.url+"/api/ts/v1/oauth2/token",
+		url.Values{"grant_type": {"client_credentials"}}.Encode(), form)
+	bearer := "Bearer " + between(t, body, `"access_token":"`, `"`)
+	header := map[string]string{"Content-Type": "application/json", "Authorization": bearer}
 	logIn := func() (int, string) {
 		return send(t, "POST", s.url+"/api/m2m/v1/session/login", `{"username":"zbeeblebrox","password":"IMgr8"}`, header)
 	}
@@ -96,16 +98,20 @@ func TestServeOnAFullDisk(t *testing.T) {
 	if status != http.StatusServiceUnavailable {
 		t.Fatalf("on a full disk a login is answered %d %s", status, body)
 	}
-	if status, body := send(t, "GET", s.url+"/readyz", "", nil); status != 200 || !strings.HasPrefix(body, "ready\n") || !strings.Contains(body, "cannot be written") {
+	status, body = send(t, "GET", s.url+"/readyz", "", nil)
+	if status != 200 || !strings.HasPrefix(body, "ready\n") || !strings.Contains(body, "cannot be written") {
 		t.Errorf("on a full disk /readyz is %d %q", status, body)
 	}
-	if _, body := send(t, "GET", s.url+"/metrics", "", nil); !strings.Contains(body, `latchkey_store_failing{task="write"} 1`) {
+	_, body = send(t, "GET", s.url+"/metrics", "", nil)
+	if !strings.Contains(body, `latchkey_store_failing{task="write"} 1`) {
 		t.Error("the metrics do not say that the store cannot be written")
 	}
 	if status, body := send(t, "GET", s.url+"/latchkey/v1/verify", "", header); status != 200 {
 		t.Errorf("on a full disk a check is answered %d %s", status, body)
 	}
-	if log := s.log.String(); !strings.Contains(log, "the disk is full: free space") || strings.Contains(log, "savepoint") || strings.Contains(log, "no transaction") {
+	log := s.log.String()
+	if !strings.Contains(log, "the disk is full: free space") || strings.Contains(log, "savepoint") ||
+		strings.Contains(log, "no transaction") {
 		t.Errorf("the log is\n%s", log)
 	}
 

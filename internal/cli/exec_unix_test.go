@@ -104,7 +104,8 @@ func works(t *testing.T, access, session string) bool {
 }
 
 // tell prints the variables that a command gets, and waits for a line.
-const tell = `echo "$LATCHKEY_URL"; echo "$LATCHKEY_ACCESS_TOKEN"; echo "$LATCHKEY_SESSION_TOKEN"; echo "${LATCHKEY_API_SECRET-none}"; echo "$0 $*"; read go; exit 7`
+const tell = `echo "$LATCHKEY_URL"; echo "$LATCHKEY_ACCESS_TOKEN"; echo "$LATCHKEY_SESSION_TOKEN"; ` +
+	`echo "${LATCHKEY_API_SECRET-none}"; echo "$0 $*"; read go; exit 7`
 
 func TestACommandRunsWithLiveTokensAndNothingStays(t *testing.T) {
 	demo(t)
@@ -138,7 +139,8 @@ func TestACommandRunsWithLiveTokensAndNothingStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, path := range lines {
-			if text, err := os.ReadFile(path); err == nil && (bytes.Contains(text, []byte(session)) || bytes.Contains(text, []byte("IMgr8"))) {
+			text, err := os.ReadFile(path)
+			if err == nil && (bytes.Contains(text, []byte(session)) || bytes.Contains(text, []byte("IMgr8"))) {
 				t.Errorf("a secret is in %s: %q", path, text)
 			}
 		}
@@ -173,10 +175,13 @@ func TestACommandRunsInTheStoredSession(t *testing.T) {
 func TestACommandGetsSignalsAndItsExitCodeIsTold(t *testing.T) {
 	demo(t)
 	for name, s := range map[string]syscall.Signal{
-		"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP, "QUIT": syscall.SIGQUIT, "USR1": syscall.SIGUSR1,
+		"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP,
+		"QUIT": syscall.SIGQUIT, "USR1": syscall.SIGUSR1,
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := startExec(t, "--", "sh", "-c", `trap 'n=$((n+1)); echo got' `+name+`; echo "$LATCHKEY_ACCESS_TOKEN"; echo "$LATCHKEY_SESSION_TOKEN"; while [ ! "$n" ]; do sleep 0.02; done; read go; exit $((40+n))`)
+			e := startExec(t, "--", "sh", "-c", `trap 'n=$((n+1)); echo got' `+name+
+				`; echo "$LATCHKEY_ACCESS_TOKEN"; echo "$LATCHKEY_SESSION_TOKEN"; `+
+				`while [ ! "$n" ]; do sleep 0.02; done; read go; exit $((40+n))`)
 			access, session := e.line(), e.line()
 			if err := e.Process.Signal(s); err != nil {
 				t.Fatal(err)

@@ -101,7 +101,8 @@ func guardAfter(t *testing.T, ahead time.Duration, trouble func(*testing.T, *lat
 	}
 	service.ExpireSessions(latchtest.User)
 	var tokens keeper.Tokens
-	if tokens, err = board(func() time.Time { return right }).Tokens(t.Context()); err != nil || tokens.Session == latchkey.Secret("") {
+	tokens, err = board(func() time.Time { return right }).Tokens(t.Context())
+	if err != nil || tokens.Session == latchkey.Secret("") {
 		t.Errorf("after the reset: %v", err)
 	}
 }

@@ -29,7 +29,8 @@ func TestHealthFollowsTheServiceOfTheSameConfiguration(t *testing.T) {
 	has(t, said, "not ready", "refused")
 	t.Run("over TLS, on a port of the system's choice", func(t *testing.T) {
 		file := t.TempDir() + "/ready"
-		s, err := start(cli.IO{}, "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--tls-self-signed", "--ready-file", file)
+		s, err := start(cli.IO{}, "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0",
+			"--tls-self-signed", "--ready-file", file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,9 +58,15 @@ func TestWhatIsNotReadyIsNotHealthy(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = w.Write([]byte("shutting down\n"))
 		},
-		"another program":         func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>welcome</html>\n")) },
-		"a redirect":              func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
-		"a page without an end":   func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(strings.Repeat("x", 1<<20))) },
+		"another program": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("<html>welcome</html>\n"))
+		},
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		},
+		"a page without an end": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(strings.Repeat("x", 1<<20)))
+		},
 		"ready, and then it ends": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 	} {
 		t.Run(name, func(t *testing.T) {

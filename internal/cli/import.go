@@ -51,7 +51,8 @@ else in it. Do not start a service on FROM again: its data would diverge.
 	target.addHidden(command.Flags())
 	command.Flags().Lookup("data").Hidden = true // given by the argument
 	command.Flags().Lookup("key-file").Hidden = false
-	command.Flags().Lookup("key-file").Usage = "the `FILE` with the server key (default: " + keyFile + " beside the database)"
+	command.Flags().Lookup("key-file").Usage =
+		"the `FILE` with the server key (default: " + keyFile + " beside the database)"
 	a.conf.check(command, func(wrong *faults) {
 		target.check(func(name string) string { return source(command, name) }, wrong)
 		if !target.shared() {
@@ -64,7 +65,9 @@ else in it. Do not start a service on FROM again: its data would diverge.
 }
 
 // openSource opens the database to import and reads its server key.
-func (a *app) openSource(ctx context.Context, target *storeFlags, from string, log *slog.Logger) (*sqlite.DB, []byte, error) {
+func (a *app) openSource(
+	ctx context.Context, target *storeFlags, from string, log *slog.Logger,
+) (*sqlite.DB, []byte, error) {
 	path := strings.TrimPrefix(from, databaseScheme)
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
@@ -127,7 +130,8 @@ func (a *app) importFrom(ctx context.Context, target *storeFlags, from string) (
 	a.tellStore()
 	done, err := stores.postgres.Import(ctx, source.Reader(), key, func(done postgres.Imported) authority.Event {
 		return authority.Event{At: stores.now(), Kind: authority.EventImported, Address: "import", Detail: fmt.Sprintf(
-			"%d users, %d API clients, %d strikes, %d events up to #%d, chain %s", done.Users, done.Clients, done.Strikes, done.Events, done.LastEvent, done.Head)}
+			"%d users, %d API clients, %d strikes, %d events up to #%d, chain %s",
+			done.Users, done.Clients, done.Strikes, done.Events, done.LastEvent, done.Head)}
 	})
 	const nothing = "nothing was imported"
 	switch {
@@ -137,7 +141,8 @@ func (a *app) importFrom(ctx context.Context, target *storeFlags, from string) (
 		return fail(exitRefused, "%w; %s", err, nothing).
 			hint("the replicas need the server key of the imported database: stop them, and name a new, empty database")
 	case errors.Is(err, context.Canceled):
-		return fail(exitFailed, "interrupted: %w; the import may have been completed", err).hint("check it with: latchkey user list")
+		return fail(exitFailed, "interrupted: %w; the import may have been completed", err).
+			hint("check it with: latchkey user list")
 	case err != nil:
 		return fail(exitFailed, "%w; %s", err, nothing)
 	}
@@ -166,7 +171,8 @@ func (a *app) tellImported(done postgres.Imported, before, after authority.Audit
 		"sessions are not imported", done.Users, done.Clients, done.Strikes, done.Events)
 	switch {
 	case before.Broken != 0:
-		a.note("the audit trail was already broken at event #%d: %s; it was imported unchanged", before.Broken, before.Problem)
+		a.note("the audit trail was already broken at event #%d: %s; it was imported unchanged",
+			before.Broken, before.Problem)
 	case after.Broken != 0:
 		return fail(exitFailed, "all data was imported, but the audit trail is now broken at event #%d: %s",
 			after.Broken, after.Problem).hint("find out what else writes to the PostgreSQL database")

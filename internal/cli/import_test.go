@@ -55,7 +55,8 @@ func TestAnEmbeddedDatabaseIsImportedIntoPostgreSQL(t *testing.T) {
 	database := enginetest.Postgres(t)
 	t.Setenv("LATCHKEY_DATABASE", database)
 	_, said := run(t, 0, "", "import", data)
-	has(t, said, "database: postgres://", "4 users, 1 API clients", "sessions are not imported", "trail is intact", "same server key")
+	has(t, said, "database: postgres://", "4 users, 1 API clients", "sessions are not imported",
+		"trail is intact", "same server key")
 	if strings.Contains(said, "broken") {
 		t.Errorf("the trail is broken: %s", said)
 	}
@@ -137,7 +138,8 @@ func TestAnImportThatFailsImportsNothing(t *testing.T) {
 		}
 		defer conn.Close(t.Context())
 		var rows int
-		if err := conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM audit) + (SELECT count(*) FROM clients)`).Scan(&rows); err != nil || rows != 0 {
+		const count = `SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM audit) + (SELECT count(*) FROM clients)`
+		if err := conn.QueryRow(t.Context(), count).Scan(&rows); err != nil || rows != 0 {
 			t.Errorf("there are %d rows, %v", rows, err)
 		}
 	}

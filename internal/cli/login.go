@@ -110,7 +110,8 @@ func (a *app) mayLogIn(f *loginFlags) error {
 			"nothing was sent", l.Failures, printable(f.user)).
 			hint("find out what is wrong and type the password at a terminal, or add --force")
 	}
-	a.warn("the last %s of %s failed; failed logins in a row lock the account", count(l.Failures, "login"), printable(f.user))
+	a.warn("the last %s of %s failed; failed logins in a row lock the account",
+		count(l.Failures, "login"), printable(f.user))
 	return nil
 }
 

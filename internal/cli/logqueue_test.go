@@ -18,7 +18,8 @@ import (
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	command := exec.Command("latchkey", args...)
-	command.Env = append(os.Environ(), "XDG_CONFIG_HOME="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
+	command.Env = append(os.Environ(),
+		"XDG_CONFIG_HOME="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir(), "GORACE=atexit_sleep_ms=0")
 	return command
 }
 
@@ -55,7 +56,8 @@ func TestALogThatNobodyReadsDoesNotStopTheService(t *testing.T) {
 	ready := begun(t, path)
 	client := &http.Client{Timeout: startTimeout}
 	for range 3000 { // refused for want of credentials, with a line in the log for each
-		response, err := client.Post(ready.URL+"/api/ts/v1/oauth2/token", "application/x-www-form-urlencoded", strings.NewReader("x=1"))
+		response, err := client.Post(ready.URL+"/api/ts/v1/oauth2/token",
+			"application/x-www-form-urlencoded", strings.NewReader("x=1"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +70,8 @@ func TestALogThatNobodyReadsDoesNotStopTheService(t *testing.T) {
 	}
 	defer response.Body.Close()
 	metrics, _ := io.ReadAll(response.Body)
-	if !strings.Contains(string(metrics), "\nlatchkey_log_dropped_total ") || strings.Contains(string(metrics), "\nlatchkey_log_dropped_total 0\n") {
+	if !strings.Contains(string(metrics), "\nlatchkey_log_dropped_total ") ||
+		strings.Contains(string(metrics), "\nlatchkey_log_dropped_total 0\n") {
 		t.Error("nothing was dropped and counted")
 	}
 	// Once it is read, it says what is missing, and ends in order.

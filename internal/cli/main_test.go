@@ -224,7 +224,8 @@ func scriptFront(ts *testscript.TestScript, _ bool, args []string) {
 	secret := ts.MkAbs("upstream-secret")
 	ts.Check(os.WriteFile(secret, []byte(ts.Getenv("LATCHKEY_UPSTREAM_API_SECRET")), 0o600))
 	s, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("gateway"), "--upstream", args[0],
-		"--upstream-api-key", "demo-key", "--upstream-api-secret-file", secret, "--upstream-credential-file", ts.MkAbs(args[1]),
+		"--upstream-api-key", "demo-key", "--upstream-api-secret-file", secret,
+		"--upstream-credential-file", ts.MkAbs(args[1]),
 		"--rotate-every", "90d", "--upstream-host", "mirror="+strings.Replace(args[0], "127.0.0.1", "localhost", 1))
 	ts.Check(err)
 	ts.Setenv("FRONT", s.url)
@@ -264,7 +265,7 @@ func scriptMode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// scriptUnused sets a variable to an address that nobody listens on.
+// scriptUnused sets a variable to an address on which nothing listens.
 func scriptUnused(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], unusedAddress())
 }
@@ -317,7 +318,7 @@ func start(streams cli.IO, args ...string) (*served, error) {
 	}
 }
 
-// stop asks the service to end and answers its exit code.
+// stop stops the service and returns its exit code.
 func (s *served) stop() int {
 	s.cancel()
 	<-s.done

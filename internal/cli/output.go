@@ -66,7 +66,7 @@ func indented(value any) (string, error) {
 	return b.String(), err
 }
 
-// tellJSON is tell for a value.
+// tellJSON prints a value as JSON like tell.
 func (a *app) tellJSON(value any) error {
 	text, err := indented(value)
 	if err != nil {

@@ -53,7 +53,8 @@ lock the account. The session remains live; the user's other sessions may end.
 	f.from.addFlags(command.Flags(), "the old password")
 	settings(command.Flags(), "password-file")
 	a.conf.check(command, f.from.check)
-	command.Flags().StringVar(&f.output, "output", "", "write the new password to this new `FILE`, or - for standard output")
+	command.Flags().StringVar(&f.output, "output", "",
+		"write the new password to this new `FILE`, or - for standard output")
 	yesFlag(command, &f.yes)
 	command.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := f.resolve(a, cmd, true); err != nil {
@@ -183,7 +184,7 @@ func (a *app) openPlace(ctx context.Context, f *resetFlags) (*place, error) {
 				return nil, usage("the new password is shown only once and must be stored; nothing was sent").
 					hint("add --output FILE, or --output - if the program that reads standard output stores it")
 			}
-			if err := a.confirm(ctx, f.yes, "The new password will be shown here, once, and nowhere else. Continue?"); err != nil {
+			if err := a.confirm(ctx, f.yes, "The new password is shown here, once, and nowhere else. Continue?"); err != nil {
 				return nil, err
 			}
 		}
@@ -206,7 +207,7 @@ func (a *app) openPlace(ctx context.Context, f *resetFlags) (*place, error) {
 	return keep, nil
 }
 
-// store writes what must not be lost, and answers where it stands. Where the
+// store writes what must not be lost, and returns where it is. Where the
 // place fails after all, it goes to the state directory, and at the very last to
 // the terminal.
 func (k *place) store(content string) (where string, err error) {

@@ -28,9 +28,12 @@ func TestReportPrintsEachHintOnItsOwnLine(t *testing.T) {
 		{"hint", full, "latchkey: disk full\nhint: free space\n"},
 		{"two lines", refused, "latchkey: login refused\nhint: check the password\nhint: then try again\n"},
 		{"wrapped", fmt.Errorf("write state: %w", full), "latchkey: write state: disk full\nhint: free space\n"},
-		{"wrapped by a failure", cli.Fail(1, "", "%w; nothing was sent", full), "latchkey: disk full; nothing was sent\nhint: free space\n"},
-		{"replaced by a failure", cli.Fail(1, "use another disk", "%w; nothing was sent", full), "latchkey: disk full; nothing was sent\nhint: use another disk\n"},
-		{"joined", errors.Join(full, refused, full), "latchkey: disk full\nlogin refused\ndisk full\nhint: free space\nhint: check the password\nhint: then try again\n"},
+		{"wrapped by a failure", cli.Fail(1, "", "%w; nothing was sent", full),
+			"latchkey: disk full; nothing was sent\nhint: free space\n"},
+		{"replaced by a failure", cli.Fail(1, "use another disk", "%w; nothing was sent", full),
+			"latchkey: disk full; nothing was sent\nhint: use another disk\n"},
+		{"joined", errors.Join(full, refused, full), "latchkey: disk full\nlogin refused\ndisk full\n" +
+			"hint: free space\nhint: check the password\nhint: then try again\n"},
 		{"no text", &adviser{"", "free space"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

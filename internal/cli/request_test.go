@@ -47,7 +47,8 @@ func TestRequestIsSentOnceThoughTheConnectionIsCut(t *testing.T) {
 	run(t, 0, "", "login", "--user", "zoe", "--password-file", password)
 	for _, args := range [][]string{
 		{"GET", "/api/m2m/v1/x"}, {"HEAD", "/api/m2m/v1/x"}, {"OPTIONS", "/api/m2m/v1/x"}, {"DELETE", "/api/m2m/v1/x"},
-		{"POST", "/api/m2m/v1/x", "--data", "{}", "--header", "Idempotency-Key: 1"}, {"POST", "/api/m2m/v1/x", "--header", "X-Idempotency-Key: 1"},
+		{"POST", "/api/m2m/v1/x", "--data", "{}", "--header", "Idempotency-Key: 1"},
+		{"POST", "/api/m2m/v1/x", "--header", "X-Idempotency-Key: 1"},
 	} {
 		requests.Store(0)
 		_, said := run(t, 5, "", append([]string{"request"}, args...)...)
@@ -56,7 +57,9 @@ func TestRequestIsSentOnceThoughTheConnectionIsCut(t *testing.T) {
 		}
 		has(t, said, "may have received the request")
 	}
-	for _, elsewhere := range []string{"https://imp.thingspace.verizon.com/x", "http://127.0.0.1:1/x", "//127.0.0.1:1/x", "https://u@127.0.0.1/x"} {
+	for _, elsewhere := range []string{
+		"https://imp.thingspace.verizon.com/x", "http://127.0.0.1:1/x", "//127.0.0.1:1/x", "https://u@127.0.0.1/x",
+	} {
 		_, said := run(t, 2, "", "request", "GET", elsewhere)
 		has(t, said, "nothing was ")
 	}

@@ -33,7 +33,7 @@ func TestACleanRestartKeepsWhatClientsWereTold(t *testing.T) {
 	var api *latchkey.Client
 	up := func() (stop func()) {
 		t.Helper()
-		s, err := start(cli.IO{Now: clock.now}, "serve", "--listen", "127.0.0.1:0", "--data", data, "--hash-memory", "1", "--hash-passes", "1")
+		s, err := start(cli.IO{Now: clock.now}, "serve", "--listen", "127.0.0.1:0", "--data", data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,8 +117,8 @@ func TestACleanRestartKeepsWhatClientsWereTold(t *testing.T) {
 	stop()
 }
 
-// TestServeRefusesADatabaseThatItCannotUse wants one line that says what to do,
-// and everything left as it was.
+// TestServeRefusesADatabaseThatItCannotUse requires one line with a hint, and unchanged
+// files.
 func TestServeRefusesADatabaseThatItCannotUse(t *testing.T) {
 	t.Parallel()
 	directory := func() string { return filepath.Join(t.TempDir(), "data") }
@@ -144,7 +144,8 @@ func TestServeRefusesADatabaseThatItCannotUse(t *testing.T) {
 	}
 
 	none := t.TempDir()
-	if err := os.WriteFile(filepath.Join(none, "latchkey.db"), []byte(strings.Repeat("this is no database\n", 100)), 0o600); err != nil {
+	text := strings.Repeat("this is not a database\n", 100)
+	if err := os.WriteFile(filepath.Join(none, "latchkey.db"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	unwritable := t.TempDir()

@@ -258,10 +258,10 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(f.data)) }()
 	}
-	before, started := f.lookAround(), false
+	before, started := f.missingFiles(), false
 	defer func() {
 		if !started {
-			before.restore(f)
+			before.remove(f)
 		}
 	}()
 	if err := clearReadyFile(f.readyFile); err != nil {

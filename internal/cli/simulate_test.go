@@ -47,7 +47,10 @@ func begin(t *testing.T, args ...string) *served {
 
 func TestADemoHasNoControlsUnlessItSimulates(t *testing.T) {
 	t.Parallel()
-	paths := []string{"clock", "faults", "switches", "events", "lock", "unlock", "expire", "revoke", "reset", "users", "password", "strikes", "clients", ""}
+	paths := []string{
+		"clock", "faults", "switches", "events", "lock", "unlock", "expire", "revoke", "reset", "users", "password",
+		"strikes", "clients", "",
+	}
 	plain := begin(t, "--demo")
 	for _, path := range paths {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
@@ -76,7 +79,8 @@ func TestASimulationHasItsControlsItsAdminSocketAndTheAPI(t *testing.T) {
 		t.Errorf("the admin socket lists %s", out)
 	}
 	_, _ = run(t, 0, "", "user", "lock", "zbeeblebrox", "--data", data)
-	if status, text := control(t, "GET", s.url+wire.PathSimulateEvents, ""); status != http.StatusOK || !strings.Contains(text, `"kind":"locked"`) {
+	status, text := control(t, "GET", s.url+wire.PathSimulateEvents, "")
+	if status != http.StatusOK || !strings.Contains(text, `"kind":"locked"`) {
 		t.Errorf("the events answer %d %s", status, text)
 	}
 	if status, text := control(t, "POST", s.url+wire.PathSimulateReset, ""); status != http.StatusNoContent {

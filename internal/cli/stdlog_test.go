@@ -51,7 +51,8 @@ func TestWhatAServerSendsUnaskedIsNotLogged(t *testing.T) {
 	_ = resp.Body.Close()
 	select {
 	case line := <-logged:
-		if strings.Contains(line, "bcce3ea6") || strings.Contains(line, "sessionToken") || !strings.Contains(line, "nsolicited response") {
+		if strings.Contains(line, "bcce3ea6") || strings.Contains(line, "sessionToken") ||
+			!strings.Contains(line, "nsolicited response") {
 			t.Errorf("logged: %q", line)
 		}
 	case <-time.After(10 * time.Second):

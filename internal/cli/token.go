@@ -22,7 +22,8 @@ token first. With --header it prints them as header lines. curl reads such lines
 standard input, which keeps the tokens out of the list of processes. The service returns
 the same access token for an hour from its first issue.
 `,
-		Example: `  latchkey token --header | curl -s -H @- https://thingspace.verizon.com/api/m2m/v1/accounts/0000123456-00001
+		Example: `  latchkey token --header |
+    curl -s -H @- https://thingspace.verizon.com/api/m2m/v1/accounts/0000123456-00001
   latchkey token session`,
 		ValidArgs: []string{accessToken, sessionToken},
 		Args: func(cmd *cobra.Command, args []string) error {

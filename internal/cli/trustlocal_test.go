@@ -38,9 +38,13 @@ func TestWhatTrustLocalTrustsIsSaidAtTheStart(t *testing.T) {
 		said        string
 		tcp, socket int
 	}{
-		{"header", nil, "with the header Latchkey-Local: NAME; a proxy on this machine must remove that header, or use --local-socket", 200, 0},
-		{"socket", []string{"--local-socket", socket}, "over the Unix socket, or from this machine with the header Latchkey-Local: NAME", 200, 200},
-		{"proxies", []string{"--local-socket", socket, "--trusted-proxies", "127.0.0.1"}, "over TCP, where proxies are, none do", 401, 200},
+		{"header", nil,
+			"with the header Latchkey-Local: NAME; " +
+				"a proxy on this machine must remove that header, or use --local-socket", 200, 0},
+		{"socket", []string{"--local-socket", socket},
+			"over the Unix socket, or from this machine with the header Latchkey-Local: NAME", 200, 200},
+		{"proxies", []string{"--local-socket", socket, "--trusted-proxies", "127.0.0.1"},
+			"over TCP, where proxies are, none do", 401, 200},
 		{"log", []string{"--log-format", "json"}, `"user":"zoe"`, 200, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -56,10 +60,12 @@ func TestWhatTrustLocalTrustsIsSaidAtTheStart(t *testing.T) {
 			run(t, 0, "correct-horse", "user", "add", "zoe", "--password-stdin", "--data", data)
 			ask := func(network, address string, headers ...string) int {
 				t.Helper()
-				client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 					return (&net.Dialer{}).DialContext(ctx, network, address)
-				}}}
-				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, gateway.url+"/api/m2m/v1/accounts/7", http.NoBody)
+				}
+				client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+					gateway.url+"/api/m2m/v1/accounts/7", http.NoBody)
 				if err != nil {
 					t.Fatal(err)
 				}

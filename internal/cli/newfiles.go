@@ -8,16 +8,16 @@ import (
 	"slices"
 )
 
-// surroundings are the files and directories that a start may make, and that were not
-// there before it.
-type surroundings struct {
+// newFiles lists the files and directories that a start may create and that did not exist
+// before it.
+type newFiles struct {
 	files       []string
 	directories []string // the deepest ones first
 }
 
-// lookAround notes what is not there.
-func (f *serveFlags) lookAround() surroundings {
-	var missing surroundings
+// missingFiles returns what a start of the service may create.
+func (f *serveFlags) missingFiles() newFiles {
+	var missing newFiles
 	if f.simulate {
 		return missing
 	}
@@ -35,8 +35,11 @@ func (f *serveFlags) lookAround() surroundings {
 		}
 	}
 	for _, path := range files {
-		for path = filepath.Dir(path); isMissing(path) && !slices.Contains(missing.directories, path); path = filepath.Dir(path) {
-			missing.directories = append(missing.directories, path)
+		for parent := filepath.Dir(path); isMissing(parent); parent = filepath.Dir(parent) {
+			if slices.Contains(missing.directories, parent) {
+				break
+			}
+			missing.directories = append(missing.directories, parent)
 		}
 	}
 	// A directory has a longer path than the one that it is in.
@@ -49,15 +52,15 @@ func isMissing(path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// restore removes what a start that failed has made. The server key stays if the other
+// remove removes what a failed start has created. The server key stays if the other
 // replicas have agreed on it.
-func (m surroundings) restore(f *serveFlags) {
+func (m newFiles) remove(f *serveFlags) {
 	for _, path := range m.files {
 		if !f.keyAgreed || path != f.keyPath() {
-			_ = os.Remove(path) // what cannot be removed stays
+			_ = os.Remove(path) // best effort
 		}
 	}
 	for _, path := range m.directories {
-		_ = os.Remove(path) // which fails if anything else is in it, as it should
+		_ = os.Remove(path) // fails if the directory contains other files, as it should
 	}
 }
