@@ -22,7 +22,7 @@ trap 'rm -rf "$outputs"' EXIT
 for stores in postgres replicas; do
 	(
 		# shellcheck disable=SC2086
-		LATCHKEY_TEST_STORES=$stores "$GO" test $RACE -timeout 10m ./internal/server >"$outputs/$stores" 2>&1 ||
+		LATCHKEY_TEST_STORES=$stores "$GO" test $RACE -parallel 8 -timeout 10m ./internal/server >"$outputs/$stores" 2>&1 ||
 			touch "$outputs/$stores.failed"
 	) &
 done

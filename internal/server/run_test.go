@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -346,7 +347,10 @@ func TestTheAdminSocketIsItsOwnersAlone(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket is %v, %v; want mode 0600", info.Mode(), err)
 	}
-	if _, err := server.ListenUnix(path); err == nil || !strings.Contains(err.Error(), "another server") {
+	_, err = server.ListenUnix(path)
+	var hinted interface{ Hint() string }
+	if err == nil || !strings.Contains(err.Error(), "another server") || !errors.As(err, &hinted) ||
+		!strings.Contains(hinted.Hint(), "another path") {
 		t.Errorf("a second server on the socket: %v", err)
 	}
 	// A server that died leaves the socket behind.
@@ -370,8 +374,8 @@ func TestTheAdminSocketIsItsOwnersAlone(t *testing.T) {
 	if content, err := os.ReadFile(file); err != nil || string(content) != "mine" {
 		t.Errorf("the file holds %q now, %v", content, err)
 	}
-	if _, err := server.ListenUnix(filepath.Join(t.TempDir(), strings.Repeat("x", 200))); err == nil ||
-		!strings.Contains(err.Error(), "shorter") {
+	_, err = server.ListenUnix(filepath.Join(t.TempDir(), strings.Repeat("x", 200)))
+	if !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "shorter") {
 		t.Errorf("a path that is too long: %v", err)
 	}
 }

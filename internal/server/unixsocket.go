@@ -20,14 +20,14 @@ import (
 func ListenUnix(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode()&fs.ModeSocket == 0 {
-			return nil, fmt.Errorf("%s is not a socket; move it elsewhere", path)
+			return nil, &socketError{path + " is not a socket", "Move it to another place."}
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
 			_ = conn.Close() // the connection itself was the test
-			return nil, fmt.Errorf("another server uses %s; stop it, or use another path "+
-				"(the admin socket is in the data directory)", path)
+			return nil, &socketError{"another server uses " + path,
+				"Stop it, or use another path. The admin socket is in the data directory."}
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("remove the socket of a dead server: %w", err)
@@ -36,8 +36,8 @@ func ListenUnix(path string) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
 	switch {
 	case errors.Is(err, syscall.EINVAL):
-		return nil, fmt.Errorf("the socket's path is too long (%d characters); use a data directory with a shorter path",
-			len(path))
+		return nil, &socketError{fmt.Sprintf("the path of the socket is too long: %d characters", len(path)),
+			"Use a data directory with a shorter path."}
 	case err != nil:
 		return nil, fmt.Errorf("make the socket: %w", err)
 	}
@@ -46,3 +46,11 @@ func ListenUnix(path string) (net.Listener, error) {
 	}
 	return listener, nil
 }
+
+// socketError is a reason why a socket cannot be used, and what to do about it.
+type socketError struct{ problem, hint string }
+
+func (e *socketError) Error() string { return e.problem }
+
+// Hint returns what to do.
+func (e *socketError) Hint() string { return e.hint }
