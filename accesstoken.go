@@ -23,56 +23,52 @@ const (
 	opRevokeToken = "revoke access token"
 )
 
-// accessTokenMargin is how long before its end an access token is no longer
-// taken from the cache. A request that waits for a connection and a slow server
+// accessTokenMargin is how long before it expires an access token is no longer
+// returned from the cache. A request that waits for a connection and a slow server
 // as long as an operation may take by default (30 s) still arrives with a live
-// token, and as much again goes for the whole seconds that lifetimes are told
-// in and for clocks that run unevenly.
+// token. The other half allows for lifetimes in whole seconds and for clocks that drift.
 const accessTokenMargin = time.Minute
 
 const (
-	// maxAccessTokenLife bounds what is believed of a lifetime. The documented one
-	// is an hour.
+	// maxAccessTokenLife bounds a lifetime. The documented one is an hour.
 	maxAccessTokenLife = 24 * time.Hour
 	// unknownTokenLife is assumed of a token that comes without a readable lifetime
 	// (RFC 6749 only recommends one). The service returns the same token until its
-	// hour is over, so it may be an old one; asking again early costs little.
+	// hour is over, so it may be an old one; another request soon costs little.
 	unknownTokenLife = 5 * time.Minute
-	// zeroLifeRest is how long a token is kept that never lives longer than 0, a second
-	// later either: such a service does not count. Asking for each request would help
-	// nobody, and one that is refused is forgotten anyway.
+	// zeroLifeRest is how long a token is cached whose lifetime is 0, also in a second
+	// response one second later: such a service does not report lifetimes. A fetch before
+	// each request would help no caller, and a refused token is invalidated anyway.
 	zeroLifeRest = time.Minute
 )
 
-// AccessToken is the bearer that every request of the API carries.
+// AccessToken is the bearer token of every request of the API.
 type AccessToken struct {
 	Token Secret
-	// ExpiresAt is by the Client's clock, and rather early than late: whole seconds
-	// of what the service said, at most a day, and five minutes if it said nothing
-	// that is a number.
+	// ExpiresAt is by the Client's clock, and early rather than late: the service's
+	// lifetime in whole seconds, at most a day, or five minutes if it is not a number.
 	ExpiresAt time.Time
 }
 
-// AccessToken answers the access token, from the cache where it lives long
-// enough there. Callers at the same time share one request for it, and its
-// failure; each stops waiting when its own ctx ends, while the request goes on
-// for the others. A failure is not remembered: the next call asks again, so
-// callers that repeat should wait in between.
+// AccessToken returns the access token, from the cache if it lives long enough there.
+// Concurrent callers share one request for it, and its failure. A caller stops waiting
+// when its ctx ends, and the request continues for the others. A failure is not cached:
+// the next call sends another request, so wait before you repeat a call.
 //
 // Errors are those of the token endpoint: [OAuthError], [FaultError],
 // [ResponseError] and [TransportError]; or that of Config.AccessToken.
 func (c *Client) AccessToken(ctx context.Context) (AccessToken, error) { return c.tokens.get(ctx) }
 
-// InvalidateAccessToken forgets the cached access token if it is still this one.
-// Call it when the gateway refused the token ([ErrUnauthorized]). Config.AccessToken
-// is then called for another one.
+// InvalidateAccessToken removes token from the cache. Call it when the API gateway refused
+// the token ([ErrUnauthorized]). The next request fetches another one, or calls
+// Config.AccessToken for it.
 func (c *Client) InvalidateAccessToken(token Secret) { c.tokens.forget(token) }
 
-// RevokeAccessToken ends the access token of the API key, for everybody who uses
-// the key: the service gives every client of a key the same one. Where none is
-// cached, it is fetched first. Requests under way may then be refused with
-// [ErrUnauthorized]. A token of Config.AccessToken can be revoked with the API key
-// that it was issued to; without a key in the Config nothing is sent ([ErrNotSent]).
+// RevokeAccessToken revokes the access token of the API key, for every program that uses
+// the key: the service returns the same token to all of them. It fetches the token first
+// if none is cached. Requests in progress may be refused with [ErrUnauthorized]. A token
+// of Config.AccessToken can be revoked with the API key that it was issued to; without a
+// key in the Config, nothing is sent ([ErrNotSent]).
 func (c *Client) RevokeAccessToken(ctx context.Context) error {
 	began := time.Now()
 	r := &request{op: opRevokeToken, method: http.MethodPost, path: wire.PathRevoke}
@@ -83,7 +79,7 @@ func (c *Client) RevokeAccessToken(ctx context.Context) error {
 
 func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*response, error) {
 	if c.config.APIKey == "" {
-		return nil, refuse(r.op, "the access token is not from this Client, and no API key is configured to revoke it with")
+		return nil, refuse(r.op, "the access token is not from this Client, and Config has no API key to revoke it")
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
@@ -91,8 +87,8 @@ func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*response, 
 	if err != nil {
 		return nil, &AccessTokenError{Err: err}
 	}
-	// Before, so that nobody takes a token that is about to end; after, because
-	// a concurrent caller may have been given the same one again meanwhile.
+	// Before, so that no caller gets a token that is about to end; and after, because a
+	// concurrent caller may have fetched the same one again.
 	c.InvalidateAccessToken(token.Token)
 	defer c.InvalidateAccessToken(token.Token)
 	// RFC 7009, section 2.1, asks for the token alone; the vendor for both.
@@ -112,8 +108,8 @@ func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*response, 
 	return a, nil
 }
 
-// clientRequest is a form that the API key's owner sends, under Basic
-// authentication in the header, where proxies and logs do not look for it.
+// clientRequest returns the request of a form with the API key in the Authorization
+// header, which proxies do not log.
 func (c *Client) clientRequest(op, path string, form url.Values, carries ...Secret) *request {
 	basic := base64.StdEncoding.EncodeToString([]byte(c.config.APIKey + ":" + c.config.APISecret.Reveal()))
 	r := &request{
@@ -124,7 +120,7 @@ func (c *Client) clientRequest(op, path string, form url.Values, carries ...Secr
 	return r
 }
 
-// fetchAccessToken asks the token endpoint. It is the only caller of it.
+// fetchAccessToken fetches an access token from the token endpoint.
 func (c *Client) fetchAccessToken(ctx context.Context) (cachedToken, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
@@ -152,9 +148,8 @@ func (c *Client) fetchAccessToken(ctx context.Context) (cachedToken, error) {
 		case again:
 			return cachedToken{fetched, asked.Add(zeroLifeRest)}, nil
 		}
-		// The service gives out the same token until its hour is over, and counts
-		// whole seconds: 0 means that this one dies within the second, and that
-		// there is a new one to be had after it.
+		// The service returns the same token until its hour is over, in whole seconds:
+		// 0 means that this one expires within the second, and then there is a new one.
 		second := time.NewTimer(time.Second)
 		select {
 		case <-second.C:
@@ -167,7 +162,7 @@ func (c *Client) fetchAccessToken(ctx context.Context) (cachedToken, error) {
 	}
 }
 
-// accessToken reads the answer of the token endpoint.
+// accessToken returns the token and the lifetime in a response of the token endpoint.
 func (a *response) accessToken() (Secret, time.Duration, error) {
 	if err := a.failure(); err != nil {
 		return "", 0, err
@@ -191,7 +186,7 @@ func (a *response) accessToken() (Secret, time.Duration, error) {
 	return Secret(w.AccessToken), tokenLife(w.ExpiresIn), nil
 }
 
-// sourceAccessToken asks Config.AccessToken.
+// sourceAccessToken calls Config.AccessToken.
 func (c *Client) sourceAccessToken(ctx context.Context) (cachedToken, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
@@ -206,9 +201,8 @@ func (c *Client) sourceAccessToken(ctx context.Context) (cachedToken, error) {
 }
 
 // tokenLife returns how long an access token lives by its expires_in: a number of
-// seconds or the text of one, rounded down to whole seconds and clamped to what can
-// be true. A value that is absent, or is not a number, is no reason to refuse the
-// token that came with it.
+// seconds or the text of one, rounded down to whole seconds and clamped to
+// a plausible range. If it is absent or not a number, the token is used all the same.
 func tokenLife(raw json.RawMessage) time.Duration {
 	text := strings.TrimSpace(unquote(raw))
 	if strings.Trim(text, "+-.0123456789eE") != "" { // NaN, Inf and hexadecimal are not seconds
@@ -230,8 +224,7 @@ func unquote(raw json.RawMessage) string {
 	return string(raw)
 }
 
-// tokenCache holds the current access token and lets its callers share the
-// fetching of the next.
+// tokenCache caches the access token. Its callers share the request for the next one.
 type tokenCache struct {
 	fetch func(context.Context) (cachedToken, error)
 	now   func() time.Time
@@ -243,11 +236,11 @@ type tokenCache struct {
 
 type cachedToken struct {
 	AccessToken
-	staleAt time.Time // from here on a new one is asked for
+	staleAt time.Time // when a new one is fetched
 }
 
-// cached returns t as it is cached. A token that was handed out late in its hour is
-// kept for half of what is left, rather than asked for again by every call.
+// cached returns t with the time when it is stale. A token near the end of its hour is
+// cached for half of its remaining life, so that not every call fetches it.
 func (t AccessToken) cached(life time.Duration) cachedToken {
 	return cachedToken{t, t.ExpiresAt.Add(-min(accessTokenMargin, life/2))}
 }
@@ -286,8 +279,8 @@ func (t *tokenCache) fresh() *cachedToken {
 	return nil
 }
 
-// join answers the flight under way, or starts one that outlives ctx: the other
-// callers wait for it, too, and the fetching bounds itself.
+// join returns the flight in progress, or starts one. Cancellation of ctx does not end it,
+// because other callers wait for it too; fetch has a timeout.
 func (t *tokenCache) join(ctx context.Context) *tokenFlight {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -295,7 +288,7 @@ func (t *tokenCache) join(ctx context.Context) *tokenFlight {
 		return t.flight
 	}
 	flight := &tokenFlight{done: make(chan struct{})}
-	if token := t.fresh(); token != nil { // a flight landed since the caller looked
+	if token := t.fresh(); token != nil { // another flight has ended in the meantime
 		flight.token = token.AccessToken
 		close(flight.done)
 		return flight

@@ -14,7 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-func TestAccessTokenIsFetchedOnceForAHundredCallers(t *testing.T) {
+func TestConcurrentCallersShareOneTokenRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, config := newPipeAPI(t)
 		release := make(chan struct{})
@@ -46,7 +46,7 @@ func TestAccessTokenIsFetchedOnceForAHundredCallers(t *testing.T) {
 	})
 }
 
-func TestEveryWaiterLeavesOnItsOwnContextAndTheFlightGoesOn(t *testing.T) {
+func TestTokenRequestContinuesWhenOneCallerIsCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, config := newPipeAPI(t)
 		release := make(chan struct{})
@@ -75,7 +75,7 @@ func TestEveryWaiterLeavesOnItsOwnContextAndTheFlightGoesOn(t *testing.T) {
 		err := <-left
 		var lost *latchkey.TransportError
 		if !errors.Is(err, context.Canceled) || !errors.As(err, &lost) || !lost.MaybeSent {
-			t.Errorf("the cancelled caller got %v", err)
+			t.Errorf("the canceled caller got %v", err)
 		}
 		synctest.Wait()
 		close(release)
@@ -88,7 +88,7 @@ func TestEveryWaiterLeavesOnItsOwnContextAndTheFlightGoesOn(t *testing.T) {
 	})
 }
 
-func TestFailureIsSharedByItsWaitersAndThenForgotten(t *testing.T) {
+func TestFailedTokenRequestIsSharedAndNotCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, config := newPipeAPI(t)
 		release := make(chan struct{})
@@ -121,7 +121,7 @@ func TestFailureIsSharedByItsWaitersAndThenForgotten(t *testing.T) {
 	})
 }
 
-func TestFlightThatHangsEndsByItself(t *testing.T) {
+func TestTokenRequestTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, config := newPipeAPI(t)
 		a.token = func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
@@ -135,7 +135,7 @@ func TestFlightThatHangsEndsByItself(t *testing.T) {
 	})
 }
 
-func TestAccessTokenIsRenewedShortlyBeforeItEnds(t *testing.T) {
+func TestAccessTokenIsRenewedBeforeItExpires(t *testing.T) {
 	a := newAPI(t)
 	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
 	issued := now
@@ -175,7 +175,7 @@ func TestAccessTokenIsRenewedShortlyBeforeItEnds(t *testing.T) {
 	}
 }
 
-func TestTokenInItsLastSecondIsWaitedOut(t *testing.T) {
+func TestTokenInItsLastSecondIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, config := newPipeAPI(t)
 		a.token = func(w http.ResponseWriter, _ *http.Request) {
@@ -194,7 +194,7 @@ func TestTokenInItsLastSecondIsWaitedOut(t *testing.T) {
 	})
 }
 
-func TestTokenAnswersThatCannotBeUsedAreErrors(t *testing.T) {
+func TestUnusableTokenResponsesAreErrors(t *testing.T) {
 	for name, body := range map[string]string{
 		"not JSON":        bearer,
 		"no token":        `{"token_type":"Bearer","expires_in":3600}`,
@@ -213,7 +213,7 @@ func TestTokenAnswersThatCannotBeUsedAreErrors(t *testing.T) {
 	}
 }
 
-func TestScopesAreAskedFor(t *testing.T) {
+func TestScopesAreRequested(t *testing.T) {
 	a := newAPI(t)
 	client := a.client(t, func(c *latchkey.Config) { c.Scopes = []string{"ts.read", "ts.write"} })
 	if _, err := client.AccessToken(t.Context()); err != nil {
@@ -240,7 +240,7 @@ func numbered(a *api, refused map[string]bool) {
 	}
 }
 
-func TestRefusedBearerIsReplacedButOnlyALogoutIsSentAgain(t *testing.T) {
+func TestRefusedAccessTokenIsReplacedButOnlyALogoutIsRepeated(t *testing.T) {
 	for path, test := range map[string]struct {
 		op   func(context.Context, *latchkey.Client) error
 		sent int
@@ -278,7 +278,7 @@ func TestLogoutIsNotSentAThirdTime(t *testing.T) {
 	}
 }
 
-func TestInvalidateForgetsOnlyThatToken(t *testing.T) {
+func TestInvalidateAccessTokenRemovesOnlyThatToken(t *testing.T) {
 	a := newAPI(t)
 	numbered(a, nil)
 	client := after(t, a)
@@ -294,7 +294,7 @@ func TestInvalidateForgetsOnlyThatToken(t *testing.T) {
 	}
 }
 
-func TestRevokeEndsTheTokenAndForgetsIt(t *testing.T) {
+func TestRevokeAccessTokenRemovesItFromTheCache(t *testing.T) {
 	a := newAPI(t)
 	numbered(a, nil)
 	a.answer = func(w http.ResponseWriter, r *http.Request) {
@@ -308,7 +308,8 @@ func TestRevokeEndsTheTokenAndForgetsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent := a.to(wire.PathRevoke)
-	if len(sent) != 1 || sent[0].Method != http.MethodPost || sent[0].Body != "grant_type=client_credentials&token=tok-1" ||
+	if len(sent) != 1 || sent[0].Method != http.MethodPost ||
+		sent[0].Body != "grant_type=client_credentials&token=tok-1" ||
 		sent[0].Header.Get("Content-Type") != "application/x-www-form-urlencoded" ||
 		sent[0].Header.Get("Authorization") != "Basic ZGVtby1rZXk6ZGVtby1zZWNyZXQtNTU1MQ==" {
 		t.Errorf("the revocation was sent as %+v", sent)
@@ -318,7 +319,7 @@ func TestRevokeEndsTheTokenAndForgetsIt(t *testing.T) {
 	}
 }
 
-func TestNobodyIsLeftWithATokenThatIsBeingRevoked(t *testing.T) {
+func TestNoCallerKeepsARevokedToken(t *testing.T) {
 	a := newAPI(t)
 	a.token = func(w http.ResponseWriter, _ *http.Request) {
 		token := "tok-old"
@@ -345,7 +346,7 @@ func TestNobodyIsLeftWithATokenThatIsBeingRevoked(t *testing.T) {
 	}
 }
 
-func TestRevokeThatFailsSaysSo(t *testing.T) {
+func TestFailedRevocationIsAnError(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"other token": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("RevokedAccessToken", "tok-other") },
 		"invalid":     func(w http.ResponseWriter, _ *http.Request) { reply(w, 401, `{"error":"invalid_client"}`) },

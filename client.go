@@ -12,23 +12,23 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// Client speaks to one service with one API key. Make it with NewClient. It is
-// safe for concurrent use, and meant to be shared: all callers use one access
-// token and one pool of connections.
+// Client sends requests to one service with one API key. Make it with NewClient. It is
+// safe for concurrent use. Share it: its callers share one access token and one pool of
+// connections.
 type Client struct {
-	// SessionManagement holds the operations: log in, log out, reset the password.
+	// SessionManagement has LogIn, LogOut and ResetPassword under the vendor's names.
 	SessionManagement *SessionManagementController
 
 	config *Config          // a pointer, so that printing a Client does not reach the secret
-	clock  func() time.Time // Config.Now as it was given
+	clock  func() time.Time // Config.Now, nil if it was not set
 	base   *url.URL
 	hosts  map[string]string // of Config.Hosts: hostKey → the header of the session token
 	conns  transports
 	tokens tokenCache
 }
 
-// NewClient makes a Client. It does not use the network. The error lists every
-// fault of the configuration, one to a line.
+// NewClient returns a Client. It does not use the network. The error lists every fault of
+// the configuration, one per line.
 func NewClient(config Config) (*Client, error) {
 	resolved, base, hosts, err := config.resolve()
 	if err != nil {
@@ -46,14 +46,14 @@ func NewClient(config Config) (*Client, error) {
 	return c, nil
 }
 
-// isVendors reports whether the Client speaks to the vendor's own service.
+// isVendors reports whether the Client uses the vendor's own service.
 func (c *Client) isVendors() bool {
 	host := strings.TrimSuffix(c.base.Hostname(), ".") // a name may end in the root's dot
 	return strings.EqualFold(host, vendorsHost)
 }
 
-// Format implements fmt.Formatter: it shows where the client points to, whatever
-// the verb, and never whom it speaks as.
+// Format implements fmt.Formatter. It writes the base URL and no credentials, whatever
+// the verb.
 func (c *Client) Format(f fmt.State, _ rune) {
 	if c == nil {
 		_, _ = io.WriteString(f, "latchkey.Client(nil)")
@@ -66,15 +66,15 @@ func (c *Client) Format(f fmt.State, _ rune) {
 // if there is one, with a slash at its end.
 func (c *Client) BaseURL() string { return c.base.String() }
 
-// CloseIdleConnections closes the connections that no request uses. The Client
-// goes on working.
+// CloseIdleConnections closes the connections that no request uses. The Client remains
+// usable.
 func (c *Client) CloseIdleConnections() {
 	c.conns.shared.CloseIdleConnections()
 	c.conns.once.CloseIdleConnections()
 }
 
-// HTTPClient returns a copy of Config.HTTPClient, or of the default, for requests
-// that are to go the same way. Nothing adds a token to them.
+// HTTPClient returns a copy of Config.HTTPClient, or of the default, for other requests
+// over the same transport. It adds no tokens to them.
 func (c *Client) HTTPClient() *http.Client {
 	client := *c.config.HTTPClient
 	client.Transport = c.conns.shared.Transport
@@ -87,18 +87,19 @@ func (c *Client) Clock() func() time.Time { return c.clock }
 // Do sends any request of the API, with the bearer and, unless it is empty, the
 // session token in their headers, and returns the response, whatever its status; see
 // [CheckResponse]. req.URL may be relative to Config.BaseURL ("/api/m2m/…") or an
-// absolute URL that [Client.SessionHeader] permits; any other is refused, because the
-// tokens would go there. Accept and User-Agent are filled in if they are missing.
+// absolute URL that [Client.SessionHeader] permits; Do
+// sends no other, because the tokens would go there. It adds Accept and User-Agent if they
+// are missing.
 //
-// The caller closes the response's body. Only req's context bounds the time,
-// since a body may be long. Redirects are not followed, and Do sends nothing again.
-// Beneath it, net/http repeats a GET, HEAD, OPTIONS or TRACE once if the connection
-// was kept from an earlier request and breaks before a response begins. A request
-// with req.Close is not repeated either: it goes over HTTP/1.1 on a connection of its
-// own. So does every other method with an Idempotency-Key, which net/http would
-// repeat, too, and so does a login or a reset, which loses that header besides (see
-// [SessionResetPasswordRequest] for a reset with one). Errors are as those of the
-// operations.
+// The caller closes the body of the response. Only the context of req bounds the time,
+// because a body may be long. Errors are those of the operations.
+//
+// Do does not follow redirects and sends nothing a second time. net/http repeats a GET,
+// HEAD, OPTIONS or TRACE once if a reused connection breaks before a response begins. It
+// does not repeat a request with req.Close, which is sent over HTTP/1.1 on a connection of
+// its own. Do sends in the same way a request of any other method with an
+// Idempotency-Key, which net/http would repeat, and a login or a reset, without that
+// header ([ResetOptions] has the key of a reset).
 func (c *Client) Do(req *http.Request, sessionToken Secret) (*http.Response, error) {
 	began := time.Now()
 	r := &request{op: "send request", method: req.Method, path: req.URL.EscapedPath()}
@@ -165,18 +166,17 @@ func (c *Client) isLogInOrReset(u *url.URL) bool {
 	return false
 }
 
-// isKeyed reports whether net/http takes req for one that may be repeated because of a
-// key in its header.
+// isKeyed reports whether net/http would repeat req because of a key in its header.
 func isKeyed(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return false // it repeats these anyway
+		return false // net/http repeats these in any case
 	}
 	return req.Header.Get(wire.HeaderIdempotency) != "" || req.Header.Get("X-"+wire.HeaderIdempotency) != ""
 }
 
-// target returns where a request for u goes and in which header it carries the session
-// token, or why it goes nowhere.
+// target returns the URL of a request for u and the name of its session token header, or
+// why the request must not be sent.
 func (c *Client) target(u *url.URL) (target *url.URL, header, problem string) {
 	if u.Host == "" && u.Scheme == "" && u.Opaque == "" && u.User == nil {
 		if !cleanPath(u.Path) {
@@ -193,7 +193,7 @@ func (c *Client) target(u *url.URL) (target *url.URL, header, problem string) {
 	return u, header, ""
 }
 
-// authorized sends r with the access token as its bearer and answers a success,
+// authorized sends r with the access token and returns the response if it is a success,
 // or an error.
 func (c *Client) authorized(ctx context.Context, r *request) (*response, error) {
 	ctx, cancel := r.bind(ctx, c.config.Timeout)
@@ -212,11 +212,10 @@ func (c *Client) authorized(ctx context.Context, r *request) (*response, error) 
 		if !isBearerRefused(err) {
 			return a, err
 		}
-		// The gateway refused the bearer before any service saw the request, so
-		// even a login could be repeated here without doing it twice. It is not:
-		// "a login and a reset are sent once" is a promise that a reader can
-		// check on the wire, without exceptions to reason about, and it costs one
-		// failed call after somebody revoked the token. The next brings a new one.
+		// The API gateway refused the access token before a service saw the request, so
+		// even a login could be repeated here. It is not: "a login and a reset are sent
+		// once" is a promise without exceptions, which a user can check on the wire. It
+		// costs one failed call after the token was revoked. The next call fetches another.
 		c.InvalidateAccessToken(token.Token)
 		if r.once || attempt == 2 {
 			return nil, err
@@ -224,9 +223,8 @@ func (c *Client) authorized(ctx context.Context, r *request) (*response, error) 
 	}
 }
 
-// bind answers the context that r is to be sent under: ctx, and no longer than
-// timeout. For an answer that is told once, ctx counts until the request may be
-// on its way, and from then on the timeout alone.
+// bind returns the context of r: ctx with the timeout. If the response holds what exists
+// nowhere else, cancellation of ctx counts only until the request may have been sent.
 func (r *request) bind(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	if !r.unrepeatedResult || ctx.Err() != nil {
 		return context.WithTimeout(ctx, timeout)

@@ -13,7 +13,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-func TestConfigErrorListsEveryFaultAtOnce(t *testing.T) {
+func TestNewClientReportsEveryConfigError(t *testing.T) {
 	_, err := latchkey.NewClient(latchkey.Config{
 		BaseURL: "http://user:" + password + "@api.example.org/?q=1", UserAgent: "a\nb", Timeout: -1, Scopes: []string{"a b"},
 	})
@@ -66,7 +66,7 @@ func TestConfigFieldsAreChecked(t *testing.T) {
 	}
 }
 
-func TestProxySettingThatCannotBeReadIsAFaultOfTheConfiguration(t *testing.T) {
+func TestUnreadableProxySettingIsAConfigError(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://user:pa55%zz@proxy.example:3128")
 	t.Setenv("NO_PROXY", "10.0.0.0/33")
 	for name, test := range map[string]struct {
@@ -107,7 +107,7 @@ func TestDefaultsPointToProduction(t *testing.T) {
 	}
 }
 
-func TestBaseURLMayHaveAPathAndASlashBehindIt(t *testing.T) {
+func TestBaseURLMayHaveAPathAndATrailingSlash(t *testing.T) {
 	for _, prefix := range []string{"/", "/upstream", "/upstream/"} {
 		a := newAPI(t)
 		client := newClient(t, a.URL+prefix)
@@ -174,7 +174,8 @@ func TestDoKeepsTheTokensToTheBaseURL(t *testing.T) {
 	client := newClient(t, a.URL+"/upstream")
 	for _, target := range []string{
 		elsewhere.URL + "/upstream/api", a.URL + "/api", strings.Replace(a.URL, "http:", "https:", 1) + "/upstream/api",
-		"//" + elsewhere.Listener.Addr().String() + "/upstream/api", "http://user@" + a.Listener.Addr().String() + "/upstream/api",
+		"//" + elsewhere.Listener.Addr().String() + "/upstream/api", "http://user@" + a.Listener.Addr().String() +
+			"/upstream/api",
 		"mailto:somebody",
 	} {
 		body := &closeCounter{Reader: strings.NewReader("{}")}
@@ -223,7 +224,7 @@ func (c *closeCounter) Close() error {
 	return nil
 }
 
-func TestBodiesOfAnswersAreClosedOnEveryPath(t *testing.T) {
+func TestResponseBodiesAreAlwaysClosed(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"success":  nil,
 		"refusal":  func(w http.ResponseWriter, _ *http.Request) { reply(w, 400, `{"errorCode":"A.B"}`) },

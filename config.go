@@ -15,14 +15,14 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// Version is the version of this client, as it stands in the default user agent.
+// Version is the version of this client, which the default user agent includes.
 const Version = "0.1.0"
 
-// defaultTimeout leaves room for a slow login (servers hash passwords slowly on
-// purpose, and may queue) and a fetch of the access token before it.
+// defaultTimeout allows for a slow login (servers hash passwords slowly on purpose, and
+// may queue) after a fetch of the access token.
 const defaultTimeout = 30 * time.Second
 
-// Config says which service a Client speaks to, and as whom. APIKey and
+// Config is the service, the credentials and the options of a Client. APIKey and
 // APISecret are required unless AccessToken is set; the zero value of every other
 // field is its default.
 type Config struct {
@@ -62,7 +62,7 @@ type Config struct {
 	// would carry the credentials elsewhere.
 	//
 	// If proxies come from the environment, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or
-	// NO_PROXY with a value that cannot be read is a fault of the configuration,
+	// NO_PROXY with a value that cannot be read is an error of NewClient,
 	// because net/http ignores such a value. (net/http does not use ALL_PROXY.)
 	//
 	// Logins and resets go through a copy of its Transport that opens a
@@ -152,8 +152,8 @@ func (c Config) resolve() (*Config, *url.URL, map[string]string, error) {
 	return &c, base, hosts, errors.Join(faults...)
 }
 
-// parseBaseURL answers the URL, or what is wrong with it. The URL itself is not
-// part of that, since a password may stand in it.
+// parseBaseURL returns the URL, or what is wrong with it. It does not repeat the URL,
+// which may hold a password.
 func parseBaseURL(raw string, allowPlaintext bool) (*url.URL, string) {
 	u, err := url.Parse(raw)
 	switch {
@@ -174,7 +174,7 @@ func parseBaseURL(raw string, allowPlaintext bool) (*url.URL, string) {
 	return u.JoinPath("/"), ""
 }
 
-// isToken reports whether s can stand in a header as one word.
+// isToken reports whether s is valid as one word of a header.
 func isToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }

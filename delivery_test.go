@@ -16,8 +16,8 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// after answers a client whose access token is cached already, so that what
-// happens next happens to the operation itself.
+// after returns a client that has an access token, so that its next request is the
+// operation.
 func after(t *testing.T, a *api, change ...func(*latchkey.Config)) *latchkey.Client {
 	t.Helper()
 	client := a.client(t, change...)
@@ -71,7 +71,7 @@ func TestUntrustedServerIsSentNothing(t *testing.T) {
 	}
 }
 
-func TestTransportThatReportsNothingGetsNoBenefitOfTheDoubt(t *testing.T) {
+func TestTransportWithoutTraceMayHaveSent(t *testing.T) {
 	a := newAPI(t)
 	boom := errors.New("refused before sending, but who knows; header was Bearer " + bearer)
 	client := after(t, a, func(c *latchkey.Config) {
@@ -99,7 +99,7 @@ func (o opaque) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, o.err
 }
 
-func TestCallerWhoHasLeftAlreadySendsNothing(t *testing.T) {
+func TestCanceledContextSendsNothing(t *testing.T) {
 	why := errors.New("shutting down")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
@@ -143,7 +143,7 @@ func TestTimeoutBoundsEveryOperation(t *testing.T) {
 	})
 }
 
-func TestLoginLeavesWithItsCaller(t *testing.T) {
+func TestLogInEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, config := newPipeAPI(t)
 		a.answer = func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
@@ -152,13 +152,14 @@ func TestLoginLeavesWithItsCaller(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		err := logIn(ctx, client)
-		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, latchkey.ErrNotSent) || time.Since(start) != time.Second {
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, latchkey.ErrNotSent) ||
+			time.Since(start) != time.Second {
 			t.Errorf("error %v after %v, want the caller's deadline", err, time.Since(start))
 		}
 	})
 }
 
-func TestWhatIsNotHTTPIsNeverQuoted(t *testing.T) {
+func TestMalformedHTTPIsNeverQuoted(t *testing.T) {
 	for name, answer := range map[string]string{
 		"no status line":  `{"newPassword":"` + newPassword + `"}` + "\r\n\r\n",
 		"broken header":   "HTTP/1.1 200 OK\r\n" + newPassword + "\r\n\r\n",
@@ -190,7 +191,7 @@ func TestWhatIsNotHTTPIsNeverQuoted(t *testing.T) {
 	}
 }
 
-func TestOperationWhoseAccessTokenFailsWasNotSent(t *testing.T) {
+func TestOperationWithoutAccessTokenIsNotSent(t *testing.T) {
 	a := newAPI(t)
 	a.token = func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, 401, `{"error":"invalid_client","error_description":"no"}`)

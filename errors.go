@@ -171,7 +171,8 @@ func (e *ResponseError) Hint() string {
 	if !e.ofReset {
 		return ""
 	}
-	return "The password has probably been changed, and the response (RawBody) holds the only trace of the new one: keep it."
+	return "The password has probably been changed, and the response (RawBody) holds the only trace of the new one: " +
+		"keep it."
 }
 
 // Unwrap returns Err.

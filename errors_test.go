@@ -38,7 +38,7 @@ func matches(t *testing.T, err error, want ...error) {
 	}
 }
 
-func TestServiceErrorsMatchBySentinelWhateverTheService(t *testing.T) {
+func TestErrorsOfAllServicesMatchTheSentinels(t *testing.T) {
 	a := newAPI(t)
 	client := after(t, a)
 	for code, want := range map[wire.Code]error{
@@ -73,7 +73,7 @@ func TestServiceErrorsMatchBySentinelWhateverTheService(t *testing.T) {
 	}
 }
 
-func TestAnswersOfGatewaysAndOtherServicesAreClassified(t *testing.T) {
+func TestErrorResponsesAreClassified(t *testing.T) {
 	fault := func(code string) string {
 		return `{"fault":{"code":` + code + `,"message":"Invalid Credentials","description":"Access failure"}}`
 	}
@@ -84,14 +84,15 @@ func TestAnswersOfGatewaysAndOtherServicesAreClassified(t *testing.T) {
 		as     any
 		is     []error
 	}{
-		"fault, wrong bearer":    {401, fault(`"900901"`), new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
-		"fault, no bearer":       {401, fault(`"900902"`), new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
-		"fault, other 401":       {401, fault(`"900904"`), new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
-		"fault, number":          {401, fault(`900901`), new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
-		"fault, throttled":       {429, fault(`"900800"`), new(*latchkey.FaultError), []error{latchkey.ErrThrottled}},
-		"fault, throttled as 50": {503, fault(`"900800"`), new(*latchkey.FaultError), []error{latchkey.ErrThrottled, latchkey.ErrUnavailable}},
-		"fault, unavailable":     {503, fault(`"900503"`), new(*latchkey.FaultError), []error{latchkey.ErrUnavailable}},
-		"fault, not found":       {404, fault(`"404"`), new(*latchkey.FaultError), []error{latchkey.ErrNoSuchResource}},
+		"fault, wrong bearer": {401, fault(`"900901"`), new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
+		"fault, no bearer":    {401, fault(`"900902"`), new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
+		"fault, other 401":    {401, fault(`"900904"`), new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
+		"fault, number":       {401, fault(`900901`), new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
+		"fault, throttled":    {429, fault(`"900800"`), new(*latchkey.FaultError), []error{latchkey.ErrThrottled}},
+		"fault, throttled as 50": {503, fault(`"900800"`), new(*latchkey.FaultError),
+			[]error{latchkey.ErrThrottled, latchkey.ErrUnavailable}},
+		"fault, unavailable": {503, fault(`"900503"`), new(*latchkey.FaultError), []error{latchkey.ErrUnavailable}},
+		"fault, not found":   {404, fault(`"404"`), new(*latchkey.FaultError), []error{latchkey.ErrNoSuchResource}},
 		"fault, XML": {401, `<ams:fault xmlns:ams="http://wso2.org/apimanager/security"><ams:code>900901</ams:code>` +
 			`<ams:message>Invalid Credentials</ams:message><ams:description>Access failure</ams:description></ams:fault>`,
 			new(*latchkey.FaultError), []error{latchkey.ErrUnauthorized}},
@@ -182,14 +183,18 @@ func TestRetryAfterIsReadFromSecondsAndDatesAndBounded(t *testing.T) {
 	}
 }
 
-func TestServersThatEchoSecretsDoNotMakeErrorsShowThem(t *testing.T) {
+func TestEchoedSecretsAreRedacted(t *testing.T) {
 	const quoted = `p"a\ss & wörd` // travels in another form through JSON, and through forms
 	for name, body := range map[string]string{
-		"message":     `{"errorCode":"X.Y","errorMessage":"you sent ` + password + ` and ` + strings.ToUpper(sessionID) + `"}`,
-		"code":        `{"errorCode":"` + password + `.` + sessionID + `","errorMessage":"x"}`,
-		"fault":       `{"fault":{"code":"` + password + `","message":"Bearer ` + bearer + `","description":"` + sessionID + `"}}`,
-		"oauth":       `{"error":"` + bearer + `","error_description":"` + password + `","cause":{"token":"` + sessionID + `"}}`,
-		"escaped":     `{"errorCode":"X.Y","errorMessage":"in {\"oldPassword\":\"p\\\"a\\\\ss \\u0026 w\u00f6rd\"} there is"}`,
+		"message": `{"errorCode":"X.Y","errorMessage":"you sent ` + password + ` and ` + strings.ToUpper(sessionID) +
+			`"}`,
+		"code": `{"errorCode":"` + password + `.` + sessionID + `","errorMessage":"x"}`,
+		"fault": `{"fault":{"code":"` + password + `","message":"Bearer ` + bearer + `","description":"` + sessionID +
+			`"}}`,
+		"oauth": `{"error":"` + bearer + `","error_description":"` + password + `","cause":{"token":"` + sessionID +
+			`"}}`,
+		"escaped": `{"errorCode":"X.Y",` +
+			`"errorMessage":"in {\"oldPassword\":\"p\\\"a\\\\ss \\u0026 w\u00f6rd\"} there is"}`,
 		"form":        `{"errorCode":"X.Y","errorMessage":"in oldPassword=p%22a%5Css+%26+w%C3%B6rd there is"}`,
 		"spaced out":  `{"errorCode":"X.Y","errorMessage":"in p\"a\\ss\u0000 &\n  wörd there is"}`,
 		"tabbed":      `{"errorCode":"X.Y","errorMessage":"in tab\there there is"}`,
@@ -204,7 +209,7 @@ func TestServersThatEchoSecretsDoNotMakeErrorsShowThem(t *testing.T) {
 	}
 }
 
-func TestPasswordThatIsAWordOfTheAPIDoesNotHideItsCodes(t *testing.T) {
+func TestPasswordLikeACodeDoesNotHideTheCode(t *testing.T) {
 	err := checkResponse(400, http.Header{},
 		[]byte(`{"errorCode":"UnifiedWebService.REQUEST_FAILED.Password.Mismatch","errorMessage":"Password?"}`), "Password")
 	if !errors.Is(err, latchkey.ErrPasswordMismatch) || strings.Contains(err.Error(), "Password?") {
@@ -238,7 +243,8 @@ func FuzzCheckResponse(f *testing.F) {
 		if strings.Contains(strings.ToLower(text), strings.ToLower(password)) {
 			t.Errorf("shows the password: %q", text)
 		}
-		if len(text) > 2048 || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		if len(text) > 2048 || !utf8.ValidString(text) || strings.ContainsFunc(text,
+			func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("is not fit to print: %q", text)
 		}
 	})

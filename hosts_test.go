@@ -11,10 +11,11 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-func TestTokensGoToTheServiceAndToItsFurtherHostsOnly(t *testing.T) {
+func TestTokensAreSentOnlyToConfiguredHosts(t *testing.T) {
 	production := newClient(t, "")
 	prefixed := newClient(t, "https://API.example.org:8443/prefix/", func(c *latchkey.Config) {
-		c.Hosts = map[string]string{"Other.Example.org": "", "ports.example.org:8443": "SessionToken", "[::1]:8080": "SessionToken", "127.0.0.1:80": "X"}
+		c.Hosts = map[string]string{"Other.Example.org": "", "ports.example.org:8443": "SessionToken",
+			"[::1]:8080": "SessionToken", "127.0.0.1:80": "X"}
 	})
 	none := newClient(t, "", func(c *latchkey.Config) { c.Hosts = map[string]string{} })
 	for _, test := range []struct {
@@ -22,36 +23,54 @@ func TestTokensGoToTheServiceAndToItsFurtherHostsOnly(t *testing.T) {
 		url    string
 		header string // "": the tokens must not go there
 	}{
-		{production, "https://thingspace.verizon.com/api/x", "VZ-M2M-Token"}, {production, "https://ThingSpace.Verizon.com:443/api/x", "VZ-M2M-Token"},
-		{production, "https://imp.thingspace.verizon.com/x", "SessionToken"}, {production, "https://IMP.thingspace.verizon.com:443/x", "SessionToken"},
-		{production, "https://5gedge.verizon.com/api/mec/services", "VZ-M2M-Token"}, {production, "https://5gedge.verizon.com", "VZ-M2M-Token"},
-		{prefixed, "https://api.example.org:8443/prefix/x", "VZ-M2M-Token"}, {prefixed, "https://api.example.org:8443/prefix", "VZ-M2M-Token"},
-		{prefixed, "https://other.example.ORG/any", "VZ-M2M-Token"}, {prefixed, "https://ports.example.org:8443/", "SessionToken"},
-		{prefixed, "http://[::1]:8080/", "SessionToken"}, {prefixed, "https://[::1]:8080/", "SessionToken"}, {prefixed, "http://127.0.0.1/", "X"},
+		{production, "https://thingspace.verizon.com/api/x", "VZ-M2M-Token"},
+		{production, "https://ThingSpace.Verizon.com:443/api/x", "VZ-M2M-Token"},
+		{production, "https://imp.thingspace.verizon.com/x", "SessionToken"},
+		{production, "https://IMP.thingspace.verizon.com:443/x", "SessionToken"},
+		{production, "https://5gedge.verizon.com/api/mec/services", "VZ-M2M-Token"},
+		{production, "https://5gedge.verizon.com", "VZ-M2M-Token"},
+		{prefixed, "https://api.example.org:8443/prefix/x", "VZ-M2M-Token"},
+		{prefixed, "https://api.example.org:8443/prefix", "VZ-M2M-Token"},
+		{prefixed, "https://other.example.ORG/any", "VZ-M2M-Token"},
+		{prefixed, "https://ports.example.org:8443/", "SessionToken"},
+		{prefixed, "http://[::1]:8080/", "SessionToken"}, {prefixed, "https://[::1]:8080/", "SessionToken"},
+		{prefixed, "http://127.0.0.1/", "X"},
 
-		{production, "http://imp.thingspace.verizon.com/x", ""}, {production, "https://imp.thingspace.verizon.com:8443/x", ""},
-		{production, "https://imp.thingspace.verizon.com:80/x", ""}, {production, "https://imp.thingspace.verizon.com./x", ""},
+		{production, "http://imp.thingspace.verizon.com/x", ""},
+		{production, "https://imp.thingspace.verizon.com:8443/x", ""},
+		{production, "https://imp.thingspace.verizon.com:80/x", ""},
+		{production, "https://imp.thingspace.verizon.com./x", ""},
 		{production, "https://a.imp.thingspace.verizon.com/x", ""}, {production, "https://verizon.com/x", ""},
-		{production, "https://imp.thingspace.verizon.com.example.org/x", ""}, {production, "https://imp.thingspace.verizon.com@example.org/x", ""},
-		{production, "https://u@imp.thingspace.verizon.com/x", ""}, {production, "https://u:p@imp.thingspace.verizon.com/x", ""},
-		{production, "https://example.org/https://imp.thingspace.verizon.com/x", ""}, {production, "https://example.org#@imp.thingspace.verizon.com", ""},
+		{production, "https://imp.thingspace.verizon.com.example.org/x", ""},
+		{production, "https://imp.thingspace.verizon.com@example.org/x", ""},
+		{production, "https://u@imp.thingspace.verizon.com/x", ""},
+		{production, "https://u:p@imp.thingspace.verizon.com/x", ""},
+		{production, "https://example.org/https://imp.thingspace.verizon.com/x", ""},
+		{production, "https://example.org#@imp.thingspace.verizon.com", ""},
 		{production, "//imp.thingspace.verizon.com/x", ""}, {production, "ftp://imp.thingspace.verizon.com/x", ""},
 		{production, "https:imp.thingspace.verizon.com/x", ""}, {production, "https://imp.thingspace.verizon.com:/x", ""},
-		{production, "https://imp.thing\u017fpace.verizon.com/x", ""}, {production, "https://thing\u017fpace.verizon.com/x", ""},
-		{production, "https://imp\uff0ethingspace.verizon.com/x", ""}, {production, "https://imp.thingspace.verizon.com%2eexample.org/x", ""},
-		{production, "https://imp.thingspace.verizon.com/a/../b", ""}, {production, "https://imp.thingspace.verizon.com/%2e%2e/b", ""},
-		{production, "https:///x", ""}, {production, "https://staging.thingspace.verizon.com/x", ""}, {production, "http://thingspace.verizon.com/api/x", ""},
+		{production, "https://imp.thing\u017fpace.verizon.com/x", ""},
+		{production, "https://thing\u017fpace.verizon.com/x", ""},
+		{production, "https://imp\uff0ethingspace.verizon.com/x", ""},
+		{production, "https://imp.thingspace.verizon.com%2eexample.org/x", ""},
+		{production, "https://imp.thingspace.verizon.com/a/../b", ""},
+		{production, "https://imp.thingspace.verizon.com/%2e%2e/b", ""},
+		{production, "https:///x", ""}, {production, "https://staging.thingspace.verizon.com/x", ""},
+		{production, "http://thingspace.verizon.com/api/x", ""},
 		{prefixed, "https://api.example.org/prefix/x", ""}, {prefixed, "https://api.example.org:8443/prefixed", ""},
-		{prefixed, "https://api.example.org:8443/prefix/../x", ""}, {prefixed, "http://other.example.org/", ""}, {prefixed, "https://ports.example.org/", ""},
-		{prefixed, "https://127.0.0.1/", ""}, {prefixed, "http://127.0.0.2/", ""}, {prefixed, "https://imp.thingspace.verizon.com/x", ""},
+		{prefixed, "https://api.example.org:8443/prefix/../x", ""}, {prefixed, "http://other.example.org/", ""},
+		{prefixed, "https://ports.example.org/", ""},
+		{prefixed, "https://127.0.0.1/", ""}, {prefixed, "http://127.0.0.2/", ""},
+		{prefixed, "https://imp.thingspace.verizon.com/x", ""},
 		{none, "https://imp.thingspace.verizon.com/x", ""}, {none, "https://5gedge.verizon.com/", ""},
-		{newClient(t, latchkey.StagingURL), "https://imp.thingspace.verizon.com/x", ""}, {newClient(t, "http://127.0.0.1:1"), "https://5gedge.verizon.com/", ""},
+		{newClient(t, latchkey.StagingURL), "https://imp.thingspace.verizon.com/x", ""},
+		{newClient(t, "http://127.0.0.1:1"), "https://5gedge.verizon.com/", ""},
 		{newClient(t, "https://thingspace.verizon.com:8443"), "https://imp.thingspace.verizon.com/x", ""},
 		{newClient(t, latchkey.ProductionURL+"/"), "https://imp.thingspace.verizon.com/x", "SessionToken"},
 	} {
 		u, err := url.Parse(test.url)
 		if err != nil {
-			continue // nobody could ask for it
+			continue // there is no such request
 		}
 		if header, ok := test.client.SessionHeader(u); header != test.header && ok || ok != (test.header != "") {
 			t.Errorf("%v, %s: header %q, %v; want %q", test.client, test.url, header, ok, test.header)
@@ -62,23 +81,26 @@ func TestTokensGoToTheServiceAndToItsFurtherHostsOnly(t *testing.T) {
 	}
 }
 
-func TestHostsThatAreNoneAreFaultsOfTheConfiguration(t *testing.T) {
+func TestInvalidHostsAreConfigErrors(t *testing.T) {
 	for name, hosts := range map[string]map[string]string{
 		"a URL": {"https://imp.example.org": ""}, "a path": {"imp.example.org/x": ""}, "a pattern": {"*.example.org": ""},
 		"a domain": {".example.org": ""}, "a root": {"example.org.": ""}, "empty": {"": ""}, "a port": {":443": ""},
 		"no port": {"example.org:": ""}, "a wrong port": {"example.org:0": ""}, "too high a port": {"example.org:65536": ""},
-		"IDN": {"b\u00fccher.example": ""}, "a user": {"u@example.org": ""}, "a space": {"a b": ""}, "the base": {"API.example.org": "SessionToken"},
+		"IDN": {"b\u00fccher.example": ""}, "a user": {"u@example.org": ""}, "a space": {"a b": ""},
+		"the base":               {"API.example.org": "SessionToken"},
 		"the base with its port": {"api.example.org:443": ""}, "twice": {"a.example.org": "", "A.example.org:443": "X"},
-		"a header that is none": {"a.example.org": "Session Token"}, "a line break": {"a.example.org": "X\r\nY"}, "the bearer's": {"a.example.org": "authorization"},
+		"a header that is none": {"a.example.org": "Session Token"}, "a line break": {"a.example.org": "X\r\nY"},
+		"the bearer's": {"a.example.org": "authorization"},
 	} {
-		_, err := latchkey.NewClient(latchkey.Config{BaseURL: "https://api.example.org", APIKey: "k", APISecret: "s", Hosts: hosts})
+		_, err := latchkey.NewClient(latchkey.Config{BaseURL: "https://api.example.org", APIKey: "k", APISecret: "s",
+			Hosts: hosts})
 		if err == nil || !strings.Contains(err.Error(), "Config.Hosts[") {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
 }
 
-func TestDoSendsTheSessionInTheHeaderThatTheHostWants(t *testing.T) {
+func TestDoUsesTheSessionHeaderOfTheHost(t *testing.T) {
 	a, imp := newAPI(t), newAPI(t)
 	client := a.client(t, func(c *latchkey.Config) {
 		c.Hosts = map[string]string{strings.TrimPrefix(imp.URL, "http://"): "SessionToken"}
@@ -94,7 +116,8 @@ func TestDoSendsTheSessionInTheHeaderThatTheHostWants(t *testing.T) {
 		}
 		_ = resp.Body.Close()
 	}
-	if len(imp.requests) != 1 || imp.requests[0].Header.Get("SessionToken") != sessionID || imp.requests[0].Header.Get("VZ-M2M-Token") != "" ||
+	if len(imp.requests) != 1 || imp.requests[0].Header.Get("SessionToken") != sessionID ||
+		imp.requests[0].Header.Get("VZ-M2M-Token") != "" ||
 		imp.requests[0].Header.Get("Authorization") != "Bearer "+bearer || imp.requests[0].Path != "/v1/x?q=1" {
 		t.Errorf("the further host got %+v", imp.requests)
 	}
@@ -103,7 +126,10 @@ func TestDoSendsTheSessionInTheHeaderThatTheHostWants(t *testing.T) {
 			t.Errorf("the service got %+v", r)
 		}
 	}
-	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a stranger was sent a request") }))
+	stranger := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter,
+		*http.Request) {
+		t.Error("a stranger was sent a request")
+	}))
 	t.Cleanup(stranger.Close)
 	for _, target := range []string{stranger.URL + "/v1/x", "/api/../x", "/api/%2e%2e/x"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, http.NoBody)

@@ -44,7 +44,8 @@ func (c *Client) log(ctx context.Context, r *request, began time.Time, resp *htt
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("op", r.op), slog.String("method", r.method), slog.String("path", sanitize(r.path, maxLoggedPath, r.allSecrets())),
+		slog.String("op", r.op), slog.String("method", r.method),
+		slog.String("path", sanitize(r.path, maxLoggedPath, r.allSecrets())),
 	}
 	if r.host != "" {
 		attrs = append(attrs, slog.String("host", r.host))

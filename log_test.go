@@ -23,7 +23,8 @@ func TestLogHasOneLineForEachOperationAndNoSecret(t *testing.T) {
 	a.answer = func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Request-Id", "req-7")
 		if status != 200 {
-			reply(w, status, `{"errorCode":"UnifiedWebService.REQUEST_FAILED.Login.InvalidCredentials","errorMessage":"no: `+password+`"}`)
+			reply(w, status, `{"errorCode":"UnifiedWebService.REQUEST_FAILED.Login.InvalidCredentials",`+
+				`"errorMessage":"no: `+password+`"}`)
 			return
 		}
 		answer(w, r)
@@ -50,14 +51,17 @@ func TestLogHasOneLineForEachOperationAndNoSecret(t *testing.T) {
 		status int
 		lines  []string // op, method, path, status, error, code
 	}{
-		{logIn, t.Context(), 200, []string{"get access token POST " + wire.PathToken + " 200  ", "start session POST " + wire.PathLogIn + " 200  "}},
-		{logIn, t.Context(), 400, []string{"start session POST " + wire.PathLogIn + " 400 refused UnifiedWebService.REQUEST_FAILED.Login.InvalidCredentials"}},
+		{logIn, t.Context(), 200, []string{"get access token POST " + wire.PathToken + " 200  ", "start session POST " +
+			wire.PathLogIn + " 200  "}},
+		{logIn, t.Context(), 400, []string{"start session POST " + wire.PathLogIn +
+			" 400 refused UnifiedWebService.REQUEST_FAILED.Login.InvalidCredentials"}},
 		{reset, t.Context(), 200, []string{"reset password PUT " + wire.PathResetPassword + " 200  "}},
 		{logOut, t.Context(), 200, []string{"end session POST " + wire.PathLogOut + " 200  "}},
 		{get, t.Context(), 200, []string{"send request GET /api/m2m/v1/x%2Fy 200  "}},
 		{get, t.Context(), 400, []string{"send request GET /api/m2m/v1/x%2Fy 400  "}}, // Do hands it to its caller
 		{logIn, gone, 200, []string{"start session POST " + wire.PathLogIn + " 0 not sent "}},
-		{func(ctx context.Context, c *latchkey.Client) error { _, err := c.LogIn(ctx, "", password); return err }, t.Context(), 200,
+		{func(ctx context.Context, c *latchkey.Client) error { _, err := c.LogIn(ctx, "", password); return err },
+			t.Context(), 200,
 			[]string{"start session POST " + wire.PathLogIn + " 0 not sent "}},
 		{func(ctx context.Context, c *latchkey.Client) error { return c.RevokeAccessToken(ctx) }, t.Context(), 200,
 			[]string{"revoke access token POST " + wire.PathRevoke + " 200  "}},
@@ -81,7 +85,8 @@ func TestLogHasOneLineForEachOperationAndNoSecret(t *testing.T) {
 				t.Errorf("line %s lacks the request ID", line)
 			}
 			status, _ := json.Marshal(entry.Status)
-			got = append(got, strings.Join([]string{entry.Op, entry.Method, entry.Path, string(status), entry.Error, entry.Code}, " "))
+			got = append(got, strings.Join([]string{entry.Op, entry.Method, entry.Path, string(status), entry.Error,
+				entry.Code}, " "))
 		}
 		if strings.Join(got, "\n") != strings.Join(step.lines, "\n") {
 			t.Errorf("the log says\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(step.lines, "\n"))
@@ -89,7 +94,7 @@ func TestLogHasOneLineForEachOperationAndNoSecret(t *testing.T) {
 	}
 }
 
-func TestAccessTokenFromElsewhere(t *testing.T) {
+func TestConfigAccessToken(t *testing.T) {
 	a := newAPI(t)
 	source, asked := latchkey.AccessToken{Token: "tok-elsewhere"}, 0
 	var failure error
@@ -142,7 +147,8 @@ func TestAccessTokenFromElsewhere(t *testing.T) {
 		"a key alone":    func(c *latchkey.Config) { c.APISecret = "" },
 		"a secret alone": func(c *latchkey.Config) { c.APIKey = "" },
 	} {
-		config := latchkey.Config{APIKey: "k", APISecret: "s", AccessToken: func(context.Context) (latchkey.AccessToken, error) { return source, nil }}
+		config := latchkey.Config{APIKey: "k", APISecret: "s",
+			AccessToken: func(context.Context) (latchkey.AccessToken, error) { return source, nil }}
 		change(&config)
 		if _, err := latchkey.NewClient(config); err == nil {
 			t.Errorf("%s was accepted", name)
@@ -152,7 +158,7 @@ func TestAccessTokenFromElsewhere(t *testing.T) {
 
 // A service that repeats what it got where its request ID belongs puts nothing of it
 // into the log.
-func TestLogShowsNoSecretThatTheRequestIDRepeats(t *testing.T) {
+func TestLogRedactsTheRequestID(t *testing.T) {
 	var log bytes.Buffer
 	a := newAPI(t)
 	answer := a.answer

@@ -37,8 +37,8 @@ type recorded struct {
 	Header                   http.Header
 }
 
-// api is a server that gives out access tokens, hands every other request to
-// answer, and remembers them all.
+// api is a server that issues access tokens, passes every other request to answer, and
+// records all requests.
 type api struct {
 	*httptest.Server
 	answer, token http.HandlerFunc
@@ -75,7 +75,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.answer(w, r)
 }
 
-// to answers the requests that went to path.
+// to returns the requests to path.
 func (a *api) to(path string) []recorded {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -96,7 +96,7 @@ func newAPI(t testing.TB) *api {
 	return a
 }
 
-// client makes a client of the api; change may alter its configuration.
+// client returns a client of the api; change may alter its configuration.
 func (a *api) client(t testing.TB, change ...func(*latchkey.Config)) *latchkey.Client {
 	return newClient(t, a.URL, change...)
 }
@@ -132,8 +132,8 @@ type pipeListener struct {
 	once   sync.Once
 }
 
-// newPipeAPI starts an api that can be reached only through the HTTP client that
-// config then holds. Everything that waits there waits in the bubble's time.
+// newPipeAPI starts an api and returns a change of the configuration with the only HTTP
+// client that reaches it. All waiting uses the time of the synctest bubble.
 func newPipeAPI(t testing.TB) (a *api, config func(*latchkey.Config)) {
 	l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 	a = newHandler()

@@ -20,7 +20,7 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// listen answers connections with serve until the test ends, and returns the address.
+// listen calls serve for each connection until the test ends, and returns the address.
 func listen(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -67,7 +67,7 @@ func withToken(t *testing.T, base string, transport *http.Transport) *latchkey.C
 	})
 }
 
-func TestWhatNeverReachedTheServiceIsSaidToBeNotSent(t *testing.T) {
+func TestFailuresBeforeTheServiceMatchErrNotSent(t *testing.T) {
 	a := newHandler()
 	secure := httptest.NewUnstartedServer(a)
 	secure.Config.ErrorLog = discardLog()
@@ -94,7 +94,7 @@ func TestWhatNeverReachedTheServiceIsSaidToBeNotSent(t *testing.T) {
 		_, _ = conn.Write([]byte{5, 2, 0, 1, 0, 0, 0, 0, 0, 0}) // not allowed by its rules
 	})
 	closed := listen(t, func(net.Conn) {})
-	refusing, err := net.Listen("tcp", "127.0.0.1:0") // a port where nobody listens
+	refusing, err := net.Listen("tcp", "127.0.0.1:0") // a port without a listener
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,37 +106,52 @@ func TestWhatNeverReachedTheServiceIsSaidToBeNotSent(t *testing.T) {
 		"a proxy's 407": {secure.URL, func(t2 *http.Transport) {
 			t2.Proxy = http.ProxyURL(proxyAnswering(t, "407 Proxy Authentication Required"))
 		}},
-		"a proxy's 403":       {secure.URL, func(t2 *http.Transport) { t2.Proxy = http.ProxyURL(proxyAnswering(t, "403 Forbidden")) }},
-		"a proxy's odd words": {secure.URL, func(t2 *http.Transport) { t2.Proxy = http.ProxyURL(proxyAnswering(t, "502 \x1b[31mno\u202e")) }},
-		"a proxy that cuts":   {secure.URL, func(t2 *http.Transport) { t2.Proxy = http.ProxyURL(proxyAnswering(t, "")) }},
+		"a proxy's 403": {secure.URL, func(t2 *http.Transport) {
+			t2.Proxy = http.ProxyURL(proxyAnswering(t,
+				"403 Forbidden"))
+		}},
+		"a proxy's odd words": {secure.URL, func(t2 *http.Transport) {
+			t2.Proxy = http.ProxyURL(proxyAnswering(t,
+				"502 \x1b[31mno\u202e"))
+		}},
+		"a proxy that cuts": {secure.URL, func(t2 *http.Transport) { t2.Proxy = http.ProxyURL(proxyAnswering(t, "")) }},
 		"a proxy that is away": {secure.URL, func(t2 *http.Transport) {
 			t2.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: refusing.Addr().String()})
 		}},
-		"a SOCKS proxy's no":         {secure.URL, func(t2 *http.Transport) { t2.Proxy = http.ProxyURL(&url.URL{Scheme: "socks5", Host: socks}) }},
-		"a SOCKS proxy that cuts":    {secure.URL, func(t2 *http.Transport) { t2.Proxy = http.ProxyURL(&url.URL{Scheme: "socks5", Host: closed}) }},
-		"an untrusted certificate":   {secure.URL, func(t2 *http.Transport) { t2.TLSClientConfig.RootCAs = x509.NewCertPool() }},
-		"another host's certificate": {secure.URL, func(t2 *http.Transport) { t2.TLSClientConfig.ServerName = "other.example" }},
+		"a SOCKS proxy's no": {secure.URL,
+			func(t2 *http.Transport) { t2.Proxy = http.ProxyURL(&url.URL{Scheme: "socks5", Host: socks}) }},
+		"a SOCKS proxy that cuts": {secure.URL,
+			func(t2 *http.Transport) { t2.Proxy = http.ProxyURL(&url.URL{Scheme: "socks5", Host: closed}) }},
+		"an untrusted certificate": {secure.URL,
+			func(t2 *http.Transport) { t2.TLSClientConfig.RootCAs = x509.NewCertPool() }},
+		"another host's certificate": {secure.URL,
+			func(t2 *http.Transport) { t2.TLSClientConfig.ServerName = "other.example" }},
 		"an expired certificate": {secure.URL, func(t2 *http.Transport) {
 			t2.TLSClientConfig.Time = func() time.Time { return time.Now().AddDate(200, 0, 0) }
 		}},
-		"a handshake that hangs":  {"https://" + silent, func(t2 *http.Transport) { t2.TLSHandshakeTimeout = time.Millisecond }},
+		"a handshake that hangs": {"https://" + silent,
+			func(t2 *http.Transport) { t2.TLSHandshakeTimeout = time.Millisecond }},
 		"a handshake that is cut": {"https://" + gone, func(*http.Transport) {}},
 		"no TLS at all":           {"https://" + strings.TrimPrefix(newAPI(t).URL, "http://"), func(*http.Transport) {}},
-		"no common TLS version":   {variant(func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }), func(t2 *http.Transport) { t2.TLSClientConfig.MaxVersion = tls.VersionTLS12 }},
-		"no common protocol":      {variant(func(c *tls.Config) { c.NextProtos = []string{"h3"} }), func(t2 *http.Transport) { t2.TLSClientConfig.NextProtos = []string{"http/1.1"} }},
+		"no common TLS version": {variant(func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }),
+			func(t2 *http.Transport) { t2.TLSClientConfig.MaxVersion = tls.VersionTLS12 }},
+		"no common protocol": {variant(func(c *tls.Config) { c.NextProtos = []string{"h3"} }),
+			func(t2 *http.Transport) { t2.TLSClientConfig.NextProtos = []string{"http/1.1"} }},
 		"a client certificate wanted, TLS 1.2": {variant(func(c *tls.Config) {
 			c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
 		}), func(*http.Transport) {}},
 		"no such name": {"https://nowhere.invalid", func(t2 *http.Transport) {
 			t2.DialContext = func(context.Context, string, string) (net.Conn, error) {
-				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "nowhere.invalid", IsNotFound: true}}
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "nowhere.invalid",
+					IsNotFound: true}}
 			}
 		}},
-		"nobody listens": {"https://" + refusing.Addr().String(), func(*http.Transport) {}},
+		"no listener": {"https://" + refusing.Addr().String(), func(*http.Transport) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, http2 := range []bool{false, true} {
-				transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: http2}
+				transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12},
+					ForceAttemptHTTP2: http2}
 				test.change(transport)
 				client := withToken(t, test.base, transport)
 				for _, op := range []func(context.Context, *latchkey.Client) error{logIn, logOut, reset} {
@@ -159,7 +174,7 @@ func TestWhatNeverReachedTheServiceIsSaidToBeNotSent(t *testing.T) {
 
 // With TLS 1.3 the refusal of a client without a certificate comes after the client's
 // handshake, and races with the request.
-func TestServerThatWantsACertificateHasReadNothing(t *testing.T) {
+func TestRefusedClientCertificateMatchesErrNotSent(t *testing.T) {
 	a := newHandler()
 	secure := httptest.NewUnstartedServer(a)
 	secure.StartTLS()
@@ -174,7 +189,8 @@ func TestServerThatWantsACertificateHasReadNothing(t *testing.T) {
 	})
 	trusted := x509.NewCertPool()
 	trusted.AddCert(secure.Certificate())
-	client := withToken(t, "https://"+wantsCertificate, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}})
+	client := withToken(t, "https://"+wantsCertificate, &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted,
+		MinVersion: tls.VersionTLS12}})
 	told := 0
 	for range 20 {
 		err := logIn(t.Context(), client)
@@ -192,7 +208,7 @@ func TestServerThatWantsACertificateHasReadNothing(t *testing.T) {
 	}
 }
 
-func TestCallerWhoLeavesWhileDialingSendsNothing(t *testing.T) {
+func TestCancellationWhileDialingSendsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done() // a network that swallows

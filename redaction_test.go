@@ -9,11 +9,12 @@ import (
 	"github.com/latchkey/latchkey"
 )
 
-// weak are passwords that are words, numbers or letters: what is missing in a sentence
-// that everybody knows would tell them.
-var weak = []latchkey.Secret{"wrong", "e", " ", ".", "400", "old password", "password is", "redacted", "connection refused", "request", "latchkey", "status", "error", "X", "req-7"}
+// weak are passwords that are words, numbers or letters: a gap in a well-known sentence
+// would reveal them.
+var weak = []latchkey.Secret{"wrong", "e", " ", ".", "400", "old password", "password is", "redacted",
+	"connection refused", "request", "latchkey", "status", "error", "X", "req-7"}
 
-func TestGapInAKnownSentenceDoesNotTellThePassword(t *testing.T) {
+func TestRedactionGapDoesNotRevealThePassword(t *testing.T) {
 	header := http.Header{"X-Request-Id": {"req-7-wrong-400"}, "Content-Type": {"text/wrong"}}
 	for body, want := range map[string]string{
 		`{"errorCode":"UnifiedWebService.REQUEST_FAILED.Password.Mismatch","errorMessage":"The old password is wrong; %s"}`: "the old password is wrong",
@@ -28,13 +29,14 @@ func TestGapInAKnownSentenceDoesNotTellThePassword(t *testing.T) {
 		for _, secret := range weak {
 			for _, echo := range []string{secret.Reveal(), "something else"} {
 				err := checkResponse(400, header, []byte(strings.Replace(body, "%s", echo, 1)), secret, sessionID)
-				if strings.Contains(err.Error(), "[redacted]") || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "request id req-7-wrong-400") {
+				if strings.Contains(err.Error(), "[redacted]") || !strings.Contains(err.Error(), want) ||
+					!strings.Contains(err.Error(), "request id req-7-wrong-400") {
 					t.Errorf("password %q: %v", secret.Reveal(), err)
 				}
 				shown[err.Error()] = true
 			}
 		}
-		if body[0] == '{' && len(shown) != 1 { // of a page the size is told
+		if body[0] == '{' && len(shown) != 1 { // the error of a page has its size
 			t.Errorf("what is shown of %s depends on the password: %v", body, shown)
 		}
 	}
@@ -43,17 +45,20 @@ func TestGapInAKnownSentenceDoesNotTellThePassword(t *testing.T) {
 func TestErrorsOfTheSystemAreNotRedacted(t *testing.T) {
 	client := withToken(t, "http://127.0.0.1:1", &http.Transport{})
 	const want = "dial tcp 127.0.0.1:1: connect: connection refused"
-	for _, secret := range append(weak, "dial tcp 127.0.0.1:1", "connect: connection refused", "127.0.0.1", "api/m2m/v1/session/login") {
+	for _, secret := range append(weak, "dial tcp 127.0.0.1:1", "connect: connection refused", "127.0.0.1",
+		"api/m2m/v1/session/login") {
 		_, err := client.SessionManagement.StartConnectivityManagementSession(t.Context(),
 			&latchkey.LogInRequest{Username: "zoe", Password: secret})
-		if !errors.Is(err, latchkey.ErrNotSent) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "[redacted]") {
+		if !errors.Is(err, latchkey.ErrNotSent) || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "[redacted]") {
 			t.Errorf("password %q: %v", secret.Reveal(), err)
 		}
 	}
 }
 
-func TestEmptySecretsAreNoneAndRealOnesAreStillRedacted(t *testing.T) {
-	err := checkResponse(400, http.Header{}, []byte(`{"errorCode":"A.B","errorMessage":"you sent `+password+`"}`), "", password)
+func TestEmptySecretDoesNotPreventRedaction(t *testing.T) {
+	err := checkResponse(400, http.Header{}, []byte(`{"errorCode":"A.B","errorMessage":"you sent `+password+`"}`), "",
+		password)
 	if !strings.Contains(err.Error(), "you sent [redacted]") {
 		t.Errorf("the error is %v", err)
 	}

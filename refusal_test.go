@@ -60,7 +60,7 @@ const (
 	faultXML = `<?xml version="1.0" encoding="UTF-8"?><fault><code>900901</code><message>No.</message></fault>`
 )
 
-func TestRefusalsAreReadInEveryEncoding(t *testing.T) {
+func TestRefusalsAreParsedInEveryEncoding(t *testing.T) {
 	coded := func(name string) http.Header { return http.Header{"Content-Encoding": {name}} }
 	for name, test := range map[string]struct {
 		header http.Header
@@ -72,13 +72,15 @@ func TestRefusalsAreReadInEveryEncoding(t *testing.T) {
 		"deflate":                     {coded("deflate"), compressed(t, "zlib", expired)},
 		"deflate, without its header": {coded("Deflate"), compressed(t, "flate", expired)},
 		"a list":                      {coded(" gzip , identity"), compressed(t, "gzip", expired)},
-		"two header lines":            {http.Header{"Content-Encoding": {"deflate", "gzip"}}, compressed(t, "gzip", string(compressed(t, "zlib", expired)))},
-		"identity":                    {coded("identity"), []byte(expired)},
-		"empty":                       {coded(""), []byte(expired)},
-		"gzip, decoded already":       {coded("gzip"), []byte(expired)},
-		"deflate, decoded already":    {coded("deflate"), []byte(expired)},
-		"br, decoded already":         {coded("br"), []byte(expired)},
-		"gzip without its end":        {coded("gzip"), compressed(t, "gzip", expired)[:len(compressed(t, "gzip", expired))-5]},
+		"two header lines": {http.Header{"Content-Encoding": {"deflate", "gzip"}},
+			compressed(t, "gzip", string(compressed(t, "zlib", expired)))},
+		"identity":                 {coded("identity"), []byte(expired)},
+		"empty":                    {coded(""), []byte(expired)},
+		"gzip, decoded already":    {coded("gzip"), []byte(expired)},
+		"deflate, decoded already": {coded("deflate"), []byte(expired)},
+		"br, decoded already":      {coded("br"), []byte(expired)},
+		"gzip without its end": {coded("gzip"), compressed(t, "gzip",
+			expired)[:len(compressed(t, "gzip", expired))-5]},
 		"garbage behind gzip":         {coded("gzip"), append(compressed(t, "gzip", expired), "garbage"...)},
 		"byte order mark":             {nil, []byte("\xef\xbb\xbf" + expired)},
 		"byte order mark in gzip":     {coded("gzip"), compressed(t, "gzip", "\xef\xbb\xbf"+expired)},
@@ -111,29 +113,35 @@ func TestRefusalsAreReadInEveryEncoding(t *testing.T) {
 }
 
 // What cannot be read, or does not say it, is not taken for a refusal of a token.
-func TestWhatIsNotSaidIsNotRead(t *testing.T) {
-	bomb := compressed(t, "gzip", `{"errorMessage":"`+strings.Repeat("x", 8<<20)+`","errorCode":"A.REQUEST_FAILED.SessionToken.Expired"}`)
+func TestSimilarErrorsDoNotMatchTheSentinels(t *testing.T) {
+	bomb := compressed(t, "gzip", `{"errorMessage":"`+strings.Repeat("x",
+		8<<20)+`","errorCode":"A.REQUEST_FAILED.SessionToken.Expired"}`)
 	for name, test := range map[string]struct {
 		coding string
 		body   []byte
 	}{
-		"an unknown coding":    {"br", compressed(t, "gzip", expired)},
-		"no gzip":              {"gzip", []byte("\x00\x01\x02")},
-		"too many codings":     {"gzip,gzip,gzip,gzip,gzip", compressed(t, "gzip", expired)},
-		"a bomb":               {"gzip", bomb},
-		"cut off in the code":  {"", []byte(`{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired`)},
-		"only in the message":  {"", []byte(`{"errorCode":"A.B","errorMessage":"REQUEST_FAILED.SessionToken.Expired"}`)},
-		"another parameter":    {"", []byte(`{"errorCode":"INVALID_PARAMETER","errorMessage":"The device is unknown. UWS verification failure"}`)},
+		"an unknown coding":   {"br", compressed(t, "gzip", expired)},
+		"no gzip":             {"gzip", []byte("\x00\x01\x02")},
+		"too many codings":    {"gzip,gzip,gzip,gzip,gzip", compressed(t, "gzip", expired)},
+		"a bomb":              {"gzip", bomb},
+		"cut off in the code": {"", []byte(`{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired`)},
+		"only in the message": {"", []byte(`{"errorCode":"A.B","errorMessage":"REQUEST_FAILED.SessionToken.Expired"}`)},
+		"another parameter": {"",
+			[]byte(`{"errorCode":"INVALID_PARAMETER","errorMessage":"The device is unknown. UWS verification failure"}`)},
 		"no message":           {"", []byte(`{"errorCode":"INVALID_PARAMETER"}`)},
 		"message without code": {"", []byte(`{"errorMessage":"UWS verification failure"}`)},
 		"another code":         {"", []byte(`{"errorCode":"INVALID_DEVICE","errorMessage":"UWS verification failure"}`)},
-		"diagnostics, 400":     {"", []byte(`{"errorCode":"INVALID_ACCOUNT","errorMessage":"The account has no such device."}`)},
-		"access, 400":          {"", []byte(`{"responseCode":"INVALID_ACCESS","message":"No."}`)},
-		"failure behind UWS":   {"", []byte(`{"error":"internal_server_error","error_description":"UWS V1 REST accounts: [500]"}`)},
-		"a 400 behind UWS":     {"", []byte(`{"error":"internal_server_error","error_description":"UWS V1 REST accounts: [400]"}`)},
+		"diagnostics, 400": {"",
+			[]byte(`{"errorCode":"INVALID_ACCOUNT","errorMessage":"The account has no such device."}`)},
+		"access, 400": {"", []byte(`{"responseCode":"INVALID_ACCESS","message":"No."}`)},
+		"failure behind UWS": {"",
+			[]byte(`{"error":"internal_server_error","error_description":"UWS V1 REST accounts: [500]"}`)},
+		"a 400 behind UWS": {"",
+			[]byte(`{"error":"internal_server_error","error_description":"UWS V1 REST accounts: [400]"}`)},
 	} {
 		err := checkResponse(400, http.Header{"Content-Encoding": {test.coding}}, test.body)
-		for _, sentinel := range []error{latchkey.ErrSessionExpired, latchkey.ErrSessionTokenInvalid, latchkey.ErrUnauthorized} {
+		for _, sentinel := range []error{latchkey.ErrSessionExpired, latchkey.ErrSessionTokenInvalid,
+			latchkey.ErrUnauthorized} {
 			if errors.Is(err, sentinel) {
 				t.Errorf("%s: %v matches %q", name, err, sentinel)
 			}
@@ -141,7 +149,7 @@ func TestWhatIsNotSaidIsNotRead(t *testing.T) {
 	}
 }
 
-func TestPublishedRefusalsMatchWhatTheyMean(t *testing.T) {
+func TestPublishedRefusalsMatchTheirSentinels(t *testing.T) {
 	want := map[wire.Meaning]error{
 		wire.MeaningSessionExpired: latchkey.ErrSessionExpired, wire.MeaningSessionInvalid: latchkey.ErrSessionTokenInvalid,
 		wire.MeaningSessionMissing: latchkey.ErrSessionTokenMissing, wire.MeaningBearer: latchkey.ErrUnauthorized,
@@ -149,7 +157,8 @@ func TestPublishedRefusalsMatchWhatTheyMean(t *testing.T) {
 		wire.MeaningBlocked: latchkey.ErrBlocked, wire.MeaningNoResource: latchkey.ErrNoSuchResource,
 	}
 	for _, form := range wire.Refusals {
-		if got := wire.ParseRefusal(form.Status, []byte(form.Body)); got.Form == wire.FormUnknown || got.Meaning != form.Meaning {
+		if got := wire.ParseRefusal(form.Status, []byte(form.Body)); got.Form == wire.FormUnknown ||
+			got.Meaning != form.Meaning {
 			t.Errorf("%s is read as %+v", form.Name, got)
 		}
 		err := checkResponse(form.Status, http.Header{"Retry-After": {"7"}}, []byte(form.Body))
@@ -163,7 +172,8 @@ func TestPublishedRefusalsMatchWhatTheyMean(t *testing.T) {
 			t.Errorf("%s: %v does not show the message", form.Name, err)
 		}
 		var fault *latchkey.FaultError
-		if form.Meaning == wire.MeaningBlocked && (!errors.As(err, &fault) || fault.RetryAfter != 0 || errors.Is(err, latchkey.ErrThrottled)) {
+		if form.Meaning == wire.MeaningBlocked && (!errors.As(err, &fault) || fault.RetryAfter != 0 ||
+			errors.Is(err, latchkey.ErrThrottled)) {
 			t.Errorf("%s: %v suggests a retry", form.Name, err)
 		}
 	}
@@ -178,10 +188,12 @@ func TestPublishedRefusalsMatchWhatTheyMean(t *testing.T) {
 func TestEvery401IsErrUnauthorized(t *testing.T) {
 	for name, body := range map[string]string{
 		"empty": "", "page": "<html>Please log in</html>", "text": "no", "other JSON": `{"message":"no"}`, "array": `["no"]`,
-		"oauth": `{"error":"access_denied"}`, "code": `{"errorCode":"401"}`, "number": `{"errorCode":401}`, "any code": `{"errorCode":"A.B"}`,
+		"oauth": `{"error":"access_denied"}`, "code": `{"errorCode":"401"}`, "number": `{"errorCode":401}`,
+		"any code":       `{"errorCode":"A.B"}`,
 		"wrong password": `{"errorCode":"A.REQUEST_FAILED.Login.InvalidCredentials"}`, "session": expired,
-		"status as a number": `{"status":401,"message":"Unauthorized","data":{}}`, "spring": `{"status":401,"error":"Unauthorized","path":"/x"}`,
-		"fault": `{"fault":{"code":"900900"}}`, "client": `{"error":"invalid_client"}`,
+		"status as a number": `{"status":401,"message":"Unauthorized","data":{}}`,
+		"spring":             `{"status":401,"error":"Unauthorized","path":"/x"}`,
+		"fault":              `{"fault":{"code":"900900"}}`, "client": `{"error":"invalid_client"}`,
 	} {
 		if err := checkResponse(401, nil, []byte(body)); !errors.Is(err, latchkey.ErrUnauthorized) {
 			t.Errorf("%s: %v", name, err)
@@ -192,7 +204,7 @@ func TestEvery401IsErrUnauthorized(t *testing.T) {
 	}
 }
 
-func TestSuccessesAreReadWithAMarkAndInSpiteOfACoding(t *testing.T) {
+func TestSuccessesAreDecodedWithByteOrderMarkOrCoding(t *testing.T) {
 	a := newAPI(t)
 	client := after(t, a)
 	body := `{"newPassword":"` + newPassword + `"}`
@@ -224,9 +236,10 @@ func TestSuccessesAreReadWithAMarkAndInSpiteOfACoding(t *testing.T) {
 }
 
 // A 401 in any form forgets the access token; only a logout is sent again.
-func TestA401InAnyFormForgetsTheAccessToken(t *testing.T) {
+func TestEvery401InvalidatesTheAccessToken(t *testing.T) {
 	for name, body := range map[string]string{
-		"page": "<html>no</html>", "empty": "", "code": `{"errorCode":"401","errorMessage":"no"}`, "oauth": `{"error":"Unauthorized","description":"no"}`,
+		"page": "<html>no</html>", "empty": "", "code": `{"errorCode":"401","errorMessage":"no"}`,
+		"oauth": `{"error":"Unauthorized","description":"no"}`,
 	} {
 		for op, want := range map[string]int{"login": 1, "logout": 2} {
 			a := newAPI(t)
@@ -264,7 +277,8 @@ func TestA401InAnyFormForgetsTheAccessToken(t *testing.T) {
 }
 
 func TestCheckResponseLeavesTheBodyReadable(t *testing.T) {
-	body := `{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired","errorMessage":"you sent ` + sessionID + `"}`
+	body := `{"errorCode":"UnifiedWebService.REQUEST_FAILED.SessionToken.Expired","errorMessage":"you sent ` +
+		sessionID + `"}`
 	closed := false
 	request := &http.Request{Header: http.Header{}}
 	request.Header.Set(wire.HeaderSessionToken, sessionID)

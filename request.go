@@ -16,8 +16,8 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// maxBody bounds the bodies that are read. The longest answer of the session
-// API has a few hundred bytes.
+// maxBody bounds the bodies that are read. The longest response of the
+// session API has a few hundred bytes.
 const maxBody = 1 << 20
 
 var (
@@ -25,7 +25,7 @@ var (
 	errNotHTTP     = errors.New("the response is not valid HTTP, and not shown because it may hold a secret")
 )
 
-// request is a request of the API that is to be sent, and read, as a whole.
+// request is a request of the API that the Client sends.
 type request struct {
 	op               string // for errors: "start session"
 	method, path     string
@@ -35,9 +35,9 @@ type request struct {
 	sessionToken     Secret
 	needsSession     bool
 	idempotencyKey   string // "": none
-	once             bool   // must never be repeated, on any layer
-	keepsKey         bool   // although once, an Idempotency-Key goes with it
-	unrepeatedResult bool   // its answer holds what is told nowhere else
+	once             bool   // must never be repeated, by any layer
+	keepsKey         bool   // although once, keep its Idempotency-Key
+	unrepeatedResult bool   // its response holds what exists nowhere else
 
 	authorization string
 	bearer        Secret
@@ -67,7 +67,7 @@ func (r *request) build(ctx context.Context, base *url.URL, userAgent string) (*
 		return nil, err
 	}
 	req.Header.Set("Accept", wire.MediaTypeJSON)
-	// No compression, so that what is kept of an answer is what was sent.
+	// No compression, so that the raw body is what the server sent.
 	req.Header.Set("Accept-Encoding", "identity")
 	req.Header.Set("Content-Type", r.contentType)
 	req.Header.Set("User-Agent", userAgent)
@@ -78,8 +78,8 @@ func (r *request) build(ctx context.Context, base *url.URL, userAgent string) (*
 	return req, nil
 }
 
-// send sends r and reads the answer to its end. An error means that there is no
-// answer; one that broke off is an answer with err set.
+// send sends r and reads the response. An error means that there is none; a response
+// whose body ended early has err set.
 func (c *Client) send(ctx context.Context, r *request) (*response, error) {
 	if ctx.Err() != nil {
 		return nil, &TransportError{Op: r.op, Method: r.method, Path: r.path, Err: context.Cause(ctx)}
@@ -102,7 +102,7 @@ func (c *Client) send(ctx context.Context, r *request) (*response, error) {
 	return a, nil
 }
 
-// deliver puts req on the wire, on a connection of its own where r asks for it.
+// deliver sends req, on a connection of its own if r must not be repeated.
 func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delivery, error) {
 	client := c.conns.shared
 	if r.once {
@@ -124,21 +124,21 @@ func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delive
 	return resp, watch, nil
 }
 
-// delivery records how far a request came.
+// delivery records the progress of a request.
 type delivery struct {
 	sawAll    bool // the transport is known to report every step
 	asked     atomic.Bool
 	connected atomic.Bool
 	reused    atomic.Bool // the connection carried a request before
-	answered  atomic.Bool
+	responded atomic.Bool
 }
 
 func (d *delivery) trace(onSent func()) *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GetConn: func(string) { d.asked.Store(true) },
-		// A connection was had: resolving, dialling and TLS are done, and writing
-		// is next. It happens on another goroutine, so no later step is proof
-		// that nothing left.
+		// There is a connection: resolving, dialing and TLS are done, and writing is
+		// next. It happens on another goroutine, so no later step proves that nothing
+		// was sent.
 		GotConn: func(info httptrace.GotConnInfo) {
 			d.connected.Store(true)
 			d.reused.Store(d.reused.Load() || info.Reused)
@@ -146,22 +146,22 @@ func (d *delivery) trace(onSent func()) *httptrace.ClientTrace {
 				onSent()
 			}
 		},
-		GotFirstResponseByte: func() { d.answered.Store(true) },
+		GotFirstResponseByte: func() { d.responded.Store(true) },
 	}
 }
 
-// maybeSent reports whether the request may have left this machine. A
-// RoundTripper that reports nothing is given no benefit of the doubt.
+// maybeSent reports whether the request may have left this machine. If a RoundTripper
+// reports nothing, it may have.
 func (d *delivery) maybeSent() bool {
 	return d.connected.Load() || !d.sawAll && !d.asked.Load()
 }
 
 // handshakeRefused reports whether err is that of a server which did not accept our
-// certificate, or the lack of one. TLS 1.3 tells a client so only after the client has
-// begun to send; what it sent was never read.
+// certificate, or the lack of one. In TLS 1.3 a client learns this only after it
+// has begun to send; the server never reads what it sent.
 func (d *delivery) handshakeRefused(err error) bool {
 	var alert *net.OpError
-	if d.reused.Load() || d.answered.Load() || !errors.As(err, &alert) || alert.Op != "remote error" {
+	if d.reused.Load() || d.responded.Load() || !errors.As(err, &alert) || alert.Op != "remote error" {
 		return false
 	}
 	switch alert.Err.Error() {
@@ -172,8 +172,8 @@ func (d *delivery) handshakeRefused(err error) bool {
 	return false
 }
 
-// readBody reads up to maxBody bytes and closes the body. What was read is
-// answered together with the error, too.
+// readBody reads up to maxBody bytes and closes the body. It returns what it has read
+// with the error too.
 func readBody(body io.ReadCloser) ([]byte, error) {
 	defer func() { _ = body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(body, maxBody+1))
@@ -183,7 +183,7 @@ func readBody(body io.ReadCloser) ([]byte, error) {
 	return b, err
 }
 
-// answer is what the server said to a request.
+// response is a response that was read.
 type response struct {
 	status  int
 	header  http.Header
@@ -192,14 +192,14 @@ type response struct {
 	secrets []Secret
 }
 
-// failure classifies an answer that is no success; nil for a success.
+// failure returns the error of a response; nil for a success.
 func (resp *response) failure() error {
 	return classify(resp.status, resp.header, resp.body, resp.err, resp.secrets)
 }
 
-// decompress undoes the content coding of the body: some servers compress although
-// they were asked not to. A body that cannot be decoded is kept as it is, unless
-// what broke off was only the checksum behind it.
+// decompress removes the content coding of the body: some servers compress although the
+// request says not to. A body that cannot be decoded remains as it is, unless only its
+// checksum is missing.
 func (resp *response) decompress() {
 	if text, err := wire.Decode(resp.header, resp.body, maxBody); err == nil || json.Valid(text) {
 		resp.body = text
@@ -207,8 +207,8 @@ func (resp *response) decompress() {
 	}
 }
 
-// decode reads the body of a success into v and answers what is wrong with it. A
-// body that parses is whole, even if the connection broke behind it.
+// decode decodes the body of a success into v and returns what is wrong with it. A body
+// that parses is complete, even if the connection broke after it.
 func (resp *response) decode(v any) (problem string) {
 	switch err := json.Unmarshal(wire.Text(resp.body), v); {
 	case err == nil:
@@ -220,7 +220,7 @@ func (resp *response) decode(v any) (problem string) {
 	}
 }
 
-// unreadable is the error for a success that does not hold what it should.
+// unreadable returns the error for a success without the expected content.
 func (resp *response) unreadable(problem string) *ResponseError {
 	return newResponseError(resp.status, resp.header, resp.body, problem, resp.err, resp.secrets)
 }

@@ -19,21 +19,20 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// How much of a server's words is kept: enough for a code, and for a sentence or
-// two.
+// Limits of the texts of a server: enough for a code, and for a sentence or two.
 const (
 	maxWord = 128
 	maxText = 512
 )
 
-// notShown takes the place of what a server said if it cannot be shown safely.
+// notShown replaces a text of a server that cannot be shown safely.
 const notShown = "(the service's message is not shown: it could repeat a secret of the request)"
 
-// message makes what a server said about code fit to be printed.
+// message returns the printable form of a message that a server sent with a code.
 //
-// A secret that could be a word of any sentence (see isRecognizable) is not looked for:
-// the gap that it left in a sentence that everybody knows would tell it. If the request
-// carried one, the message is dropped, whatever is in it, for our own words on the code.
+// It does not search for a secret that could be a word of any sentence (see
+// isRecognizable), because the gap in a well-known sentence would reveal it. If the request
+// carried such a secret, message returns our own words on the code instead.
 func message(code, text string, sent []Secret) string {
 	if text != "" && !areRecognizable(sent) {
 		return cmp.Or(wordsOn(code), notShown)
@@ -41,7 +40,7 @@ func message(code, text string, sent []Secret) string {
 	return sanitize(text, maxText, sent)
 }
 
-// detail is message for what a server said beside its message.
+// detail returns the printable form of a text that a server sent beside its message.
 func detail(text string, sent []Secret) string {
 	if !areRecognizable(sent) {
 		return ""
@@ -78,11 +77,11 @@ func isRecognizable(s Secret) bool {
 	return len(text) >= 10 && strings.ContainsAny(text, "0123456789") && strings.ContainsFunc(text, unicode.IsLetter)
 }
 
-// prose makes what a server said fit to be printed: without the recognizable secrets
-// that were sent to it, on one line, with nothing that moves a terminal's cursor, and
-// not longer than limit bytes.
+// sanitize returns the printable form of a text of a server: without the recognizable
+// secrets that were sent to it, on one line, without control characters, and not longer
+// than limit bytes.
 func sanitize(text string, limit int, sent []Secret) string {
-	// Twice, because closing the gaps may put a secret together.
+	// Twice, because a secret may appear when gaps are closed.
 	return shortened(redact(onOneLine(redact(text, sent)), sent), limit)
 }
 
@@ -110,8 +109,8 @@ func shortened(text string, limit int) string {
 	return text[:cut] + more
 }
 
-// errorCode makes a code fit to be printed. A documented code stays as it is, even
-// if somebody's password is a word of it: programs depend on it.
+// errorCode returns the printable form of a code. A documented code remains as it is, even
+// if a password is a word of it, because programs depend on it.
 func errorCode(code string, sent []Secret) string {
 	service, rest, _ := strings.Cut(code, ".")
 	if _, ok := errorOfCode[wire.Code(rest)]; ok {
@@ -154,10 +153,10 @@ func redact(text string, secrets []Secret) string {
 }
 
 // describe puts the parts of an error into one line; empty ones are left out.
-func describe(status int, id, kind, code string, prose ...string) string {
+func describe(status int, id, kind, code string, parts ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "latchkey: %s %s", kind, code)
-	for _, p := range prose {
+	for _, p := range parts {
 		if p != "" {
 			b.WriteString(": " + p)
 		}
@@ -173,11 +172,11 @@ func requestID(id string) string {
 	return ", request id " + id
 }
 
-// presentable returns err in a form that can be shown. net/http quotes what it
-// could not read as HTTP, and that can be an answer with a password in it: once
-// the server has begun to speak, only errors that are known to quote nothing
-// are passed on. The errors of the system and of net/http hold no secret, so
-// nothing is looked for in them; those of a RoundTripper of another type might.
+// presentable returns an error with the printable text of err. net/http quotes what it
+// cannot parse as HTTP, which may be a response with a password: after the first byte of a
+// response, presentable returns only errors that are known to quote nothing. Errors of the
+// system and of net/http hold no secret; it removes the secrets from those of other
+// RoundTrippers.
 func presentable(ctx context.Context, err error, watch *delivery, sent []Secret) error {
 	if err == nil {
 		return nil
@@ -185,11 +184,11 @@ func presentable(ctx context.Context, err error, watch *delivery, sent []Secret)
 	if outer, ok := err.(*url.Error); ok { //nolint:errorlint // http.Client wraps exactly once
 		err = outer.Err // the rest is in Op, Method and Path
 	}
-	if watch.answered.Load() && !quotesNothing(err) && !(ctx.Err() != nil && errors.Is(err, context.Cause(ctx))) {
+	if watch.responded.Load() && !quotesNothing(err) && !(ctx.Err() != nil && errors.Is(err, context.Cause(ctx))) {
 		return errNotHTTP
 	}
 	text := err.Error()
-	shown := onOneLine(text) // a proxy's words may be in it
+	shown := onOneLine(text) // it may have the text of a proxy
 	if !watch.sawAll {
 		shown = sanitize(text, maxText, sent)
 	}
@@ -206,8 +205,8 @@ func quotesNothing(err error) bool {
 		errors.As(err, &netErr) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// redactedError shows text in place of an error that prints a secret, or what moves a
-// terminal's cursor. The error is still there for errors.Is and errors.As.
+// redactedError prints text instead of an error that prints a secret or control
+// characters. It wraps the error for errors.Is and errors.As.
 type redactedError struct {
 	text string
 	err  error

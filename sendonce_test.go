@@ -18,9 +18,9 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// rawServer speaks just enough HTTP/1.1 to see what is on the wire: it gives out
-// tokens and answers logouts over connections that stay open, and for any other
-// request it reads it to its end and cuts the connection.
+// rawServer implements just enough HTTP/1.1 to see what is on the wire. It responds to
+// token requests and logouts on connections that it keeps. It reads any other request
+// to its end and closes the connection.
 type rawServer struct {
 	net.Listener
 	wg sync.WaitGroup
@@ -136,7 +136,7 @@ func TestLoginAndResetAreSentExactlyOnce(t *testing.T) {
 							c.HTTPClient = &http.Client{Transport: wrap(transport)}
 						}
 					})
-					if kept { // leave a connection behind that has answered before
+					if kept { // leave a connection that has been used
 						if err := logOut(t.Context(), client); err != nil {
 							t.Fatal(err)
 						}
@@ -173,7 +173,7 @@ func do(ctx context.Context, c *latchkey.Client, method, path string) error {
 }
 
 // Over a kept connection net/http repeats what it may. Do says of which requests that holds.
-func TestDoRepeatsWhatItSaysAndNothingElse(t *testing.T) {
+func TestDoRepeatsOnlyTheDocumentedRequests(t *testing.T) {
 	for _, test := range []struct {
 		method, header string
 		close          bool
@@ -181,10 +181,13 @@ func TestDoRepeatsWhatItSaysAndNothingElse(t *testing.T) {
 		sent           int
 	}{
 		{method: "GET", sent: 2}, {method: "HEAD", sent: 2}, {method: "OPTIONS", sent: 2},
-		{method: "GET", close: true, sent: 1}, {method: "HEAD", close: true, sent: 1}, {method: "OPTIONS", close: true, sent: 1},
+		{method: "GET", close: true, sent: 1}, {method: "HEAD", close: true, sent: 1},
+		{method: "OPTIONS", close: true, sent: 1},
 		{method: "POST", body: "{}", sent: 1}, {method: "PUT", body: "{}", sent: 1}, {method: "DELETE", sent: 1},
-		{method: "POST", body: "{}", header: "Idempotency-Key", sent: 1}, {method: "POST", header: "Idempotency-Key", sent: 1},
-		{method: "DELETE", header: "X-Idempotency-Key", sent: 1}, {method: "PATCH", body: "{}", header: "x-idempotency-key", sent: 1},
+		{method: "POST", body: "{}", header: "Idempotency-Key", sent: 1},
+		{method: "POST", header: "Idempotency-Key", sent: 1},
+		{method: "DELETE", header: "X-Idempotency-Key", sent: 1},
+		{method: "PATCH", body: "{}", header: "x-idempotency-key", sent: 1},
 		{method: "GET", header: "Idempotency-Key", close: true, sent: 1},
 	} {
 		server := newRawServer(t)
@@ -220,7 +223,7 @@ func TestDoRepeatsWhatItSaysAndNothingElse(t *testing.T) {
 }
 
 // The proof that the rawServer can tell: without our care, net/http sends twice.
-func TestNetHTTPRepeatsWhatIsNotGuarded(t *testing.T) {
+func TestNetHTTPRepeatsUnprotectedRequests(t *testing.T) {
 	server := newRawServer(t)
 	transport := &http.Transport{}
 	client := &http.Client{Transport: keyed{transport}}
@@ -264,7 +267,7 @@ func (r replayer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return r.next.RoundTrip(req)
 }
 
-func TestForeignTransportIsGivenNothingToRepeatARequestWith(t *testing.T) {
+func TestOtherRoundTripperGetsAnUnrepeatableRequest(t *testing.T) {
 	a := newAPI(t)
 	client := a.client(t, func(c *latchkey.Config) {
 		c.HTTPClient = &http.Client{Transport: replayer{&http.Transport{DisableKeepAlives: true}, t}}
@@ -291,7 +294,7 @@ func TestForeignTransportIsGivenNothingToRepeatARequestWith(t *testing.T) {
 	}
 }
 
-func TestLoginAndResetSpeakHTTP1WhereTheServerOffersHTTP2(t *testing.T) {
+func TestLoginAndResetUseHTTP1(t *testing.T) {
 	a := newHandler()
 	a.Server = httptest.NewUnstartedServer(a)
 	a.EnableHTTP2 = true

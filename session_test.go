@@ -16,7 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-func TestRequestsAreThoseOfTheContract(t *testing.T) {
+func TestRequestsMatchTheContract(t *testing.T) {
 	a := newAPI(t)
 	client := a.client(t, func(c *latchkey.Config) { c.UserAgent = "tester/1" })
 	for _, op := range []func(context.Context, *latchkey.Client) error{logIn, logInBodyless, logOut, reset} {
@@ -46,7 +46,7 @@ func TestRequestsAreThoseOfTheContract(t *testing.T) {
 		for name, value := range map[string]string{
 			"Content-Type": w.contentType, "Authorization": w.authorization, "VZ-M2M-Token": w.session,
 			"Accept": js, "User-Agent": "tester/1", "Idempotency-Key": "",
-			// Said even where it is 0: the server answers 411 to some clients otherwise.
+			// Sent even if it is 0: otherwise the server responds 411 to some clients.
 			"Content-Length": fmt.Sprint(len(w.body)),
 		} {
 			if got := got.Header.Get(name); got != value {
@@ -56,10 +56,11 @@ func TestRequestsAreThoseOfTheContract(t *testing.T) {
 	}
 }
 
-func TestAnswersCarryStatusHeaderBodyAndData(t *testing.T) {
+func TestResponsesHaveStatusHeaderBodyAndData(t *testing.T) {
 	a := newAPI(t)
 	sm := a.client(t).SessionManagement
-	in, err := sm.StartConnectivityManagementSession(t.Context(), &latchkey.LogInRequest{Username: "z", Password: password})
+	in, err := sm.StartConnectivityManagementSession(t.Context(),
+		&latchkey.LogInRequest{Username: "z", Password: password})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestAnswersCarryStatusHeaderBodyAndData(t *testing.T) {
 	}
 }
 
-func TestAnswersAndModelsPrintWithoutSecrets(t *testing.T) {
+func TestResponsesAndModelsPrintWithoutSecrets(t *testing.T) {
 	a := newAPI(t)
 	a.answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Echo", sessionID)
@@ -119,11 +120,12 @@ func TestAnswersAndModelsPrintWithoutSecrets(t *testing.T) {
 	}
 }
 
-func TestRequestsThatCannotSucceedAreRefusedBeforeTheyCostAStrike(t *testing.T) {
+func TestRequestsThatCannotSucceedAreNotSent(t *testing.T) {
 	a := newAPI(t)
 	sm := a.client(t).SessionManagement
 	in := func(user string, password latchkey.Secret) error {
-		_, err := sm.StartConnectivityManagementSession(t.Context(), &latchkey.LogInRequest{Username: user, Password: password})
+		_, err := sm.StartConnectivityManagementSession(t.Context(),
+			&latchkey.LogInRequest{Username: user, Password: password})
 		return err
 	}
 	re := func(token latchkey.Secret, body *latchkey.SessionResetPasswordRequest) error {
@@ -161,7 +163,7 @@ func TestRequestsThatCannotSucceedAreRefusedBeforeTheyCostAStrike(t *testing.T) 
 	}
 }
 
-func TestSuccessThatCannotBeReadKeepsWhatArrived(t *testing.T) {
+func TestUnreadableSuccessKeepsTheRawBody(t *testing.T) {
 	long := `{"newPassword":"` + newPassword + `","x":"` + strings.Repeat("x", 2<<20) + `"}`
 	for name, test := range map[string]struct {
 		op   func(context.Context, *latchkey.Client) error
@@ -201,7 +203,7 @@ func TestSuccessThatCannotBeReadKeepsWhatArrived(t *testing.T) {
 	}
 }
 
-// cut answers with a body that is shorter than announced.
+// cut responds with a body that is shorter than its Content-Length.
 func cut(body string, missing int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(body)+missing))
@@ -209,7 +211,7 @@ func cut(body string, missing int) http.HandlerFunc {
 	}
 }
 
-func TestResetWhoseAnswerBreaksOffKeepsWhatArrived(t *testing.T) {
+func TestTruncatedResetResponseKeepsTheRawBody(t *testing.T) {
 	a := newAPI(t)
 	body := `{"newPassword":"` + newPassword[:8]
 	a.answer = cut(body, 10)
@@ -224,7 +226,7 @@ func TestResetWhoseAnswerBreaksOffKeepsWhatArrived(t *testing.T) {
 	mustNotShow(t, err, newPassword[:8])
 }
 
-func TestResetThatIsCompleteCountsThoughTheConnectionBreaks(t *testing.T) {
+func TestCompleteResetResponseOnABrokenConnection(t *testing.T) {
 	a := newAPI(t)
 	a.answer = cut(`{"newPassword":"`+newPassword+`"}`, 1)
 	resp, err := a.client(t).SessionManagement.ResetConnectivityManagementPassword(t.Context(), sessionID,
@@ -234,7 +236,7 @@ func TestResetThatIsCompleteCountsThoughTheConnectionBreaks(t *testing.T) {
 	}
 }
 
-func TestResetOnItsWayIsNotAbandonedByItsCaller(t *testing.T) {
+func TestSentResetIgnoresCancellation(t *testing.T) {
 	a := newAPI(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	a.answer = func(w http.ResponseWriter, _ *http.Request) {
@@ -246,7 +248,7 @@ func TestResetOnItsWayIsNotAbandonedByItsCaller(t *testing.T) {
 	}
 }
 
-func TestResetNotYetSentIsAbandonedByItsCaller(t *testing.T) {
+func TestUnsentResetIsCanceled(t *testing.T) {
 	a := newAPI(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})
@@ -278,7 +280,7 @@ func (u unused) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, errors.New("nothing may be sent")
 }
 
-func TestAResetCanBeMadeRepeatableButNotAtTheVendors(t *testing.T) {
+func TestIdempotencyKeyIsNotSentToTheVendor(t *testing.T) {
 	resetAs := func(client *latchkey.Client, key string) error {
 		_, err := client.SessionManagement.ResetConnectivityManagementPassword(t.Context(), sessionID,
 			&latchkey.SessionResetPasswordRequest{OldPassword: password, IdempotencyKey: key})
@@ -298,13 +300,15 @@ func TestAResetCanBeMadeRepeatableButNotAtTheVendors(t *testing.T) {
 			t.Errorf("key %q: error %v, want one that says nothing was sent", key, err)
 		}
 	}
-	for _, url := range []string{"", "https://thingspace.verizon.com", "https://ThingSpace.Verizon.com:443/x", "https://thingspace.verizon.com."} {
+	for _, url := range []string{"", "https://thingspace.verizon.com", "https://ThingSpace.Verizon.com:443/x",
+		"https://thingspace.verizon.com."} {
 		vendors, err := latchkey.NewClient(latchkey.Config{BaseURL: url, APIKey: "k", APISecret: "s",
 			HTTPClient: &http.Client{Transport: unused{t}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := resetAs(vendors, "key-1"); !errors.Is(err, latchkey.ErrNotSent) || !strings.Contains(err.Error(), "vendor") {
+		if err := resetAs(vendors, "key-1"); !errors.Is(err, latchkey.ErrNotSent) ||
+			!strings.Contains(err.Error(), "vendor") {
 			t.Errorf("at the vendor's, %q: error %v", url, err)
 		}
 	}

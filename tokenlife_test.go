@@ -9,11 +9,12 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-func TestLifetimeOfAnAccessTokenIsReadInEveryFormThatServicesUse(t *testing.T) {
+func TestTokenLifetimeIsParsedInEveryForm(t *testing.T) {
 	const unknown = 5 * time.Minute
 	for expiresIn, want := range map[string]time.Duration{
 		`3600`: time.Hour, `3599.9`: 3599 * time.Second, `3.6e3`: time.Hour, `36E+2`: time.Hour, `1.9999999999`: time.Second,
-		`"3600"`: time.Hour, `" 3600 "`: time.Hour, `"3599.9"`: 3599 * time.Second, `"3.6e3"`: time.Hour, `"+60"`: time.Minute,
+		`"3600"`: time.Hour, `" 3600 "`: time.Hour, `"3599.9"`: 3599 * time.Second, `"3.6e3"`: time.Hour,
+		`"+60"`:  time.Minute,
 		`"0060"`: time.Minute, `86401`: 24 * time.Hour, `1e30`: 24 * time.Hour, `99999999999999999999`: 24 * time.Hour,
 		`1e999`: 24 * time.Hour, `"1e999"`: 24 * time.Hour, `9223372036854775807`: 24 * time.Hour,
 		`0`: 0, `0.5`: 0, `-1`: 0, `-0.5`: 0, `"-3600"`: 0, `-1e999`: 0, `1e-999`: 0,
@@ -49,7 +50,7 @@ func TestLifetimeOfAnAccessTokenIsReadInEveryFormThatServicesUse(t *testing.T) {
 }
 
 // A service that says of every token that it lives no longer is not asked for each call.
-func TestTokensThatNeverLiveAreNotAskedForByEveryCall(t *testing.T) {
+func TestTokenWithZeroLifetimeIsCached(t *testing.T) {
 	for _, expiresIn := range []string{"0", `"0"`, "-5", "0.5"} {
 		synctest.Test(t, func(t *testing.T) {
 			a, config := newPipeAPI(t)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestOnceTransportCanNeitherKeepAConnectionNorSpeakHTTP2(t *testing.T) {
+func TestOnceTransportKeepsNoConnectionAndUsesHTTP1(t *testing.T) {
 	withHTTP2 := newTransport()
 	withHTTP2.TLSClientConfig.NextProtos = []string{"h2", "http/1.1"}
 	for name, base := range map[string]*http.Transport{
@@ -29,7 +29,7 @@ func TestOnceTransportCanNeitherKeepAConnectionNorSpeakHTTP2(t *testing.T) {
 	}
 }
 
-func TestOwnTransportVerifiesAndIsBounded(t *testing.T) {
+func TestDefaultTransportVerifiesTLSAndHasTimeouts(t *testing.T) {
 	own := newTransport()
 	if own.TLSClientConfig.InsecureSkipVerify || own.TLSClientConfig.MinVersion < tls.VersionTLS12 {
 		t.Error("the transport accepts servers that it should not")

@@ -1,8 +1,8 @@
 package wire
 
 // The JSON bodies of the session operations. Passwords and tokens are plain
-// strings here, because this is what goes over the wire: these values live no
-// longer than encoding or decoding takes, and are never printed.
+// strings here, because they are sent as such. They exist only while a body is
+// encoded or decoded, and are never printed.
 
 // LogInRequest is the body of a login.
 type LogInRequest struct {
@@ -10,12 +10,12 @@ type LogInRequest struct {
 	Password string `json:"password"`
 }
 
-// LogInResult answers a login.
+// LogInResult is the body of the response to a login.
 type LogInResult struct {
 	SessionToken string `json:"sessionToken"`
 }
 
-// LogOutRequest answers a logout, under the name that the vendor gave it.
+// LogOutRequest is the body of the response to a logout, under the name that the vendor gave it.
 type LogOutRequest struct {
 	SessionToken string `json:"sessionToken"`
 }
@@ -25,12 +25,12 @@ type ResetPasswordRequest struct {
 	OldPassword string `json:"oldPassword"`
 }
 
-// ResetPasswordResult answers a password reset.
+// ResetPasswordResult is the body of the response to a password reset.
 type ResetPasswordResult struct {
 	NewPassword string `json:"newPassword"`
 }
 
-// AccessToken answers a token request (RFC 6749, section 5.1).
+// AccessToken is the body of the response to a token request (RFC 6749, section 5.1).
 type AccessToken struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
@@ -38,13 +38,13 @@ type AccessToken struct {
 	Scope       string `json:"scope,omitempty"`
 }
 
-// Session answers PathSession: what latchkey knows of the caller's session.
+// Session is the body of the response at PathSession: the session of the caller.
 // It never holds the token.
 type Session struct {
 	ID        string `json:"id"`
 	User      string `json:"user"`
 	Client    string `json:"client"`
 	CreatedAt string `json:"createdAt"` // RFC 3339, UTC
-	IdleAfter string `json:"idleAfter"` // when the session dies unless it is used
+	IdleAfter string `json:"idleAfter"` // when the session expires if it is not used
 	ExpiresAt string `json:"expiresAt,omitempty"`
 }

@@ -25,9 +25,11 @@ func TestUnmarshalGivesAnObjectOneMeaning(t *testing.T) {
 		{"both cases", `{"password":"b","Password":"c","username":"a"}`, true, false, "a", "b"},
 		{"a name with the Kelvin sign", `{"username":"a","password":"b","\u212aey":1}`, true, false, "a", "b"},
 		{"a letter that folds", `{"u\u017fername":"a"}`, true, false, "", ""}, // the long s
-		{"huge numbers", `{"username":"a","password":"b","x":[1e999999,-` + strings.Repeat("9", 5000) + `]}`, true, false, "a", "b"},
+		{"huge numbers", `{"username":"a","password":"b","x":[1e999999,-` + strings.Repeat("9", 5000) + `]}`, true, false,
+			"a", "b"},
 		{"deep nesting", `{"username":"a","password":"b","x":` + deep + `}`, true, false, "a", "b"},
-		{"the same name at different levels", `{"username":"a","password":"b","x":{"username":"c","y":[{"x":1},{"x":2}]}}`, true, false, "a", "b"},
+		{"the same name at different levels", `{"username":"a","password":"b","x":{"username":"c","y":[{"x":1},{"x":2}]}}`,
+			true, false, "a", "b"},
 		{"a value that is a name", `{"username":"username","password":"username"}`, true, true, "username", "username"},
 		{"two marks", "\ufeff\ufeff" + good, false, false, "", ""},
 		{"a mark within", `{"username":"a",` + "\ufeff" + `"password":"b"}`, false, false, "", ""},

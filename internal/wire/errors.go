@@ -80,7 +80,7 @@ const (
 // response was there. nginx uses the same number.
 const StatusCallerLeft = 499
 
-// Fault is what the API gateway answers: the caller never reached the service.
+// Fault is an error of the API gateway: the request did not reach the service.
 type Fault struct {
 	XMLName     xml.Name `json:"-" xml:"fault"`
 	Code        string   `json:"code" xml:"code"`

@@ -123,7 +123,8 @@ var families = []names{
 	{
 		family: Credential,
 		exact: []string{
-			"cookie", "cookies", "cookie2", "auth", "authtoken", "bearer", "bearertoken", "authenticationinfo", "wwwauthenticate",
+			"cookie", "cookies", "cookie2", "auth", "authtoken", "bearer", "bearertoken", "authenticationinfo",
+			"wwwauthenticate",
 			"clientdn",
 			"clientverify", "consumerid", "consumerusername", "consumercustomid", "credentialusername", "credentialidentifier",
 		},

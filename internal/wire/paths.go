@@ -1,8 +1,7 @@
-// Package wire says once what the ThingSpace Connectivity Management session API
-// looks like on the wire: paths, header names, JSON bodies, error codes and
-// fault codes. The client and the server both speak through it, so they cannot
-// drift apart. It holds no behaviour beyond building and recognising those
-// shapes. docs/contract.md is the same in prose.
+// Package wire defines the ThingSpace Connectivity Management session API on the wire:
+// paths, header names, JSON bodies, error codes and fault codes. The client and the server
+// both use it, so that they cannot differ. It builds and parses these forms and does
+// nothing else. docs/contract.md describes them.
 package wire
 
 // Paths of the API that the vendor documents.
@@ -41,7 +40,7 @@ const (
 // regard to case.
 const (
 	HeaderSessionToken = "VZ-M2M-Token"
-	// HeaderSessionTokenIMP is what imp.thingspace.verizon.com takes in its place.
+	// HeaderSessionTokenIMP replaces it at imp.thingspace.verizon.com.
 	HeaderSessionTokenIMP = "SessionToken"
 
 	HeaderRevokedToken = "RevokedAccessToken"

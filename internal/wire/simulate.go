@@ -6,8 +6,9 @@ import "time"
 // and nothing else does. Every body is JSON, and says so in Content-Type. An answer
 // without a body is 204; refusals are admin.ErrorBody. Requests of web pages are refused.
 const (
-	PathSimulateClock    = PathSimulate + "clock"    // GET → SimulateClock; POST SimulateAdvance → SimulateClock; PUT SimulateStanding → SimulateClock
-	PathSimulateFaults   = PathSimulate + "faults"   // GET → SimulateFaults; POST SimulateFault → SimulateFaults; DELETE
+	PathSimulateClock = PathSimulate +
+		"clock" // GET → SimulateClock; POST SimulateAdvance → SimulateClock; PUT SimulateStanding → SimulateClock
+	PathSimulateFaults   = PathSimulate + "faults"   // GET → SimulateFaults; POST SimulateFault → the same; DELETE
 	PathSimulateSwitches = PathSimulate + "switches" // GET → SimulateSwitches; PUT SimulateSwitches → SimulateSwitches
 	PathSimulateEvents   = PathSimulate + "events"   // GET ?after=&limit= → admin.Events
 	PathSimulateLock     = PathSimulate + "lock"     // POST admin.Name
@@ -16,13 +17,14 @@ const (
 	PathSimulateRevoke   = PathSimulate + "revoke"   // POST admin.Key
 	PathSimulateReset    = PathSimulate + "reset"    // POST, no body
 
-	PathSimulateUsers    = PathSimulate + "users"    // GET ?after=&limit= → admin.Users; POST SimulatePassword; DELETE ?name=
+	PathSimulateUsers = PathSimulate +
+		"users" // GET ?after=&limit= → admin.Users; POST SimulatePassword; DELETE ?name=
 	PathSimulatePassword = PathSimulate + "password" // PUT SimulatePassword
 	PathSimulateStrikes  = PathSimulate + "strikes"  // PUT SimulateStrikes
 	PathSimulateClients  = PathSimulate + "clients"  // GET → admin.APIClients; POST admin.Credentials; DELETE ?key=
 )
 
-// SimulateClock tells the time of the simulation.
+// SimulateClock is the time of the simulation.
 type SimulateClock struct {
 	Now      time.Time `json:"now"`
 	Standing bool      `json:"standing"` // it stands still until it is moved

@@ -13,7 +13,8 @@ func TestHideInErrorShowsNoSecret(t *testing.T) {
 	const token = secret.Text(`to"ken-1`)
 	cause := errors.Join(errors.New(`malformed line "x to\"ken-1", to"ken-1`), io.ErrUnexpectedEOF)
 	err := secret.HideInError(cause, "", token)
-	if text := err.Error(); strings.Contains(text, token.Reveal()) || strings.Contains(text, `to\"ken-1`) || !strings.Contains(text, secret.Redacted) {
+	if text := err.Error(); strings.Contains(text, token.Reveal()) || strings.Contains(text, `to\"ken-1`) ||
+		!strings.Contains(text, secret.Redacted) {
 		t.Errorf("shows %s", text)
 	}
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
