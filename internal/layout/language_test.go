@@ -45,7 +45,6 @@ var unswept = []string{
 	"internal/simulate",
 	"internal/store",
 	"internal/store/postgres",
-	"internal/store/sessionindex",
 	"internal/store/sqlite",
 	"internal/store/storetest",
 	"latchtest",
