@@ -92,7 +92,7 @@ func (e *endpoint) normalize(cmd *cobra.Command, wrong *faults) {
 
 const inTheClear = "is http:// to another machine, so that passwords and tokens would travel in the clear; use https://"
 
-// parseBase answers the normal form of a base URL, or what is wrong with it.
+// parseBase returns the normal form of a base URL, or what is wrong with it.
 func parseBase(raw string, plaintext bool) (base, problem string) {
 	u, err := url.Parse(raw)
 	switch {
@@ -126,7 +126,8 @@ func (e *endpoint) resolve(a *app, cmd *cobra.Command, needSession bool) error {
 		e.use(found[0])
 	case 0:
 		if needSession {
-			return fail(exitForbidden, "no session is stored%s; nothing was sent; log in first: latchkey login", e.described())
+			return fail(exitForbidden, "no session is stored%s; nothing was sent", e.described()).
+				hint("log in first: latchkey login")
 		}
 		e.url = cmp.Or(e.url, wire.ProductionBaseURL)
 	default:
@@ -167,7 +168,8 @@ func (e *endpoint) checkTLS(cmd *cobra.Command) error {
 		return usage("the URL %s cannot be read; nothing was sent", e.url)
 	}
 	if e.skipVerify && !wire.IsLoopback(u.Hostname()) {
-		return usage("%s is for services on this machine, not for %s; nothing was sent; name the service's certificate with --ca-file", source(cmd, "tls-skip-verify"), u.Host)
+		return usage("%s is for services on this machine, not for %s; nothing was sent",
+			source(cmd, "tls-skip-verify"), u.Host).hint("name the service's certificate with --ca-file")
 	}
 	return nil
 }
@@ -175,7 +177,7 @@ func (e *endpoint) checkTLS(cmd *cobra.Command) error {
 // client makes the client of the endpoint.
 func (a *app) client(ctx context.Context, e *endpoint) (*latchkey.Client, error) {
 	if e.apiKey == "" {
-		return nil, usage("the API key is missing; nothing was sent; say it with --api-key or LATCHKEY_API_KEY")
+		return nil, usage("the API key is missing; nothing was sent").hint("name it with --api-key or LATCHKEY_API_KEY")
 	}
 	apiSecret, err := a.apiSecret(ctx, e)
 	if err != nil {
@@ -226,7 +228,7 @@ func (e *endpoint) transport() (*http.Transport, error) {
 	return transport, nil
 }
 
-// apiSecret answers the API secret.
+// apiSecret returns the API secret.
 func (a *app) apiSecret(ctx context.Context, e *endpoint) (latchkey.Secret, error) {
 	if value := os.Getenv(apiSecretVariable); value != "" {
 		return latchkey.Secret(value), nil
@@ -235,7 +237,8 @@ func (a *app) apiSecret(ctx context.Context, e *endpoint) (latchkey.Secret, erro
 		return a.readSecretFile(e.secretFile)
 	}
 	if _, ok := terminal(a.In); !ok {
-		return "", usage("the API secret of %s is missing; nothing was sent; name a file that holds it with --api-secret-file, or set %s", e.apiKey, apiSecretVariable)
+		return "", usage("the API secret of %s is missing; nothing was sent", e.apiKey).
+			hint("name a file that contains it with --api-secret-file, or set %s", apiSecretVariable)
 	}
 	return a.ask(ctx, fmt.Sprintf("API secret of %s: ", e.apiKey))
 }

@@ -55,7 +55,9 @@ is shown with its end, and is not a failure.
 			a.note("nothing is recorded in this state for %s at %s; if programs use the account, name their state with --state-file or --database, and their upstream with --url",
 				printable(c.User), shown.URL)
 		case shown.Latched != "":
-			return fail(exitForbidden, "no login is made; put the password right with latchkey credential set, and it is tried; if it is right already and the account is not locked: latchkey guard reset, with the same options as this command")
+			return fail(exitForbidden, "no login is made").hint("%s", "if the password is wrong, correct it with latchkey credential set, "+
+				"and the next login tries it;\nif it is right and the account is not locked: "+
+				"latchkey guard reset, with the same options as this command")
 		}
 		return nil
 	}
@@ -83,7 +85,7 @@ succeeds does that. Nothing is sent.
 	return command
 }
 
-// isUnused reports whether nobody has logged in with the credential, or tried to.
+// isUnused reports whether no login with the credential has been attempted.
 func isUnused(s keeper.Status) bool {
 	return s.PasswordSince.IsZero() && s.LoggedInAt.IsZero() && s.Strikes == 0 && s.Latched == nil && s.Waiting == nil &&
 		s.Rotation == keeper.RotationNone
@@ -109,8 +111,9 @@ func (a *app) resetGuard(ctx context.Context, u *upstream, yes bool) (err error)
 		return fail(exitFailed, "%w; nothing was changed", err)
 	}
 	if isUnused(status) {
-		return fail(exitFailed, "no program has used the state %s for %s at %s; nothing was changed; name the state of the programs that you mean with --state-file or --database, and their upstream with --url",
-			u.stateIn(), printable(c.User), u.url)
+		return fail(exitFailed, "no program has used the state %s for %s at %s; nothing was changed",
+			u.stateIn(), printable(c.User), u.url).
+			hint("name the state of the programs with --state-file or --database, and their upstream with --url")
 	}
 	if err := k.ResetGuard(ctx); err != nil {
 		return fail(exitFailed, "%w; nothing was changed", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,7 +73,8 @@ func (a *app) rotate(ctx context.Context, f *rotateFlags) (err error) {
 		err = k.ResumeRotation(ctx)
 	} else {
 		if _, ok := terminal(a.In); !ok && !f.now {
-			return usage("this needs to be confirmed, and there is no terminal to ask at; nothing was sent; add --now if you mean it")
+			return usage("this must be confirmed, and there is no terminal on which to ask; nothing was sent").
+				hint("add --now if you are sure")
 		}
 		question := fmt.Sprintf("Change the password of %s at %s now?", printable(c.User), f.url)
 		if err := a.confirm(ctx, f.now, question); err != nil {
@@ -93,7 +93,7 @@ func (a *app) rotate(ctx context.Context, f *rotateFlags) (err error) {
 	return nil
 }
 
-// load answers the credential, or what to do where there is none.
+// load returns the credential, or an error that says how to create one.
 func (u *upstream) load(ctx context.Context, a *app) (credential.Credential, error) {
 	store, err := u.store(a)
 	if err != nil {
@@ -101,7 +101,8 @@ func (u *upstream) load(ctx context.Context, a *app) (credential.Credential, err
 	}
 	c, err := store.Load(ctx)
 	if errors.Is(err, credential.ErrNotFound) {
-		return c, usage("%w; nothing was sent; make it with: latchkey credential set --credential-file %s --user NAME", err, u.credentialFile)
+		return c, usage("%w; nothing was sent", err).
+			hint("create it with: latchkey credential set --credential-file %s --user NAME", u.credentialFile)
 	}
 	if err != nil {
 		return c, fail(exitFailed, "%w; nothing was sent", err)
@@ -109,7 +110,7 @@ func (u *upstream) load(ctx context.Context, a *app) (credential.Credential, err
 	return c, nil
 }
 
-// showStep tells a person what begins.
+// showStep prints the step that begins.
 func (a *app) showStep(e keeper.Event) {
 	if e.Kind == keeper.EventRotating {
 		a.note("  %s …", e.Step)
@@ -132,10 +133,8 @@ func rotationFailure(err error, url string) error {
 	return &failure{code: exitCode(err), text: text, err: err}
 }
 
-// forShell is an error of a keeper in words for somebody at a shell.
-func forShell(err error) string {
-	return strings.TrimPrefix(err.Error(), "keeper: ")
-}
+// forShell returns the text of an error of a keeper without its prefix.
+func forShell(err error) string { return errorText(err) }
 
 // shownRotation is what `rotate --status` shows.
 type shownRotation struct {
@@ -150,7 +149,8 @@ type shownRotation struct {
 	RotationBegun time.Time `json:"rotationBegun,omitzero"`
 	Session       string    `json:"session"`
 	Strikes       int       `json:"strikes"`
-	Latched       string    `json:"latched,omitempty"` // why no login is made until somebody acts
+	Latched       string    `json:"latched,omitempty"` // why no login is made until an operator acts
+	Hint          string    `json:"hint,omitempty"`    // what the operator can do about it
 	Waiting       string    `json:"waiting,omitempty"` // why none is made until then
 	WaitingUntil  time.Time `json:"waitingUntil,omitzero"`
 
@@ -180,7 +180,7 @@ func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) e
 	}
 	pairs = append(pairs, [2]string{"rotation", rotation}, [2]string{"session", shown.Session}, [2]string{"strikes", fmt.Sprintf("%d, at most", shown.Strikes)})
 	if shown.Latched != "" {
-		pairs = append(pairs, [2]string{"latched", shown.Latched})
+		pairs = append(pairs, [2]string{"latched", shown.Latched}, [2]string{"hint", shown.Hint})
 	}
 	if shown.Waiting != "" {
 		pairs = append(pairs, [2]string{"waiting", "until " + a.moment(shown.WaitingUntil) + ": " + shown.Waiting})
@@ -209,7 +209,7 @@ func (u *upstream) shown(ctx context.Context, a *app, user string) (shown shownR
 		shown.Session = stateLive
 	}
 	if status.Latched != nil {
-		shown.Latched = forShell(status.Latched) + ". " + status.Latched.Hint()
+		shown.Latched, shown.Hint = forShell(status.Latched), hintOf(status.Latched)
 	}
 	if status.Waiting != nil {
 		shown.Waiting, shown.WaitingUntil = forShell(status.Waiting.Err), status.Waiting.Until

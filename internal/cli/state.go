@@ -88,7 +88,8 @@ func withSession(logins []*login) []*login {
 func readState() (*state, error) {
 	directory, err := stateDirectory()
 	if err != nil {
-		return nil, fail(exitFailed, "there is no home directory to keep the session in: %w; set HOME or XDG_STATE_HOME", err)
+		return nil, fail(exitFailed, "no home directory to store the session in: %w", err).
+			hint("set HOME or XDG_STATE_HOME")
 	}
 	path := filepath.Join(directory, stateFile)
 	text, err := readBounded(path, maxStateBytes)
@@ -100,10 +101,12 @@ func readState() (*state, error) {
 	}
 	s := &state{}
 	if err := json.Unmarshal(text, s); err != nil {
-		return nil, fail(exitFailed, "the stored logins in %s are damaged: %w; they were left as they are; delete the file and log in again", path, err)
+		return nil, fail(exitFailed, "the stored logins in %s are damaged: %w; they were not changed", path, err).
+			hint("delete the file and log in again")
 	}
 	if s.Version > stateVersion {
-		return nil, fail(exitFailed, "the stored logins in %s were written by a newer latchkey; they were left as they are; use that one", path)
+		return nil, fail(exitFailed, "the stored logins in %s were written by a newer latchkey; they were not changed",
+			path).hint("use the newer latchkey")
 	}
 	s.Logins = slices.DeleteFunc(s.Logins, func(l *login) bool { return l == nil })
 	return s, nil
@@ -157,7 +160,8 @@ func lockState(ctx context.Context, name string) (unlock func(), err error) {
 		err = os.MkdirAll(directory, 0o700)
 	}
 	if err != nil {
-		return nil, fail(exitFailed, "there is no place to keep the session in: %w; nothing was sent; set XDG_STATE_HOME to a directory that you may write to", err)
+		return nil, fail(exitFailed, "no place to store the session: %w; nothing was sent", err).
+			hint("set XDG_STATE_HOME to a directory in which you may write")
 	}
 	lock := flock.New(filepath.Join(directory, name), flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
