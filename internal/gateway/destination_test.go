@@ -153,7 +153,7 @@ func TestReferencesToAFurtherHostLeadToTheGateway(t *testing.T) {
 		req := r.request(http.MethodGet, test.target, http.NoBody)
 		req.Header.Set("X-Say", test.say)
 		if got := r.do(req).Header.Get("Location"); got != test.want {
-			t.Errorf("%s says %s: the caller gets %q, want %q", test.target, test.say, got, test.want)
+			t.Errorf("%s returned %s: the caller got %q, want %q", test.target, test.say, got, test.want)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func find(header http.Header, text string) (names []string) {
 	return names
 }
 
-const mark = "not-to-be-carried"
+const mark = "not-to-be-forwarded"
 
 func TestHeaderFamiliesAreRemovedFromRequests(t *testing.T) {
 	t.Parallel()
@@ -127,12 +127,12 @@ func TestHeaderFamiliesAreRemovedFromRequests(t *testing.T) {
 	}
 	var head strings.Builder
 	for _, name := range carried {
-		fmt.Fprintf(&head, "%s: to-be-carried\r\n", name)
+		fmt.Fprintf(&head, "%s: to-be-forwarded\r\n", name)
 	}
 	got := r.send("GET /api/m2m/v1/devices HTTP/1.1\r\n" + r.tokens() + head.String() +
 		"Connection: close, X-Request-Id\r\n\r\n").echoed(t)
 	for _, name := range carried {
-		if got.Header.Get(name) != "to-be-carried" {
+		if got.Header.Get(name) != "to-be-forwarded" {
 			t.Errorf("%s did not go upstream", name)
 		}
 	}
@@ -169,7 +169,7 @@ func TestHeaderFamiliesAreRemovedFromResponses(t *testing.T) {
 				}
 			}
 			header[prefix+http.CanonicalHeaderKey(wire.HeaderSessionToken)] = []string{req.Header.Get(wire.HeaderSessionToken)}
-			header[prefix+"X-Mark"] = []string{"carried"}
+			header[prefix+"X-Mark"] = []string{"forwarded"}
 		}
 		set("", mark)
 		header.Set("Link", "</style.css>; rel=preload")
@@ -214,7 +214,7 @@ func TestHeaderFamiliesAreRemovedFromResponses(t *testing.T) {
 			if names := find(header, mark); names != nil {
 				t.Errorf("returned to the caller in %s: %q", what, names)
 			}
-			if header.Get("X-Mark") != "carried" {
+			if header.Get("X-Mark") != "forwarded" {
 				t.Errorf("an ordinary header is not in %s", what)
 			}
 		}

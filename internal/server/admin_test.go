@@ -61,9 +61,9 @@ func TestAnOperatorKeepsUsers(t *testing.T) {
 		t.Errorf("the locked user is %+v", one)
 	}
 	s.must(s.post(admin.PathUserRemove, admin.Name{Name: "arthur dent/é"}, nil))
-	expect(t, "a session of a user who was removed", s.verify(tokens), expired)
+	expect(t, "a session of a removed user", s.verify(tokens), expired)
 
-	refused(t, "a user who was removed", s.get(admin.PathUser, &one, "name", "arthur dent/é"), admin.CodeNotFound)
+	refused(t, "a removed user", s.get(admin.PathUser, &one, "name", "arthur dent/é"), admin.CodeNotFound)
 	for _, path := range []string{admin.PathUserLock, admin.PathUserUnlock, admin.PathUserDisable, admin.PathUserEnable,
 		admin.PathUserRemove, admin.PathUserEnd} {
 		refused(t, path+" of an unknown user", s.post(path, admin.Name{Name: "nobody"}, nil), admin.CodeNotFound)

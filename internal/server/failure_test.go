@@ -118,7 +118,7 @@ func TestAnUnavailableStoreNeitherAllowsNorExpires(t *testing.T) {
 						r.header.Get("Retry-After"))
 				}
 				if strings.Contains(r.body, "example") {
-					t.Errorf("%s tells what goes on inside: %s", operation, r.body)
+					t.Errorf("%s exposes internals: %s", operation, r.body)
 				}
 			}
 			if !strings.Contains(s.log.String(), errAway.Error()) {

@@ -222,7 +222,7 @@ func TestASlowCallerLosesTheConnection(t *testing.T) {
 		from, until time.Duration
 		status      string
 	}{
-		{"that says nothing", func(string) string { return "" }, 10 * time.Second, 11 * time.Second, ""},
+		{"that sends nothing", func(string) string { return "" }, 10 * time.Second, 11 * time.Second, ""},
 		{"that never ends its header", func(b string) string { return whole(b)[:40] }, 10 * time.Second, 11 * time.Second,
 			"HTTP/1.1 400 Bad Request"},
 		{"that never ends its body", func(b string) string { return whole(b)[:len(whole(b))-1] }, 10 * time.Second,

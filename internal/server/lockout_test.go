@@ -52,7 +52,7 @@ func TestFiveFailuresInARowLockAnyName(t *testing.T) {
 	}
 	for i, known := range answers[user] {
 		if unknown := answers["nobody-of-that-name"][i]; known != unknown {
-			t.Errorf("answer %d tells who exists: %s and %s", i, known, unknown)
+			t.Errorf("response %d shows which user exists: %s and %s", i, known, unknown)
 		}
 	}
 	s.clock.advance(30 * 24 * time.Hour)
@@ -141,7 +141,7 @@ func TestOfConcurrentWrongLoginsFiveAreEvaluated(t *testing.T) {
 			t.Errorf("200 wrong logins of %s at once returned %v, want 5 wrong and 195 locked", name, counts)
 		}
 		if got := s.events(authority.EventLogInFailed) - before; got != 5 {
-			t.Errorf("the audit trail tells of %d evaluated passwords of %s, want 5", got, name)
+			t.Errorf("the audit trail has %d evaluated passwords of %s, want 5", got, name)
 		}
 	}
 }
@@ -154,7 +154,7 @@ func TestConcurrentCorrectLoginsAllSucceed(t *testing.T) {
 		t.Errorf("100 right logins at once returned %v", counts)
 	}
 	if got := s.events(authority.EventLogIn); got != 100 {
-		t.Errorf("the audit trail tells of %d logins, want 100", got)
+		t.Errorf("the audit trail has %d logins, want 100", got)
 	}
 }
 

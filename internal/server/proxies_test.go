@@ -81,7 +81,7 @@ var proxies = map[string]struct {
 }
 
 // proxy runs a proxy as docs/proxies.md has it, before the service and a backend, and
-// returns its address. listen is what stands behind the address that nginx listens at.
+// returns its address. listen follows the address in nginx's listen directive.
 func (s *service) proxy(t *testing.T, name, backend string, listen ...string) string {
 	t.Helper()
 	return s.launch(t, name, func(directory, address string) string {

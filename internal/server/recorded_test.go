@@ -215,7 +215,7 @@ func TestEverySDKWorksUnmodifiedAtEitherPath(t *testing.T) {
 						append(tokens[:4:4], "Idempotency-Key", "0d3f1c9a-7a3e-4a52-8f0e-1f0f5a7c9b11")...))
 					expect(t, "the reset", reset, "ok")
 					if next := reset.field("newPassword"); made != "" && next != made {
-						t.Error("a retry of the reset told another password")
+						t.Error("a retry of the reset returned another password")
 					}
 					made = reset.field("newPassword")
 				}

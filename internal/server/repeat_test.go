@@ -39,12 +39,12 @@ func TestARepeatedResetReturnsTheSamePasswordForADay(t *testing.T) {
 	tokens := s.session(user, password)
 	made := s.made(s.resetAs("key-1", tokens, password))
 	if again := s.made(s.resetAs("key-1", tokens, password)); again != made {
-		t.Error("the repeat told another password")
+		t.Error("the repeat returned another password")
 	}
 	expect(t, "the password", s.login(tokens[1], user, made), "ok")
 	for _, repeat := range []reply{s.reset(tokens, password), s.resetAs("key-2", tokens, password)} {
 		if again := s.made(repeat); again != made {
-			t.Error("within two minutes, the repeat of the same session told another password")
+			t.Error("within two minutes, the repeat of the same session returned another password")
 		}
 	}
 	if n := s.events(authority.EventReset); n != 1 {
@@ -61,7 +61,7 @@ func TestARepeatedResetReturnsTheSamePasswordForADay(t *testing.T) {
 	s = start(t, setup{path: path, policy: policy, keepState: true})
 	tokens[1] = s.bearer()
 	if again := s.made(s.resetAs("key-1", tokens, password)); again != made {
-		t.Error("after a restart, the repeat told another password")
+		t.Error("after a restart, the repeat returned another password")
 	}
 	s.clock.advance(24*time.Hour - time.Millisecond)
 	tokens[1] = s.bearer()
@@ -99,7 +99,7 @@ func TestAKeyIsForOneReset(t *testing.T) {
 	next := s.made(s.resetAs("another", tokens, made))
 	expect(t, "a repeat of the first", s.resetAs("key", tokens, password), mismatch) // a strike
 	if again := s.made(s.resetAs("another", tokens, made)); again != next {
-		t.Error("the repeat of the second told another password")
+		t.Error("the repeat of the second returned another password")
 	}
 	s.must(s.post(admin.PathUserPassword, admin.Password{Name: user, Password: "set by an operator"}, nil))
 	tokens = s.session(user, "set by an operator")

@@ -92,7 +92,7 @@ func TestARepeatedResetReturnsTheSamePasswordForTwoMinutes(t *testing.T) {
 		repeats := func(what string, r reply) {
 			t.Helper()
 			if again := s.made(r); again != made {
-				t.Errorf("%s told another password", what)
+				t.Errorf("%s returned another password", what)
 			}
 		}
 		s.clock.advance(2*time.Minute - time.Millisecond)
@@ -126,7 +126,7 @@ func TestOnlyTheLastResetCanBeRepeated(t *testing.T) {
 	first := s.made(s.reset(tokens, password))
 	second := s.made(s.reset(tokens, first))
 	if again := s.made(s.reset(tokens, first)); again != second {
-		t.Error("the repeat of the second reset told another password")
+		t.Error("the repeat of the second reset returned another password")
 	}
 	expect(t, "a repeat of the first reset", s.reset(tokens, password), mismatch)
 	s.must(s.post(admin.PathUserPassword, admin.Password{Name: user, Password: "set by an operator"}, nil))

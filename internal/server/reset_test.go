@@ -31,7 +31,7 @@ func TestResetMakesANewPasswordAtOnceAndEndsOtherSessions(t *testing.T) {
 	again := s.reset(own, password)
 	expect(t, "the same reset again", again, "ok")
 	if again.field("newPassword") != next {
-		t.Error("the same reset again told another password")
+		t.Error("the same reset again returned another password")
 	}
 }
 

@@ -51,7 +51,7 @@ func TestARestartKeepsEverything(t *testing.T) {
 	}
 }
 
-// pending is a store whose CreateSession tells that it was called, and waits.
+// pending is a store whose CreateSession reports that it was called, and waits.
 type pending struct {
 	authority.SessionStore
 	called, release chan struct{}

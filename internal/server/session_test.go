@@ -70,7 +70,7 @@ func TestAbsoluteLifetimeEndsASessionInUse(t *testing.T) {
 	var session wire.Session
 	s.must(json.Unmarshal([]byte(s.do(sound, "GET", wire.PathSession, "", tokens...).body), &session))
 	if session.ExpiresAt != "2026-11-23T09:30:00Z" {
-		t.Errorf("the session says that it ends at %q, want half past nine", session.ExpiresAt)
+		t.Errorf("the session ends at %q, want half past nine", session.ExpiresAt)
 	}
 	s.clock.advance(15 * time.Minute)
 	expect(t, "a check at the end of the lifetime", s.verify(tokens), expired)
@@ -101,7 +101,7 @@ func TestVerifyIdentifiesTheCallerForEveryMethod(t *testing.T) {
 	tokens := s.session(user, password)
 	token, _ := authority.ParseSessionToken(tokens[3])
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"} {
-		request := func() reply { return s.do(sound, method, wire.PathVerify, "a body that says nothing", tokens...) }
+		request := func() reply { return s.do(sound, method, wire.PathVerify, "a body that sends nothing", tokens...) }
 		if method == "PROPFIND" { // no OpenAPI document can name it
 			request = func() reply {
 				return s.rawUnchecked("PROPFIND " + wire.PathVerify + " HTTP/1.1\r\nHost: x\r\nAuthorization: " + tokens[1] +
@@ -115,7 +115,7 @@ func TestVerifyIdentifiesTheCallerForEveryMethod(t *testing.T) {
 		got := [4]string{r.header.Get(wire.HeaderUser), r.header.Get(wire.HeaderSessionID), r.header.Get(wire.HeaderClient),
 			r.header.Get("Cache-Control")}
 		if want := [4]string{user, token.Key().ID(), apiKey, "no-store"}; got != want {
-			t.Errorf("%s says %q, want %q", method, got, want)
+			t.Errorf("%s is %q, want %q", method, got, want)
 		}
 	}
 }
@@ -144,7 +144,7 @@ func TestVerifyRefusesWith401AndTheBodyOfTheAPI(t *testing.T) {
 			t.Errorf("with %v the refusal has the headers %v", test.tokens, verify.header)
 		}
 		if api := s.do(malformed, "GET", wire.PathSession, "", test.tokens...); api.body != verify.body {
-			t.Errorf("with %v verify says %s, the API %s", test.tokens, verify.body, api.body)
+			t.Errorf("with %v verify returned %s, the API %s", test.tokens, verify.body, api.body)
 		}
 	}
 }
@@ -180,7 +180,7 @@ func TestVerifyDistinguishesSessions(t *testing.T) {
 	for range 3 {
 		for name, tokens := range of {
 			if got := s.verify(tokens).header.Get(wire.HeaderUser); got != name {
-				t.Errorf("the session of %s is said to be of %s", name, got)
+				t.Errorf("the session of %s is reported as one of %s", name, got)
 			}
 		}
 	}
@@ -191,7 +191,7 @@ func TestVerifyDistinguishesSessions(t *testing.T) {
 		basic(other.Key, other.Secret), "Content-Type", wire.MediaTypeForm)
 	tokens := []string{"Authorization", "Bearer " + token.field("access_token"), wire.HeaderSessionToken, of[user][3]}
 	if got := s.verify(tokens).header.Get(wire.HeaderClient); got != other.Key {
-		t.Errorf("the client is said to be %s, want the one of the access token, %s", got, other.Key)
+		t.Errorf("the client is %s, want the one of the access token, %s", got, other.Key)
 	}
 }
 

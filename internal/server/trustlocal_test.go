@@ -29,14 +29,14 @@ func TestLocalProgramsAreTrustedOnlyWithTheHeader(t *testing.T) {
 		headers     []string
 		carried     bool
 	}{
-		"as said":         {user, "", []string{wire.HeaderLocal, user}, true},
-		"under localhost": {user, "localhost:8080", []string{wire.HeaderLocal, user}, true},
-		"under ::1":       {user, "[::1]:8080", []string{wire.HeaderLocal, user}, true},
+		"the right header": {user, "", []string{wire.HeaderLocal, user}, true},
+		"under localhost":  {user, "localhost:8080", []string{wire.HeaderLocal, user}, true},
+		"under ::1":        {user, "[::1]:8080", []string{wire.HeaderLocal, user}, true},
 		"with other headers": {user, "", []string{wire.HeaderLocal, user, "X-Request-Id", "7", "Accept", "*/*",
 			"X-APIMatic-A", "b"}, true},
 		"an empty name":             {"", "", []string{wire.HeaderLocal, ""}, false},
 		"not switched on":           {"", "", []string{wire.HeaderLocal, user}, false},
-		"a user who does not exist": {"nobody", "", []string{wire.HeaderLocal, "nobody"}, false},
+		"an unknown user":           {"nobody", "", []string{wire.HeaderLocal, "nobody"}, false},
 		"without the header":        {user, "", nil, false},
 		"an empty header":           {user, "", []string{wire.HeaderLocal, ""}, false},
 		"another user's name":       {user, "", []string{wire.HeaderLocal, "nobody"}, false},
@@ -169,7 +169,7 @@ func TestProgramsOverAUnixSocketAreTrusted(t *testing.T) {
 }
 
 // TestAProxyOnThisMachineIsNotTrusted runs nginx as it comes, which sends a loopback
-// Host and no header that shows for whom it asks, and as docs/proxies.md has it.
+// Host and no header of its caller, and as docs/proxies.md configures it.
 func TestAProxyOnThisMachineIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	const asItComes = "location / {\n  proxy_pass http://127.0.0.1:8081;\n}\n"
@@ -182,7 +182,7 @@ func TestAProxyOnThisMachineIsNotTrusted(t *testing.T) {
 		"as it comes":           {location: asItComes},
 		"as printed":            {},
 		"that is a trusted one": {location: passing, proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}},
-		// The header is no secret: what the help says of proxies is needed.
+		// The header is not a secret, so a proxy must remove it, as the help says.
 		"that passes it on": {location: passing, carried: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
