@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/enginetest"
-	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -147,26 +145,10 @@ func unused(ctx context.Context, address string, sessions, n uint64) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// serveShared serves from PostgreSQL, with sessions cached or not.
-func serveShared(ctx context.Context, listener net.Listener, database string, caches bool) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	db, err := postgres.Open(ctx, postgres.Options{URL: database, CacheSessions: caches, Log: log})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close(context.WithoutCancel(ctx)) }() // measured by then
-	rules, err := newAuthority(db.Stores(), db.Now)
-	if err != nil {
-		return err
-	}
-	fmt.Println(listener.Addr())
-	return server.New(server.Config{Authority: rules, Ready: db.Ready, Log: slog.New(slog.DiscardHandler)}).Run(ctx, listener, nil)
-}
-
 // serveSelect looks one row up for each request, as well as pgx can: by the primary
 // key, with prepared statements unless the address says otherwise, over as many
 // connections as latchkey has.
-func serveSelect(ctx context.Context, listener net.Listener, address string) error {
+func serveSelect(ctx context.Context, address string) error {
 	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
 		return err
@@ -177,7 +159,7 @@ func serveSelect(ctx context.Context, listener net.Listener, address string) err
 		return err
 	}
 	defer pool.Close()
-	return serveHandler(ctx, listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serveHandler(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, _ := authority.ParseSessionToken(r.Header.Get(wire.HeaderSessionToken))
 		key := token.Key()
 		var user, client string

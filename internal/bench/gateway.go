@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -16,10 +15,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/internal/gateway"
 	"github.com/latchkey/latchkey/internal/outbound"
-	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/service"
 	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
 )
@@ -51,23 +49,14 @@ func bareProxy(address string) http.Handler {
 	}
 }
 
-func serveGateway(ctx context.Context, listener net.Listener, path, address string) error {
-	target := "http://" + address
-	client, err := latchkey.NewClient(latchkey.Config{BaseURL: target, APIKey: "k", APISecret: "s"})
-	if err != nil {
-		return err
+// gatewayTo is a gateway to the upstream at address, with an embedded database.
+func gatewayTo(address, path string) service.Config {
+	config := embedded(path)
+	config.Upstream = &service.Upstream{
+		URL: "http://" + address, APIKey: "k", APISecret: "s",
+		Credential: keeper.Static("u", "p"), State: keeper.NewMemoryState(),
 	}
-	k, err := keeper.New(keeper.Config{
-		Upstream: client, Credential: keeper.Static("u", "p"), State: keeper.NewMemoryState(), Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		return err
-	}
-	g, err := gateway.New(gateway.Config{Keeper: k, URL: target, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	return errors.Join(serveLatchkey(ctx, listener, path, server.Config{Forward: g}), k.Close(context.WithoutCancel(ctx)))
+	return config
 }
 
 // nginxConfig proxies with as many kept connections as the others have.

@@ -17,20 +17,19 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/server"
-	"github.com/latchkey/latchkey/internal/store/sqlite"
+	"github.com/latchkey/latchkey/internal/service"
 )
 
-// gcPercent is what `latchkey serve` sets; the bare handler has it, too.
+// gcPercent is the value that `latchkey serve` sets. The bare handler has it as well.
 const gcPercent = 400
 
-// slots is how many passwords are hashed at once, here and in what is compared.
+// slots is how many passwords are hashed at once, here and in the comparison.
 const slots = 1
 
 // serverKey is that of every replica.
 var serverKey = []byte(strings.Repeat("benchmark", 4))
 
-// credentials are of the one API client, and password of the one user.
+// credentials are those of the only API client.
 var credentials = authority.Credentials{Key: "bench-key", Secret: "bench-secret"}
 
 const (
@@ -38,7 +37,7 @@ const (
 	password = "correct-horse"
 )
 
-// newAuthority has the rules over stores, by the clock now; nil is this machine's.
+// newAuthority applies the rules to stores, by the clock now; nil is that of this machine.
 func newAuthority(stores authority.Stores, now func() time.Time) (*authority.Authority, error) {
 	return authority.New(authority.Config{
 		Stores:    stores,
@@ -49,8 +48,8 @@ func newAuthority(stores authority.Stores, now func() time.Time) (*authority.Aut
 	})
 }
 
-// serve is a process that is measured: it prints its address and serves until
-// its standard input ends.
+// serve is a process that is measured: it prints its address and serves until its
+// standard input ends.
 func serve(ctx context.Context, what string, arguments []string) error {
 	debug.SetGCPercent(gcPercent)
 	ctx, cancel := context.WithCancel(ctx)
@@ -59,33 +58,36 @@ func serve(ctx context.Context, what string, arguments []string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
 	switch {
 	case what == "bare":
-		return serveHandler(ctx, listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		return serveHandler(ctx, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "ok")
 		}))
 	case what == "upstream":
-		return serveHandler(ctx, listener, http.HandlerFunc(upstream))
+		return serveHandler(ctx, http.HandlerFunc(upstream))
 	case what == "proxy" && len(arguments) == 1:
-		return serveHandler(ctx, listener, bareProxy(arguments[0]))
+		return serveHandler(ctx, bareProxy(arguments[0]))
 	case what == "latchkey" && len(arguments) == 1:
-		return serveLatchkey(ctx, listener, arguments[0], server.Config{})
+		return serveLatchkey(ctx, embedded(arguments[0]))
 	case what == "latchkey" && len(arguments) == 2:
-		return serveShared(ctx, listener, arguments[0], arguments[1] == cached)
+		return serveLatchkey(ctx, shared(arguments[0], arguments[1] == cached))
 	case what == "select" && len(arguments) == 1:
-		return serveSelect(ctx, listener, arguments[0])
+		return serveSelect(ctx, arguments[0])
 	case what == "gateway" && len(arguments) == 2:
-		return serveGateway(ctx, listener, arguments[0], arguments[1])
+		return serveLatchkey(ctx, gatewayTo(arguments[1], arguments[0]))
 	}
 	return fmt.Errorf("there is nothing called %q to serve", what)
 }
 
-// serveHandler is what latchkey is compared with: no more than net/http.
-func serveHandler(ctx context.Context, listener net.Listener, handler http.Handler) error {
+// listenAddress lets the system choose a free port.
+const listenAddress = "127.0.0.1:0"
+
+// serveHandler serves what latchkey is compared with: no more than net/http.
+func serveHandler(ctx context.Context, handler http.Handler) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", listenAddress)
+	if err != nil {
+		return err
+	}
 	fmt.Println(listener.Addr())
 	bare := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 	go func() { <-ctx.Done(); _ = bare.Close() }()
@@ -95,18 +97,30 @@ func serveHandler(ctx context.Context, listener net.Listener, handler http.Handl
 	return nil
 }
 
-func serveLatchkey(ctx context.Context, listener net.Listener, path string, config server.Config) error {
-	db, err := sqlite.Open(ctx, sqlite.Options{Path: path})
+// embedded is a service with an embedded database.
+func embedded(path string) service.Config {
+	return service.Config{
+		Store: service.Store{Database: service.SQLiteScheme + path, Key: serverKey}, HashSlots: slots,
+		Listen: listenAddress, Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// shared is a service on PostgreSQL, with sessions cached or not.
+func shared(database string, caches bool) service.Config {
+	return service.Config{
+		Store: service.Store{Database: database, Uncached: !caches, Key: serverKey}, HashSlots: slots,
+		Listen: listenAddress, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+}
+
+// serveLatchkey serves a service.
+func serveLatchkey(ctx context.Context, config service.Config) error {
+	s, err := service.Open(ctx, config)
 	if err != nil {
 		return err
 	}
-	rules, err := newAuthority(db.Stores(), nil)
-	if err != nil {
-		return err
-	}
-	fmt.Println(listener.Addr())
-	config.Authority, config.Ready, config.Log = rules, db.Ready, slog.New(slog.DiscardHandler)
-	return errors.Join(server.New(config).Run(ctx, listener, nil), db.Close(context.WithoutCancel(ctx)))
+	fmt.Println(s.Address)
+	return errors.Join(s.Run(ctx), s.Close())
 }
 
 // process is a server that is measured.
@@ -114,10 +128,10 @@ type process struct {
 	command *exec.Cmd
 	input   io.Closer
 	address string
-	ready   time.Duration // from start until it said its address
+	ready   time.Duration // from start until it printed its address
 }
 
-// start runs this program once more, as a server.
+// start runs this program again, as a server.
 func start(ctx context.Context, arguments ...string) (*process, error) {
 	p := &process{command: exec.CommandContext(ctx, os.Args[0], append([]string{"serve"}, arguments...)...)} //nolint:gosec // ourselves
 	p.command.Stderr = os.Stderr
@@ -143,14 +157,14 @@ func (p *process) stop() error {
 	return errors.Join(p.input.Close(), p.command.Wait())
 }
 
-// busy is the processor time that the process has used so far, or zero where the
-// system does not tell.
+// busy returns the processor time that the process has used so far, or zero if the system
+// does not report it.
 func (p *process) busy() time.Duration {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.command.Process.Pid) + "/stat")
 	if err != nil {
 		return 0
 	}
-	_, rest, _ := strings.Cut(string(text), ") ") // the name before may hold blanks
+	_, rest, _ := strings.Cut(string(text), ") ") // the name before may contain blanks
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
 		return 0
@@ -161,7 +175,7 @@ func (p *process) busy() time.Duration {
 	return time.Duration(user+system) * tick
 }
 
-// residentMiB is the memory that the process holds now, where the system tells.
+// residentMiB returns the memory that the process holds now, if the system reports it.
 func (p *process) residentMiB() (int, bool) {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.command.Process.Pid) + "/status")
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/admin"
+	"github.com/latchkey/latchkey/internal/service"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
@@ -89,7 +90,7 @@ func (a *app) reachAdmin(cmd *cobra.Command, store *storeFlags) (*admin.Client, 
 	deadline := time.NewTimer(adminPatience)
 	defer deadline.Stop()
 	for {
-		client, done, err := dialAdmin(ctx, store.socketPath())
+		client, done, err := dialAdmin(ctx, store.SocketPath())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -100,8 +101,8 @@ func (a *app) reachAdmin(cmd *cobra.Command, store *storeFlags) (*admin.Client, 
 			}
 			return api, done, nil
 		}
-		if !store.exists() {
-			where, _ := filepath.Abs(store.data)
+		if !store.Exists() {
+			where, _ := filepath.Abs(store.Data)
 			return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was done; "+
 				"start the service there first (latchkey serve), or name its directory with --data", where)
 		}
@@ -113,7 +114,7 @@ func (a *app) reachAdmin(cmd *cobra.Command, store *storeFlags) (*admin.Client, 
 		case <-time.After(adminRetry):
 		case <-deadline.C:
 			return nil, nil, fail(exitFailed, "%w; no server responds on %s, so the one that has the database runs with "+
-				"another --data, or hangs; nothing was done", err, store.socketPath())
+				"another --data, or hangs; nothing was done", err, store.SocketPath())
 		case <-ctx.Done():
 			return nil, nil, errInterrupted
 		}
@@ -125,26 +126,26 @@ func (a *app) agreeOnStore(cmd *cobra.Command, client *admin.Client, store *stor
 	served, err := client.Store(cmd.Context())
 	if err != nil {
 		return nil, fail(exitUnavailable, "the server on %s does not report which database it has: %w; nothing was done",
-			store.socketPath(), err)
+			store.SocketPath(), err)
 	}
 	a.store = served.Name
-	same, err := store.isNamed(cmd.Context(), served)
-	has := fmt.Sprintf("the server on %s has the database %s", store.socketPath(), served.Name)
+	same, err := store.IsServed(cmd.Context(), served)
+	has := fmt.Sprintf("the server on %s has the database %s", store.SocketPath(), served.Name)
 	const remedy = "nothing was done; " +
 		"name the data directory of the server that you mean with --data, or no database"
 	switch {
 	case err != nil:
 		return nil, usage("%s, and whether %s, %s, is the same is not known: %w; %s",
-			has, source(cmd, "database"), store.name(), err, remedy)
+			has, source(cmd, "database"), store.Name(), err, remedy)
 	case !same:
-		return nil, usage("%s, but %s names %s; %s", has, source(cmd, "database"), store.name(), remedy)
+		return nil, usage("%s, but %s names %s; %s", has, source(cmd, "database"), store.Name(), remedy)
 	}
 	return client.Only(served), nil
 }
 
 // dialAdmin returns nil if no server listens on the socket.
 func dialAdmin(ctx context.Context, path string) (*admin.Client, func() error, error) {
-	short, done, err := shortSocketPath(path)
+	short, done, err := service.ShortSocketPath(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -164,15 +165,15 @@ func dialAdmin(ctx context.Context, path string) (*admin.Client, func() error, e
 // openAdmin opens the database for this one command and returns a client of it.
 func (a *app) openAdmin(ctx context.Context, store *storeFlags) (*admin.Client, func() error, error) {
 	log := slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	opened, err := store.administer(ctx, a.Now, log)
+	opened, err := store.settings().Administer(ctx, a.Now, log)
 	if err != nil {
 		return nil, nil, err
 	}
-	a.store = opened.stores.name.Name
+	a.store = opened.Database.Name.Name
 	a.warnDatabase(store)
 	a.direct = true
-	handler := admin.NewHandler(opened.Authority, opened.stores.name, log)
-	return admin.NewInProcessClient(handler, admin.Operator()), opened.close, nil
+	handler := admin.NewHandler(opened.Authority, opened.Database.Name, log)
+	return admin.NewInProcessClient(handler, admin.Operator()), opened.Close, nil
 }
 
 // adminFailure explains an error of the administration API. what names the object of the

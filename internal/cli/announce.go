@@ -1,18 +1,15 @@
 package cli
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 
-	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/service"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/wire"
 )
@@ -25,53 +22,13 @@ const (
 	demoPassword = "IMgr8"
 )
 
-// seed adds the demo's user and API client to a directory that has no clients
-// yet, and reports whether the demo's accounts are there to be told about. The
-// client comes last, so that a start that was cut off is made up for.
-func (a *app) seed(ctx context.Context, f *serveFlags, rules *authority.Authority) (seeded bool, err error) {
-	if !f.demo {
-		return false, nil
-	}
-	clients, err := rules.Clients(ctx)
-	if err != nil {
-		return false, fail(exitFailed, "%w; nothing was started", err)
-	}
-	if len(clients) > 0 {
-		return false, nil
-	}
-	origin := authority.Origin{Address: "demo"}
-	err = rules.AddKnownUser(ctx, demoUser, demoPassword, origin)
-	if err == nil || errors.Is(err, authority.ErrExists) {
-		err = rules.AddKnownClient(ctx, "demo", authority.Credentials{Key: demoKey, Secret: demoSecret}, origin)
-	}
-	if err != nil {
-		return false, fail(exitFailed, "the demo's accounts cannot be added: %w; nothing was started", err)
-	}
-	return true, nil
-}
-
-// isEmpty reports whether nobody could use the service yet.
-func isEmpty(ctx context.Context, rules *authority.Authority) (bool, error) {
-	users, err := rules.Accounts(ctx, authority.UserQuery{Limit: 1})
-	if err != nil {
-		return false, fail(exitFailed, "%w; nothing was started", err)
-	}
-	clients, err := rules.Clients(ctx)
-	if err != nil {
-		return false, fail(exitFailed, "%w; nothing was started", err)
-	}
-	return len(users) == 0 || len(clients) == 0, nil
-}
-
-// announcement is what a person is told when the service is up.
+// announcement is what a user is shown when the service is up.
 type announcement struct {
 	*serveFlags
-	url         string
-	throwaway   bool
-	seeded      bool
-	empty       bool
-	noUser      bool // of --trust-local
-	fingerprint string
+
+	service     *service.Service
+	certificate string // the path of a self-signed one
+	throwaway   bool   // the data directory is removed at the end
 	dataIsSet   bool
 	log         *slog.Logger
 }
@@ -82,52 +39,52 @@ func (a *app) announce(n announcement) {
 	exposed := !n.listensLocally() && n.tlsCert == "" && !n.tlsSelfSigned
 	const warning = "passwords and tokens travel in the clear to other machines; use --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that speaks TLS"
 	if n.logFormat == "json" {
-		n.log.Info("listening", "url", n.url, "data", n.data, "upstream", n.upstream.url, "version", buildVersion(debug.ReadBuildInfo()))
+		n.log.Info("listening", "url", n.service.URL, "data", n.Data, "upstream", n.upstream.url, "version", buildVersion(debug.ReadBuildInfo()))
 		if exposed {
 			n.log.Warn(warning)
 		}
 		if n.trustLocal != "" {
 			n.log.Warn(n.trusts(), "user", n.trustLocal)
 		}
-		if n.noUser {
+		if n.service.UnknownLocal {
 			n.log.Warn(n.unknownUser())
 		}
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "latchkey %s serves the session API on %s\n", buildVersion(debug.ReadBuildInfo()), n.url)
-	where, err := filepath.Abs(n.data)
+	fmt.Fprintf(&b, "latchkey %s serves the session API on %s\n", buildVersion(debug.ReadBuildInfo()), n.service.URL)
+	where, err := filepath.Abs(n.Data)
 	if err != nil {
-		where = n.data
+		where = n.Data
 	}
 	if n.throwaway {
 		where += ", removed when this stops"
 	}
 	fmt.Fprintf(&b, "\n  data         %s\n", where)
-	if n.shared() {
-		fmt.Fprintf(&b, "  database     %s\n", postgres.RedactURL(n.database))
+	if n.Shared() {
+		fmt.Fprintf(&b, "  database     %s\n", postgres.RedactURL(n.Database))
 	}
 	if n.upstream.url != "" {
-		fmt.Fprintf(&b, "  upstream     %s, as %s\n", n.upstream.host(), printable(n.upstream.user))
+		fmt.Fprintf(&b, "  upstream     %s, as %s\n", n.upstream.host(), printable(n.service.UpstreamUser))
 	}
 	if n.tlsSelfSigned {
-		fmt.Fprintf(&b, "  certificate  %s, new with every start\n  fingerprint  SHA-256 %s\n", n.certificatePath(), n.fingerprint)
+		fmt.Fprintf(&b, "  certificate  %s, new with every start\n  fingerprint  SHA-256 %s\n", n.certificate, n.service.Fingerprint)
 	}
-	if n.seeded {
+	if n.service.Seeded {
 		fmt.Fprintf(&b, "  API key      %s, secret %s\n  user         %s, password %s\n", demoKey, demoSecret, demoUser, demoPassword)
 	}
 	switch {
-	case n.seeded:
+	case n.service.Seeded:
 		n.tryIt(&b)
 		if n.simulate {
 			n.simulateIt(&b)
 		}
 	case n.demo:
 		fmt.Fprintf(&b, "\nThis directory was used before, so the demo's accounts are as they were left, if\nthey were ever there.\n")
-	case n.empty:
+	case n.service.Empty:
 		option := ""
 		if n.dataIsSet {
-			option = " --data " + shellQuote(n.data)
+			option = " --data " + shellQuote(n.Data)
 		}
 		fmt.Fprintf(&b, "\nNobody can use it yet. In another terminal, add a user and an API client:\n\n"+
 			"  latchkey user add NAME%s\n  latchkey client add LABEL%s\n", option, option)
@@ -138,7 +95,7 @@ func (a *app) announce(n announcement) {
 	if n.trustLocal != "" {
 		fmt.Fprintf(&b, "\nWARNING: %s.\n", n.trusts())
 	}
-	if n.noUser {
+	if n.service.UnknownLocal {
 		fmt.Fprintf(&b, "\nWARNING: %s.\n", n.unknownUser())
 	}
 	b.WriteString("\nStop it with Ctrl-C.\n\n")
@@ -167,8 +124,8 @@ func (n *announcement) unknownUser() string {
 func (n *announcement) tryIt(b *strings.Builder) {
 	curl, trust := "curl -s", ""
 	if n.tlsSelfSigned {
-		curl += " --cacert " + shellQuote(n.certificatePath())
-		trust = " LATCHKEY_CA_FILE=" + shellQuote(n.certificatePath())
+		curl += " --cacert " + shellQuote(n.certificate)
+		trust = " LATCHKEY_CA_FILE=" + shellQuote(n.certificate)
 	}
 	const bearer = `-H "Authorization: Bearer $BEARER"` //nolint:gosec // a shell variable
 	const session = `-H "` + wire.HeaderSessionToken + `: $SESSION"`
@@ -181,7 +138,7 @@ Get an access token, log in, look at the session, log out. In another terminal, 
   %s %s %s $URL%s
   %s -X POST %s %s $URL%s
 `,
-		n.url,
+		n.service.URL,
 		curl, demoKey, demoSecret, wire.PathToken,
 		curl, bearer, demoUser, demoPassword, wire.PathLogIn,
 		curl, bearer, session, wire.PathSession,
@@ -194,14 +151,14 @@ Or with this program, if it is on the PATH as latchkey:
   latchkey request GET %s
   latchkey logout
   latchkey audit --data %s
-`, n.url, demoKey, demoSecret, demoUser, trust, demoPassword, wire.PathSession, shellQuote(n.data))
+`, n.service.URL, demoKey, demoSecret, demoUser, trust, demoPassword, wire.PathSession, shellQuote(n.Data))
 }
 
 // simulateIt prints what the simulation adds.
 func (n *announcement) simulateIt(b *strings.Builder) {
 	curl := "curl -s"
 	if n.tlsSelfSigned {
-		curl += " --cacert " + shellQuote(n.certificatePath())
+		curl += " --cacert " + shellQuote(n.certificate)
 	}
 	fmt.Fprintf(b, `
 Everybody who reaches this service can break it, which is what it is for:
@@ -226,24 +183,4 @@ func shellQuote(text string) string {
 		return text
 	}
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-}
-
-// baseURL is what clients on this machine call the service.
-func baseURL(f *serveFlags, address net.Addr) string {
-	scheme := "http"
-	if f.tlsCert != "" || f.tlsSelfSigned {
-		scheme = "https"
-	}
-	host, _, _ := net.SplitHostPort(f.listen) // checked
-	_, port, err := net.SplitHostPort(address.String())
-	if err != nil {
-		return fmt.Sprintf("%s://%s", scheme, address)
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-		if name, err := os.Hostname(); err == nil && name != "" {
-			host = name
-		}
-	}
-	return scheme + "://" + net.JoinHostPort(host, port)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/latchkey/latchkey/internal/service"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
@@ -81,11 +82,11 @@ func (a *app) backup(cmd *cobra.Command, store *storeFlags, file string) error {
 	case err != nil:
 		return fail(exitFailed, "%w; %s", err, kept)
 	}
-	a.note("database: %s", databaseScheme+resolved(path))
-	a.note("the backup is %s, complete and readable by you only", resolved(file))
-	key := store.keyPath()
+	a.note("database: %s", service.SQLiteScheme+service.Resolve(path))
+	a.note("the backup is %s, complete and readable by you only", service.Resolve(file))
+	key := store.KeyPath()
 	if _, err := os.Stat(key); err == nil {
-		a.note("the server key is not in it; keep a copy of %s in another place", resolved(key))
+		a.note("the server key is not in it; keep a copy of %s in another place", service.Resolve(key))
 	} else {
 		a.note("the server key is not in it; keep a copy of the file in another place")
 	}
@@ -96,7 +97,7 @@ func (a *app) backup(cmd *cobra.Command, store *storeFlags, file string) error {
 // directory, or, if no server runs there, the one that the settings name.
 func (a *app) embeddedPath(cmd *cobra.Command, store *storeFlags) (string, error) {
 	const useTools = "back it up with its own tools: pg_dump --format=custom (docs/scaling.md)"
-	client, done, err := dialAdmin(cmd.Context(), store.socketPath())
+	client, done, err := dialAdmin(cmd.Context(), store.SocketPath())
 	if err != nil {
 		return "", err
 	}
@@ -105,21 +106,21 @@ func (a *app) embeddedPath(cmd *cobra.Command, store *storeFlags) (string, error
 		if err := errors.Join(err, done()); err != nil {
 			return "", err
 		}
-		path, embedded := strings.CutPrefix(a.store, databaseScheme)
+		path, embedded := strings.CutPrefix(a.store, service.SQLiteScheme)
 		switch {
 		case embedded:
 			return path, nil
 		case postgres.IsURL(a.store):
 			return "", fail(exitUsage, "the database of the server on %s, %s, is a PostgreSQL database; nothing was written",
-				store.socketPath(), a.store).hint(useTools)
+				store.SocketPath(), a.store).hint(useTools)
 		}
 		return "", fail(exitUsage, "the server on %s keeps all data in memory (%s); nothing was written",
-			store.socketPath(), a.store)
+			store.SocketPath(), a.store)
 	}
-	if store.shared() {
+	if store.Shared() {
 		return "", fail(exitUsage, "%s, from %s, is a PostgreSQL database; nothing was written",
-			store.name(), source(cmd, "database")).
+			store.Name(), source(cmd, "database")).
 			hint(useTools)
 	}
-	return store.databasePath(), nil
+	return store.DatabasePath(), nil
 }

@@ -8,11 +8,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/service"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
@@ -29,9 +30,9 @@ func (a *app) checkSurroundings(cmd *cobra.Command, f *serveFlags, wrong *faults
 		}
 	}
 	if !f.simulate && (!f.demo || isSet(cmd, "data")) {
-		add(checkDirectory(f.data, from("data")))
-		if info, err := os.Stat(f.data); err == nil && othersMay(info, 0o002) {
-			wrong.add("everybody may write in the data directory %s, and so take over the service; close it: chmod o-w %s", f.data, f.data)
+		add(checkDirectory(f.Data, from("data")))
+		if info, err := os.Stat(f.Data); err == nil && service.OthersMay(info, 0o002) {
+			wrong.add("everybody may write in the data directory %s, and so take over the service; close it: chmod o-w %s", f.Data, f.Data)
 		}
 		f.checkStore(ctx, from, wrong)
 	}
@@ -83,36 +84,36 @@ func checkDirectory(path, from string) error {
 
 // checkStore looks at the server key and the database.
 func (s *storeFlags) checkStore(ctx context.Context, from func(string) string, wrong *faults) {
-	key, err := s.readKey()
+	key, err := s.ReadKey()
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case err == nil && s.newKey:
-		wrong.add("there is a server key in %s, and %s is for when it is lost; leave that out, or move the key elsewhere", s.keyPath(), from("new-key"))
-	case err != nil && (!missing || s.keyFile != ""):
-		wrong.add("%v", err)
+	case err == nil && s.NewKey:
+		wrong.add("there is a server key in %s, and %s is for when it is lost; leave that out, or move the key elsewhere", s.KeyPath(), from("new-key"))
+	case err != nil && (!missing || s.KeyFile != ""):
+		wrong.add("%s", withHints(err))
 	}
-	if s.shared() {
-		if s.newKey {
+	if s.Shared() {
+		if s.NewKey {
 			key = nil // it is to replace that of the others
 		}
-		if err := postgres.Inspect(ctx, s.database, key); err != nil {
+		if err := postgres.Inspect(ctx, s.Database, key); err != nil {
 			wrong.add("%s: %v", from("database"), err)
-		} else if s.listenAt != "" {
-			if err := postgres.Inspect(ctx, s.listenAt, nil); err != nil {
+		} else if s.ListenURL != "" {
+			if err := postgres.Inspect(ctx, s.ListenURL, nil); err != nil {
 				wrong.add("%s: %v", from("database-listen"), err)
 			}
 		}
 		return
 	}
-	path := s.databasePath()
+	path := s.DatabasePath()
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0:
-		if err = checkDirectory(filepath.Dir(path), from("database")); err != nil && s.database != "" {
+		if err = checkDirectory(filepath.Dir(path), from("database")); err != nil && s.Database != "" {
 			wrong.add("%v", err)
 		}
 		return
-	case err != nil && s.database != "": // of the data directory it was told
+	case err != nil && s.Database != "": // of the data directory it was told
 		wrong.add("%s: the database cannot be read: %v", from("database"), err)
 	}
 	if err != nil {
@@ -123,8 +124,8 @@ func (s *storeFlags) checkStore(ctx context.Context, from func(string) string, w
 		wrong.add("%v", err)
 		return
 	}
-	if used && missing && s.keyFile == "" && !s.newKey {
-		wrong.add("the server key %s is missing, and the database %s has been used with one; restore the key from a backup, or start once with --new-key: all access tokens end, and programs fetch new ones", s.keyPath(), s.name())
+	if used && missing && s.KeyFile == "" && !s.NewKey {
+		wrong.add("the server key %s is missing, and the database %s has been used with one; restore the key from a backup, or start once with --new-key: all access tokens end, and programs fetch new ones", s.KeyPath(), s.Name())
 	}
 }
 
@@ -134,11 +135,10 @@ func (a *app) checkListen(ctx context.Context, f *serveFlags, from string, wrong
 		return // which was told
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen)
-	var bind *os.SyscallError
 	switch {
 	case err == nil:
 		_ = listener.Close() // nobody has connected
-	case errors.Is(err, syscall.EADDRINUSE), errors.As(err, &bind) && bind.Err == errAddressInUseOnWindows: //nolint:errorlint // a number of the system
+	case service.IsAddressInUse(err):
 		a.note("latchkey: note: %s is in use, by this service or by another program", f.listen)
 	default:
 		wrong.add("%s %s: %v", from, f.listen, err)
@@ -166,4 +166,9 @@ func (u *upstreamFlags) checkFiles(ctx context.Context, a *app, wrong *faults) {
 			wrong.add("%v", err)
 		}
 	}
+}
+
+// withHints returns the text of an error with its advice, for a list.
+func withHints(err error) string {
+	return strings.Join(append([]string{err.Error()}, hintsOf(err)...), "; ")
 }

@@ -58,7 +58,7 @@ func (a *app) complete(
 	if store == nil || a.conf.resolve(cmd) != nil {
 		return nil, nothing
 	}
-	client, done, err := dialAdmin(ctx, store.socketPath())
+	client, done, err := dialAdmin(ctx, store.SocketPath())
 	if err != nil || client == nil {
 		return nil, nothing
 	}

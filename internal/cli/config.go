@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/latchkey/latchkey/internal/service"
 )
 
 const defaultConfigHint = "latchkey/config.yaml in the user's config directory"
@@ -206,7 +208,7 @@ func (c *config) readFile(wrong *faults) (map[string]entry, error) {
 	if errors.Is(err, fs.ErrNotExist) && c.path == "" {
 		return nil, nil
 	}
-	if info, err := os.Stat(path); err == nil && othersMay(info, 0o077) && holdsPassword(text) {
+	if info, err := os.Stat(path); err == nil && service.OthersMay(info, 0o077) && holdsPassword(text) {
 		c.notes = append(c.notes, fmt.Sprintf("%s contains a password, and others may read it; fix it with: chmod 600 %s",
 			path, shellQuote(path)))
 	}

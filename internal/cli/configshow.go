@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/latchkey/latchkey/internal/service"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 )
 
@@ -135,7 +136,7 @@ func redacted(name, value string) (string, bool) {
 		value = parameters.ReplaceAllString(userInfo.ReplaceAllString(value, "//…@"), "$1?…")
 	case postgres.IsURL(value):
 		value = postgres.RedactURL(value)
-	case value != "" && !strings.HasPrefix(value, databaseScheme):
+	case value != "" && !strings.HasPrefix(value, service.SQLiteScheme):
 		value = "" // it is not known what is in it
 	}
 	return value, value != whole

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"runtime"
 )
 
 // readBounded reads a whole file of at most limit bytes.
@@ -31,10 +29,4 @@ func readBounded(path string, limit int64) ([]byte, error) {
 func writeSynced(file *os.File, content []byte) error {
 	_, err := file.WriteAt(content, 0)
 	return errors.Join(err, file.Sync(), file.Close())
-}
-
-// othersMay reports whether the file's mode lets others do what the bits say. On
-// Windows the mode says nothing of that.
-func othersMay(info fs.FileInfo, bits fs.FileMode) bool {
-	return runtime.GOOS != "windows" && info.Mode().Perm()&bits != 0
 }

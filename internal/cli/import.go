@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/service"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
@@ -52,10 +53,10 @@ else in it. Do not start a service on FROM again: its data would diverge.
 	command.Flags().Lookup("data").Hidden = true // given by the argument
 	command.Flags().Lookup("key-file").Hidden = false
 	command.Flags().Lookup("key-file").Usage =
-		"the `FILE` with the server key (default: " + keyFile + " beside the database)"
+		"the `FILE` with the server key (default: " + service.KeyFile + " beside the database)"
 	a.conf.check(command, func(wrong *faults) {
 		target.check(func(name string) string { return source(command, name) }, wrong)
-		if !target.shared() {
+		if !target.Shared() {
 			wrong.add("the PostgreSQL database to import into is missing; name it with LATCHKEY_DATABASE, " +
 				"for example postgres://latchkey@db.example:5432/latchkey")
 		}
@@ -68,35 +69,35 @@ else in it. Do not start a service on FROM again: its data would diverge.
 func (a *app) openSource(
 	ctx context.Context, target *storeFlags, from string, log *slog.Logger,
 ) (*sqlite.DB, []byte, error) {
-	path := strings.TrimPrefix(from, databaseScheme)
+	path := strings.TrimPrefix(from, service.SQLiteScheme)
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
-		path = filepath.Join(path, databaseFile)
+		path = filepath.Join(path, service.DatabaseFile)
 		info, err = os.Stat(path)
 	}
 	if err != nil || info.Size() == 0 {
 		return nil, nil, fail(exitFailed, "no latchkey database in %s; nothing was imported", from).
 			hint("name a data directory, or the file of a database")
 	}
-	beside := storeFlags{data: filepath.Dir(path)}
-	own, err := beside.readKey()
+	beside := service.Store{Data: filepath.Dir(path)}
+	own, err := beside.ReadKey()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
 	key := own
-	if target.keyFile != "" {
-		if key, err = target.readKey(); err != nil {
+	if target.KeyFile != "" {
+		if key, err = target.ReadKey(); err != nil {
 			return nil, nil, err
 		}
 	}
 	switch {
 	case key == nil:
-		return nil, nil, fail(exitFailed, "no server key %s; nothing was imported", beside.keyPath()).
+		return nil, nil, fail(exitFailed, "no server key %s; nothing was imported", beside.KeyPath()).
 			hint("name its file with --key-file; if the key is lost, name a new file with 32 random bytes, " +
 				"which makes programs fetch new access tokens")
 	case own != nil && !bytes.Equal(own, key):
 		return nil, nil, fail(exitFailed, "%s is not the server key of the database, which is %s; nothing was imported",
-			target.keyFile, beside.keyPath()).hint("leave out --key-file, and give the replicas %s", beside.keyPath())
+			target.KeyFile, beside.KeyPath()).hint("leave out --key-file, and give the replicas %s", beside.KeyPath())
 	}
 	db, err := sqlite.Open(ctx, sqlite.Options{Path: path, Log: log})
 	if errors.Is(err, sqlite.ErrInUse) {
@@ -121,15 +122,15 @@ func (a *app) importFrom(ctx context.Context, target *storeFlags, from string) (
 	if err != nil {
 		return err
 	}
-	stores, err := target.openShared(ctx, false, a.Now, log)
+	stores, err := target.settings().OpenDatabase(ctx, a.Now, log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stores.close(closing)) }()
-	a.store = stores.name.Name
+	defer func() { err = errors.Join(err, stores.Close(closing)) }()
+	a.store = stores.Name.Name
 	a.tellStore()
-	done, err := stores.postgres.Import(ctx, source.Reader(), key, func(done postgres.Imported) authority.Event {
-		return authority.Event{At: stores.now(), Kind: authority.EventImported, Address: "import", Detail: fmt.Sprintf(
+	done, err := stores.Postgres.Import(ctx, source.Reader(), key, func(done postgres.Imported) authority.Event {
+		return authority.Event{At: stores.Now(), Kind: authority.EventImported, Address: "import", Detail: fmt.Sprintf(
 			"%d users, %d API clients, %d strikes, %d events up to #%d, chain %s",
 			done.Users, done.Clients, done.Strikes, done.Events, done.LastEvent, done.Head)}
 	})

@@ -12,6 +12,8 @@ import (
 	"unicode"
 
 	"golang.org/x/term"
+
+	"github.com/latchkey/latchkey/internal/service"
 )
 
 // note prints a message for people, on standard error.
@@ -37,7 +39,7 @@ func (a *app) warnReadable(path string) {
 }
 
 func (a *app) warnMode(path string, info fs.FileInfo) {
-	if info.Mode().IsRegular() && othersMay(info, 0o077) {
+	if info.Mode().IsRegular() && service.OthersMay(info, 0o077) {
 		a.warn("%s contains a secret, and others may read it; fix it with: chmod 600 %s", path, shellQuote(path))
 	}
 }

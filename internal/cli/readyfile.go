@@ -57,9 +57,9 @@ func (f *serveFlags) writeReadyFile(url string) error {
 	if f.readyFile == "" {
 		return nil
 	}
-	data, err := filepath.Abs(f.data)
+	data, err := filepath.Abs(f.Data)
 	if err != nil {
-		data = f.data
+		data = f.Data
 	}
 	text, err := wire.Marshal(ready{URL: url, PID: os.Getpid(), Data: data})
 	if err == nil {

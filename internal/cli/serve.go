@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -14,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey/latchkey/internal/authority"
-	"github.com/latchkey/latchkey/internal/gateway"
-	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/service"
+	"github.com/latchkey/latchkey/internal/simulate"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -98,7 +97,7 @@ Where it does not listen on this machine alone, use TLS (--tls-cert and --tls-ke
 renewed certificate is picked up) or a proxy that does. --tls-self-signed makes a
 certificate for development, for the host listened on, localhost, this machine's
 name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
-` + certificateFile + ` in the data directory, for clients to trust.`,
+` + service.CertificateFile + ` in the data directory, for clients to trust.`,
 		Example: `  latchkey serve --demo
   latchkey serve --demo --simulate --listen 127.0.0.1:0
   latchkey serve --data /var/lib/latchkey --listen :8443 --tls-cert cert.pem --tls-key key.pem
@@ -115,7 +114,7 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.BoolVar(&f.demo, "demo", false, "have a user and an API key to try things with, on this machine only")
 	flags.BoolVar(&f.simulate, "simulate", false, "with --demo: let programs move the clock and have requests fail")
 	f.addPolicy(flags)
-	flags.BoolVar(&f.newKey, "new-key", false, "make a new server key although the database was used with another: if that is lost; all access tokens end")
+	flags.BoolVar(&f.NewKey, "new-key", false, "make a new server key although the database was used with another: if that is lost; all access tokens end")
 	flags.StringVar(&f.tlsCert, "tls-cert", "", "speak TLS with the certificate chain in this PEM `FILE`")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "the PEM `FILE` with its key")
 	flags.BoolVar(&f.tlsSelfSigned, "tls-self-signed", false, "speak TLS with a certificate made for development")
@@ -167,7 +166,7 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	if f.simulate && !f.demo {
 		wrong.add("%s lets everybody who reaches the service break it, so it works with --demo alone; add --demo, or leave it out", from("simulate"))
 	}
-	if f.demo && f.shared() {
+	if f.demo && f.Shared() {
 		wrong.add("%s would put accounts that everybody knows into a database that others share; leave --demo out, or the database", from("database"))
 	}
 	for _, place := range []string{"data", "database", "database-listen", "key-file"} {
@@ -235,15 +234,25 @@ func (f *serveFlags) level() (level slog.Level, err error) {
 	return level, err
 }
 
-func (f *serveFlags) hash() authority.Config {
-	return authority.Config{
-		Hash:      authority.HashParams{MemoryKiB: f.hashMemory * 1024, Passes: f.hashPasses, Lanes: authority.DefaultHashParams.Lanes},
-		HashSlots: f.hashSlots,
-		HashQueue: f.hashQueue,
+// settings returns what the flags say, except for the upstream.
+func (f *serveFlags) settings() service.Config {
+	config := service.Config{
+		Store: *f.storeFlags.settings(),
+		Hash: authority.HashParams{
+			MemoryKiB: f.hashMemory * 1024, Passes: f.hashPasses, Lanes: authority.DefaultHashParams.Lanes,
+		},
+		HashSlots: f.hashSlots, HashQueue: f.hashQueue,
+		Simulate: f.simulate, Listen: f.listen, LocalSocket: f.localSocket,
+		TLSCert: f.tlsCert, TLSKey: f.tlsKey, TLSSelfSigned: f.tlsSelfSigned, MaxConnections: f.maxConnections,
+		TrustLocal: f.trustLocal, TrustedProxies: f.proxies, Version: buildVersion(debug.ReadBuildInfo()),
 	}
+	if f.demo {
+		config.Seed = &simulate.Seed{APIKey: demoKey, APISecret: demoSecret, User: demoUser, Password: demoPassword}
+	}
+	return config
 }
 
-// serve runs the service until the command's context ends.
+// serve runs the service until the context of the command ends.
 func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 	ctx := cmd.Context()
 	log := a.serveLog(f)
@@ -253,85 +262,47 @@ func (a *app) serve(cmd *cobra.Command, f *serveFlags) (err error) {
 	}
 	throwaway := f.demo && !isSet(cmd, "data")
 	if throwaway {
-		if f.data, err = os.MkdirTemp("", "latchkey-demo-"); err != nil {
-			return fail(exitFailed, "the demo's directory cannot be made: %w; nothing was started; name one that can be written with --data", err)
+		if f.Data, err = os.MkdirTemp("", "latchkey-demo-"); err != nil {
+			return fail(exitFailed, "the demo's directory cannot be created: %w; nothing was started", err).
+				hint("name a directory that can be written with --data")
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(f.data)) }()
+		defer func() { err = errors.Join(err, os.RemoveAll(f.Data)) }()
 	}
-	before, started := f.missingFiles(), false
-	defer func() {
-		if !started {
-			before.remove(f)
-		}
-	}()
 	if err := clearReadyFile(f.readyFile); err != nil {
 		return err
 	}
-	behind, err := a.backend(ctx, f, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, behind.close()) }()
-	if !f.simulate {
-		a.warnDatabase(&f.storeFlags)
-	}
+	config := f.settings()
+	config.Now, config.Log = a.Now, log
+	config.Collectors = append(config.Collectors, a.log.metric())
 	if f.upstream.url != "" {
-		link, err := a.connect(ctx, f, behind.opened, log)
-		if err != nil {
+		if config.Upstream, err = f.upstream.settings(ctx, a, f); err != nil {
 			return err
 		}
-		defer func() {
-			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-			defer cancel()
-			if err := link.close(ending); err != nil {
-				log.Warn("the upstream's session could not be put away in time", "error", err)
-			}
-		}()
-		behind.HostNamed, behind.Notice = link.handler.HostNamed, link.handler.Notice
-		behind.Forward, behind.Collectors = link.handler, append(behind.Collectors, gateway.Metrics(link.keeper))
-		f.upstream.user = link.user
 	}
-	api, err := f.listenAPI(ctx)
-	if err != nil {
+	running, err := service.Open(ctx, config)
+	var problem *service.Error
+	switch {
+	case errors.As(err, &problem) && problem.Misconfigured():
+		return usage("%w", err)
+	case err != nil:
 		return err
 	}
-	defer func() { _ = api.Close() }() // Run has closed it, unless it never came to that
-	secure, fingerprint, err := f.tlsConfig(api.Addr(), log)
-	if err != nil {
-		return err
+	defer func() { err = errors.Join(err, running.Close()) }()
+	if !f.simulate {
+		a.warnDatabase(&f.storeFlags)
 	}
 	if f.tlsKey != "" {
 		a.warnReadable(f.tlsKey)
 	}
-	admin, done, err := f.listenAdmin()
-	if err != nil {
-		return err
-	}
-	defer done()
-	defer func() { _ = admin.Close() }() // as above
-	var further []net.Listener
-	if f.localSocket != "" {
-		socket, err := server.ListenUnix(f.localSocket)
-		if err != nil {
-			return fail(exitFailed, "%w; nothing was started", err)
-		}
-		further = append(further, socket)
-		defer func() { _ = socket.Close() }() // as above
-	}
-	url := baseURL(f, api.Addr())
-	if err := f.writeReadyFile(url); err != nil {
+	if err := f.writeReadyFile(running.URL); err != nil {
 		return err
 	}
 	defer removeReadyFile(f.readyFile)
-	started = true
 	a.announce(announcement{
-		serveFlags: f, url: url, throwaway: throwaway, seeded: behind.seeded, empty: behind.empty, noUser: behind.noUser,
-		fingerprint: fingerprint, dataIsSet: isSet(cmd, "data"), log: log,
+		serveFlags: f, service: running, certificate: config.CertificatePath(), throwaway: throwaway,
+		dataIsSet: isSet(cmd, "data"), log: log,
 	})
-	behind.Collectors = append(behind.Collectors, a.log.metric())
-	behind.TLS, behind.TrustLocal, behind.TrustedProxies = secure, f.trustLocal, f.proxies
-	err = server.New(behind.Config).Run(ctx, api, admin, further...)
-	if err != nil {
+	if err := running.Run(ctx); err != nil {
 		return fail(exitFailed, "%w", err)
 	}
 	log.Info("stopped")

@@ -3,15 +3,11 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -21,9 +17,7 @@ import (
 
 	"github.com/latchkey/latchkey"
 	"github.com/latchkey/latchkey/credential"
-	"github.com/latchkey/latchkey/internal/gateway"
-	"github.com/latchkey/latchkey/keeper"
-	"github.com/latchkey/latchkey/keeper/pgstate"
+	"github.com/latchkey/latchkey/internal/service"
 )
 
 // The variables that hold secrets of the upstream themselves, for containers.
@@ -98,69 +92,31 @@ func (u *upstreamFlags) check(cmd *cobra.Command, wrong *faults) {
 	}
 }
 
-// uplink is a running gateway's side towards the upstream.
-type uplink struct {
-	keeper  *keeper.Keeper
-	handler *gateway.Gateway
-	user    string // "": not known yet
-	close   func(context.Context) error
-}
-
-// connect makes the gateway. It sends nothing.
-func (a *app) connect(ctx context.Context, f *serveFlags, opened *service, log *slog.Logger) (*uplink, error) {
-	u := &f.upstream
+// settings reads the files that the flags name and returns what they say.
+func (u *upstreamFlags) settings(ctx context.Context, a *app, f *serveFlags) (*service.Upstream, error) {
 	source, err := u.source(ctx, a)
 	if err != nil {
 		return nil, err
-	}
-	c, err := source.Load(ctx)
-	if err != nil {
-		return nil, fail(exitFailed, "%w; nothing was started", err)
 	}
 	apiSecret, err := u.apiSecret(a)
 	if err != nil {
 		return nil, err
 	}
-	trust := &tls.Config{MinVersion: tls.VersionTLS12}
+	up := &service.Upstream{
+		URL: u.url, APIKey: u.apiKey, APISecret: apiSecret, Credential: source, RotateEvery: time.Duration(u.rotate),
+		Hosts: u.hosts.byName, SessionHeaders: u.hosts.headers, Timeout: u.timeout, Clock: a.clock,
+	}
 	if u.caFile != "" {
 		special, err := u.transport()
 		if err != nil {
 			return nil, err
 		}
-		trust = special.TLSClientConfig
+		up.TLS = special.TLSClientConfig
 	}
-	transport := gateway.NewTransport(func(t *http.Transport) {
-		t.TLSClientConfig, t.ResponseHeaderTimeout = trust, u.timeout
-	})
-	client, err := latchkey.NewClient(latchkey.Config{
-		BaseURL: u.url, APIKey: u.apiKey, APISecret: apiSecret, HTTPClient: &http.Client{Transport: transport}, Hosts: u.hosts.headers,
-		UserAgent: "latchkey/" + buildVersion(debug.ReadBuildInfo()), Now: a.clock,
-	})
-	if err != nil {
-		return nil, usage("%s; nothing was started", strings.ReplaceAll(err.Error(), "\n", "; "))
+	if !f.Shared() || u.stateFile != "" {
+		up.StateFile = u.sharedPath(f.Data)
 	}
-	state, err := u.sharedState(ctx, f, opened, c.User)
-	if err != nil {
-		return nil, fail(exitFailed, "%w; nothing was started", err)
-	}
-	config := keeper.Config{Upstream: client, State: state, Log: log}
-	if store, ok := source.(credential.Store); ok {
-		config.Rotation = &keeper.Rotation{Store: store, Upstream: client, Every: time.Duration(u.rotate)}
-	} else {
-		config.Credential = source
-	}
-	k, err := keeper.New(config)
-	if err != nil {
-		return nil, fail(exitFailed, "%w; nothing was started", err)
-	}
-	g, err := gateway.New(gateway.Config{Keeper: k, URL: u.url, Hosts: u.hosts.byName, Transport: transport, Log: log})
-	if err != nil {
-		return nil, errors.Join(fail(exitFailed, "%w; nothing was started", err), k.Close(ctx))
-	}
-	return &uplink{keeper: k, handler: g, user: c.User, close: func(ctx context.Context) error {
-		defer transport.CloseIdleConnections()
-		return k.Close(ctx)
-	}}, nil
+	return up, nil
 }
 
 // source is where the upstream's user name and password are.
@@ -179,15 +135,6 @@ func (u *upstreamFlags) apiSecret(a *app) (latchkey.Secret, error) {
 		return latchkey.Secret(value), nil
 	}
 	return a.readSecretFile(u.secretFile)
-}
-
-// sharedState is what this gateway shares with its other replicas, in their database,
-// or else with programs of this machine, in a file.
-func (u *upstreamFlags) sharedState(ctx context.Context, f *serveFlags, opened *service, user string) (keeper.State, error) {
-	if opened.stores.postgres == nil || u.stateFile != "" {
-		return keeper.NewFileState(u.sharedPath(f.data))
-	}
-	return pgstate.New(ctx, opened.stores.postgres.Pool(), pgstate.Config{Name: stateName(u.url, user), Key: opened.key})
 }
 
 // sharedPath is where the state is: the same place by default as for the commands

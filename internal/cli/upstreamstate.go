@@ -2,22 +2,13 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 
 	"github.com/spf13/pflag"
 
+	"github.com/latchkey/latchkey/internal/service"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/keeper"
-	"github.com/latchkey/latchkey/keeper/pgstate"
 )
-
-// stateName is under what the replicas of a gateway share the state of an upstream's
-// user.
-func stateName(url, user string) string {
-	sum := sha256.Sum256([]byte(url + "\x00" + user))
-	return "upstream " + hex.EncodeToString(sum[:])
-}
 
 // sharedDatabase is where replicas of a gateway have their state, for commands that
 // look after it.
@@ -36,7 +27,7 @@ func (d *sharedDatabase) addFlags(flags *pflag.FlagSet) {
 // check answers what is wrong with them. The embedded database, which serve has the
 // same setting for, holds no such state.
 func (d *sharedDatabase) check(source func(string) string, wrong *faults) {
-	(&storeFlags{database: d.url}).checkStores(source, wrong)
+	(&storeFlags{Store: service.Store{Database: d.url}}).checkStores(source, wrong)
 }
 
 // isShared reports whether the state is in the database rather than in a file.
@@ -65,20 +56,8 @@ func (u *upstream) state(ctx context.Context, a *app) (state keeper.State, done 
 	if u.shared.keyFile == "" {
 		return nil, nil, usage("the state in the database is encrypted under the server key; nothing was done; name its file with --key-file")
 	}
-	key, err := (&storeFlags{keyFile: u.shared.keyFile}).readKey()
-	if err != nil {
-		return nil, nil, err
-	}
-	db, err := postgres.Open(ctx, postgres.Options{URL: u.shared.url})
-	if err != nil {
-		return nil, nil, fail(exitFailed, "%w; nothing was done", err)
-	}
-	done = func() { _ = db.Close(ctx) } // nothing waits to be written
-	if state, err = pgstate.New(ctx, db.Pool(), pgstate.Config{Name: stateName(u.url, c.User), Key: key}); err != nil {
-		done()
-		return nil, nil, fail(exitFailed, "%w", err)
-	}
-	return state, done, nil
+	shared := service.Store{Database: u.shared.url, KeyFile: u.shared.keyFile}
+	return shared.OpenSharedState(ctx, u.url, c.User)
 }
 
 // tendedKeeper gives its state up when it is closed.

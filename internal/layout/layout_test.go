@@ -54,6 +54,11 @@ var may = map[string][]string{
 	"internal/replicas":  {"*"},
 	"internal/secret":    {},
 	"internal/server":    {"api", "internal/authority", "internal/secret", "internal/wire"},
+	"internal/service": {
+		"", "credential", "internal/admin", "internal/atomicfile", "internal/authority", "internal/gateway",
+		"internal/secret", "internal/server", "internal/simulate", "internal/store/postgres", "internal/store/sqlite",
+		"internal/wire", "keeper", "keeper/pgstate",
+	},
 	"internal/simulate": {
 		"internal/admin", "internal/authority", "internal/secret", "internal/server", "internal/store/sqlite",
 		"internal/wire",
