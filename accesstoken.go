@@ -91,7 +91,7 @@ func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*response, 
 	// concurrent caller may have fetched the same one again.
 	c.InvalidateAccessToken(token.Token)
 	defer c.InvalidateAccessToken(token.Token)
-	// RFC 7009, section 2.1, asks for the token alone; the vendor for both.
+	// RFC 7009, section 2.1, requires the token alone; the vendor requires both.
 	form := url.Values{"grant_type": {wire.GrantTypeClient}, "token": {token.Token.Reveal()}}
 	*r = *c.clientRequest(r.op, r.path, form, token.Token) // its secrets are kept from the log
 	a, err := c.send(ctx, r)
@@ -101,7 +101,7 @@ func (c *Client) revokeAccessToken(ctx context.Context, r *request) (*response, 
 	if err := a.failure(); err != nil {
 		return a, err
 	}
-	// RFC 7009 asks for no more than the status; this service also says which.
+	// RFC 7009 requires the status alone; this service also returns the token.
 	if revoked := Secret(a.header.Get(wire.HeaderRevokedToken)); revoked != "" && !revoked.Equal(token.Token) {
 		return a, a.unreadable("the response names another access token than the one to revoke")
 	}
@@ -130,7 +130,7 @@ func (c *Client) fetchAccessToken(ctx context.Context) (cachedToken, error) {
 	}
 	r := c.clientRequest(opGetToken, wire.PathToken, form)
 	for again := false; ; again = true {
-		asked, began := c.config.Now(), time.Now()
+		sent, began := c.config.Now(), time.Now()
 		a, err := c.send(ctx, r)
 		var token Secret
 		var life time.Duration
@@ -141,12 +141,12 @@ func (c *Client) fetchAccessToken(ctx context.Context) (cachedToken, error) {
 		if err != nil {
 			return cachedToken{}, err
 		}
-		fetched := AccessToken{Token: token, ExpiresAt: asked.Add(life)}
+		fetched := AccessToken{Token: token, ExpiresAt: sent.Add(life)}
 		switch {
 		case life > 0:
 			return fetched.cached(life), nil
 		case again:
-			return cachedToken{fetched, asked.Add(zeroLifeRest)}, nil
+			return cachedToken{fetched, sent.Add(zeroLifeRest)}, nil
 		}
 		// The service returns the same token until its hour is over, in whole seconds:
 		// 0 means that this one expires within the second, and then there is a new one.
@@ -163,8 +163,8 @@ func (c *Client) fetchAccessToken(ctx context.Context) (cachedToken, error) {
 }
 
 // accessToken returns the token and the lifetime in a response of the token endpoint.
-func (a *response) accessToken() (Secret, time.Duration, error) {
-	if err := a.failure(); err != nil {
+func (resp *response) accessToken() (Secret, time.Duration, error) {
+	if err := resp.failure(); err != nil {
 		return "", 0, err
 	}
 	var w struct {
@@ -172,7 +172,7 @@ func (a *response) accessToken() (Secret, time.Duration, error) {
 		TokenType   string          `json:"token_type"`
 		ExpiresIn   json.RawMessage `json:"expires_in"` // services differ in its form
 	}
-	problem := a.decode(&w)
+	problem := resp.decode(&w)
 	switch {
 	case problem != "":
 	case !isToken(w.AccessToken):
@@ -181,7 +181,7 @@ func (a *response) accessToken() (Secret, time.Duration, error) {
 		problem = "the token is not a bearer token"
 	}
 	if problem != "" {
-		return "", 0, a.unreadable(problem)
+		return "", 0, resp.unreadable(problem)
 	}
 	return Secret(w.AccessToken), tokenLife(w.ExpiresIn), nil
 }

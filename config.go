@@ -26,66 +26,66 @@ const defaultTimeout = 30 * time.Second
 // APISecret are required unless AccessToken is set; the zero value of every other
 // field is its default.
 type Config struct {
-	// BaseURL is the scheme, the host and, where the API stands behind a proxy,
-	// a path prefix. Default: https://thingspace.verizon.com.
+	// BaseURL is the scheme, the host and, if the API is behind a proxy, a path prefix.
+	// Default: https://thingspace.verizon.com.
 	BaseURL string
 	// AllowPlaintext permits http:// to hosts other than this one. Passwords and
-	// tokens then travel in the clear. http:// to localhost, 127.0.0.0/8 and ::1
+	// tokens are then sent in the clear. http:// to localhost, 127.0.0.0/8 and ::1
 	// is always allowed.
 	AllowPlaintext bool
 
-	// Hosts are further hosts that requests of Client.Do may go to with both tokens,
-	// each with the header that it wants the session token in ("" for VZ-M2M-Token):
+	// Hosts are further hosts that Client.Do sends both tokens to, each with the name of
+	// its session token header ("" for VZ-M2M-Token):
 	// {"imp.thingspace.verizon.com": "SessionToken"}. Names are exact, with a port if
 	// it is not 443, and requests use https://, or http:// on this machine. Default: if
 	// BaseURL is ProductionURL, imp.thingspace.verizon.com and 5gedge.verizon.com, or
-	// else none. A map that is not nil takes the place of the default.
+	// else none. A map that is not nil replaces the default.
 	Hosts map[string]string
 
 	// APIKey and APISecret identify the program (OAuth 2.0 client credentials).
 	APIKey    string
 	APISecret Secret
-	// AccessToken, if set, returns the access token in place of the token endpoint,
-	// for programs that have it from elsewhere. The Client caches what it returns until
+	// AccessToken, if set, returns the access token instead of the token endpoint, for
+	// programs that have it from another source. The Client caches what it returns until
 	// shortly before ExpiresAt (a zero ExpiresAt: not at all), and calls it again after
 	// InvalidateAccessToken: then it must return another token. Its calls do not
 	// overlap; ctx is bounded by Timeout. Its errors must show no secret.
 	// APIKey and APISecret are then needed for RevokeAccessToken only.
 	AccessToken func(ctx context.Context) (AccessToken, error)
-	// Scopes to ask for with the access token. Default: none are named.
+	// Scopes are the scopes of the access token. Default: none are requested.
 	Scopes []string
 
-	// HTTPClient carries the requests. Default: one of the Client's own, with
-	// verified TLS, proxies from the environment, bounded waits, and pings by which
-	// a dead HTTP/2 connection is noticed within 15 seconds. It is copied;
+	// HTTPClient sends the requests. Default: one with verified TLS, proxies from the
+	// environment, timeouts, and pings that detect a dead HTTP/2 connection within 15
+	// seconds. It is copied;
 	// redirects are not followed whatever its CheckRedirect says, because they
-	// would carry the credentials elsewhere.
+	// would send the credentials elsewhere.
 	//
 	// If proxies come from the environment, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or
 	// NO_PROXY with a value that cannot be read is an error of NewClient,
 	// because net/http ignores such a value. (net/http does not use ALL_PROXY.)
 	//
 	// Logins and resets go through a copy of its Transport that opens a
-	// connection for each, over HTTP/1.1, so that nothing is ever repeated. That
-	// needs an *http.Transport; a RoundTripper of another type is used as it is,
+	// connection for each, over HTTP/1.1, so that none is ever repeated. That
+	// requires an *http.Transport; a RoundTripper of another type is used as it is,
 	// and must not retry.
 	HTTPClient *http.Client
-	// UserAgent of every request. Default: "latchkey-go/" and the Version.
+	// UserAgent is the User-Agent of every request. Default: "latchkey-go/" and the Version.
 	UserAgent string
-	// Timeout bounds each operation as a whole, beside the caller's context.
+	// Timeout bounds each operation as a whole, as the caller's context does.
 	// Default: 30 seconds.
 	Timeout time.Duration
-	// Log, if set, gets one line for each operation and each request for an access
-	// token: what was done, method, path, status, duration, request ID, and the kind of
+	// Log, if set, receives one line for each operation and each request for an access
+	// token: the operation, method, path, status, duration, request ID, and the kind of
 	// failure. No line has a query, a body, a header, a token or a password in it.
 	Log *slog.Logger
-	// Now is the clock that the lifetime of the access token is judged by.
+	// Now is the clock for the lifetime of the access token.
 	// Default: time.Now.
 	Now func() time.Time
 }
 
 // resolve fills in the defaults and returns the parsed base URL and the further hosts
-// by their keys, or an error that lists everything that is wrong, one fault to a line.
+// by their keys, or an error that lists everything that is wrong, one per line.
 func (c Config) resolve() (*Config, *url.URL, map[string]string, error) {
 	var faults []error
 	fault := func(format string, args ...any) {

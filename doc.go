@@ -1,6 +1,6 @@
 // Package latchkey is a client of the ThingSpace Connectivity Management session
 // API: log in, log out, and change the password. It is an independent project
-// and speaks to any service with that API, the vendor's or `latchkey serve`.
+// and works with any service that has this API, the vendor's or `latchkey serve`.
 //
 // The common task, log in and log out again:
 //

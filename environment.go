@@ -11,17 +11,17 @@ import (
 // maxSecretFile bounds the file of an API secret.
 const maxSecretFile = 64 << 10
 
-// ConfigFromEnvironment returns a Config with what the environment variables say:
+// ConfigFromEnvironment returns a Config from the environment variables:
 //
 //   - LATCHKEY_URL, LATCHKEY_API_KEY, LATCHKEY_API_SECRET or LATCHKEY_API_SECRET_FILE,
 //     and LATCHKEY_ALLOW_PLAINTEXT, as the command line reads them;
-//   - where LATCHKEY_API_KEY is not set, THINGSPACE_OAUTH_OAUTH_CLIENT_ID and
+//   - if LATCHKEY_API_KEY is not set, THINGSPACE_OAUTH_OAUTH_CLIENT_ID and
 //     THINGSPACE_OAUTH_OAUTH_CLIENT_SECRET, and ENVIRONMENT (production, staging, dev,
 //     qa or the mock server) unless LATCHKEY_URL is set, as the vendor's SDKs read them.
 //
-// An empty variable counts as one that is not set. The key and the secret always come from the
-// same pair of names. What is missing is for NewClient to say; what cannot be read is an
-// error here, which shows no value.
+// An empty variable counts as not set. The key and the secret always come from the same pair
+// of names. NewClient reports what is missing. A value that cannot be parsed is an error,
+// which does not show the value.
 func ConfigFromEnvironment() (Config, error) {
 	config := Config{
 		BaseURL: os.Getenv("LATCHKEY_URL"),
@@ -55,9 +55,9 @@ func ConfigFromEnvironment() (Config, error) {
 	return config, nil
 }
 
-// readSecretFile returns what is in the file at path, without the line break at its end.
+// readSecretFile returns the content of the file at path, without the line break at its end.
 func readSecretFile(path string) (Secret, error) {
-	file, err := os.Open(path) //nolint:gosec // whoever sets the environment names the file
+	file, err := os.Open(path) //nolint:gosec // the environment names the file
 	if err != nil {
 		return "", err
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // SessionHeader returns the name of the header in which a request to u carries the
-// session token, and whether the tokens may go to u at all. They may go to what lies
-// under Config.BaseURL, and to the hosts of Config.Hosts.
+// session token, and whether the Client sends the tokens to u at all: it does if u is under
+// Config.BaseURL, or at one of Config.Hosts.
 func (c *Client) SessionHeader(u *url.URL) (name string, ok bool) {
 	if name, ok = c.sessionHeader(u); !ok {
 		return "", false

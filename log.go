@@ -10,10 +10,10 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// maxLoggedPath bounds the path in a line of the log. The API's own are shorter.
+// maxLoggedPath bounds the path in a line of the log. The paths of the API are shorter.
 const maxLoggedPath = 256
 
-// logResponse is log for what was read as a whole.
+// logResponse writes the line of an operation whose response was read; resp may be nil.
 func (c *Client) logResponse(ctx context.Context, r *request, began time.Time, a *response, err error) {
 	if a == nil {
 		c.log(ctx, r, began, nil, err)
@@ -22,15 +22,15 @@ func (c *Client) logResponse(ctx context.Context, r *request, began time.Time, a
 	c.log(ctx, r, began, &http.Response{StatusCode: a.status, Header: a.header}, err)
 }
 
-// refuse logs and returns the error for an operation that was not even tried.
+// refuse logs and returns the error for an operation that the Client does not send.
 func (c *Client) refuse(ctx context.Context, r *request, problem string) error {
 	err := refuse(r.op, problem)
 	c.log(ctx, r, time.Now(), nil, err)
 	return err
 }
 
-// log writes the one line of an operation. resp is nil if there was none; err may be set
-// beside it.
+// log writes the line of an operation. resp is nil if there was no response. Both resp and
+// err may be set.
 func (c *Client) log(ctx context.Context, r *request, began time.Time, resp *http.Response, err error) {
 	log := c.config.Log
 	if log == nil {
@@ -73,7 +73,7 @@ func (c *Client) log(ctx context.Context, r *request, began time.Time, resp *htt
 	log.LogAttrs(ctx, level, "latchkey request", attrs...)
 }
 
-// statusOf returns the status and the request ID of the response that err is made of.
+// statusOf returns the status and the request ID of the response that caused err.
 func statusOf(err error) (status int, requestID string) {
 	var result *ConnectivityManagementResultError
 	var fault *FaultError
@@ -81,7 +81,7 @@ func statusOf(err error) (status int, requestID string) {
 	var odd *ResponseError
 	switch {
 	case errors.As(err, new(*AccessTokenError)):
-		return 0, "" // it is of another request, which has a line of its own
+		return 0, "" // they are those of another request, which has its own line
 	case errors.As(err, &result):
 		return result.StatusCode, result.RequestID
 	case errors.As(err, &fault):
@@ -94,7 +94,7 @@ func statusOf(err error) (status int, requestID string) {
 	return 0, ""
 }
 
-// kindOf returns what kind of error err is, and the code that the service gave it.
+// kindOf returns the kind of err and the code that the service sent.
 func kindOf(err error) (kind, code string) {
 	var result *ConnectivityManagementResultError
 	var fault *FaultError

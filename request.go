@@ -126,8 +126,8 @@ func (c *Client) deliver(req *http.Request, r *request) (*http.Response, *delive
 
 // delivery records the progress of a request.
 type delivery struct {
-	sawAll    bool // the transport is known to report every step
-	asked     atomic.Bool
+	sawAll    bool        // the transport is known to report every step
+	requested atomic.Bool // a connection was requested
 	connected atomic.Bool
 	reused    atomic.Bool // the connection carried a request before
 	responded atomic.Bool
@@ -135,7 +135,7 @@ type delivery struct {
 
 func (d *delivery) trace(onSent func()) *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GetConn: func(string) { d.asked.Store(true) },
+		GetConn: func(string) { d.requested.Store(true) },
 		// There is a connection: resolving, dialing and TLS are done, and writing is
 		// next. It happens on another goroutine, so no later step proves that nothing
 		// was sent.
@@ -153,7 +153,7 @@ func (d *delivery) trace(onSent func()) *httptrace.ClientTrace {
 // maybeSent reports whether the request may have left this machine. If a RoundTripper
 // reports nothing, it may have.
 func (d *delivery) maybeSent() bool {
-	return d.connected.Load() || !d.sawAll && !d.asked.Load()
+	return d.connected.Load() || !d.sawAll && !d.requested.Load()
 }
 
 // handshakeRefused reports whether err is that of a server which did not accept our

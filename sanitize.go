@@ -184,7 +184,8 @@ func presentable(ctx context.Context, err error, watch *delivery, sent []Secret)
 	if outer, ok := err.(*url.Error); ok { //nolint:errorlint // http.Client wraps exactly once
 		err = outer.Err // the rest is in Op, Method and Path
 	}
-	if watch.responded.Load() && !quotesNothing(err) && !(ctx.Err() != nil && errors.Is(err, context.Cause(ctx))) {
+	canceled := ctx.Err() != nil && errors.Is(err, context.Cause(ctx))
+	if watch.responded.Load() && !canceled && !quotesNothing(err) {
 		return errNotHTTP
 	}
 	text := err.Error()

@@ -11,17 +11,16 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// transports are the two ways out. Neither follows redirects.
+// transports are the two HTTP clients. Neither follows redirects.
 type transports struct {
-	shared *http.Client // keeps connections
-	once   *http.Client // opens a connection for each request and never sends one again
+	shared *http.Client // reuses connections
+	once   *http.Client // opens a connection for each request and never repeats one
 	native bool         // both end in an *http.Transport (outbound.Native), which reports every step to httptrace
 }
 
 func newTransports(base *http.Client) transports {
 	shared, once := *base, *base
-	// A redirect would take the bearer, the session token or the body with the
-	// password to wherever the answer points.
+	// A redirect would send the tokens, or the body with the password, to another URL.
 	shared.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	once.CheckRedirect = shared.CheckRedirect
 	transport := base.Transport
@@ -35,10 +34,10 @@ func newTransports(base *http.Client) transports {
 	return transports{shared: &shared, once: &once, native: ok}
 }
 
-// onceTransport is a copy of t that cannot send a request twice. An
-// http.Transport repeats what it deems replayable when a kept connection turns
-// out to be dead, and its HTTP/2 half repeats whatever a server refuses with
-// GOAWAY or REFUSED_STREAM. Over HTTP/1.1 on a new connection it does neither.
+// onceTransport returns a copy of t that cannot send a request twice. An http.Transport
+// repeats a replayable request if a reused connection is dead, and in HTTP/2 every request
+// that a server refuses with GOAWAY or REFUSED_STREAM. Over HTTP/1.1 on a new connection
+// it does neither.
 func onceTransport(t *http.Transport) *http.Transport {
 	t = t.Clone()
 	t.DisableKeepAlives = true
@@ -52,10 +51,9 @@ func onceTransport(t *http.Transport) *http.Transport {
 	return t
 }
 
-// unrepeatable takes from req what would let a transport send it again: a body
-// that can be had a second time, the wish to keep the connection, and, unless it
-// keepsKey, the header that declares a request repeatable. This is all that can be
-// done if the transport is of a foreign type.
+// unrepeatable removes from req what lets a transport send it again: GetBody, the reuse of
+// the connection, and, without keepsKey, the header that declares a request repeatable. If
+// the transport is not an http.Transport, there is nothing else to do.
 func unrepeatable(req *http.Request, keepsKey bool) {
 	req.Close = true
 	req.GetBody = nil
@@ -64,14 +62,13 @@ func unrepeatable(req *http.Request, keepsKey bool) {
 		req.Header.Del("X-" + wire.HeaderIdempotency)
 	}
 	if req.Body != nil && req.Body != http.NoBody {
-		// Hidden behind a type of its own, the body is a stream that is gone once
-		// read; req.ContentLength keeps it from being sent in chunks.
+		// The type of the body is hidden, so that it is a stream that can be read once.
+		// Because of req.ContentLength it is not sent in chunks.
 		req.Body = struct{ io.ReadCloser }{req.Body}
 	}
 }
 
-// newTransport is what carries the requests unless the caller brings a
-// transport.
+// newTransport returns the transport of a Client without Config.HTTPClient.
 func newTransport() *http.Transport {
 	t := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -79,7 +76,7 @@ func newTransport() *http.Transport {
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
-		// Go keeps two idle connections to a host unless told otherwise, and all
+		// Go keeps two idle connections to a host by default, and all
 		// of ours go to one.
 		MaxIdleConns:           64,
 		MaxIdleConnsPerHost:    64,

@@ -183,9 +183,9 @@ func refuse(w http.ResponseWriter, resp *http.Response) {
 	_, _ = io.Copy(w, resp.Body) // the caller may be gone
 }
 
-const unavailableBody = `{"fault":{"code":"` + wire.FaultUnavailable +
-	`","message":"Service Unavailable","description":"The service cannot check the tokens now. ` +
-	`They may still be valid. Try again after the time in Retry-After."}}`
+// unavailableFault is the response if the service cannot check a request.
+var unavailableFault = wire.NewFault(wire.FaultUnavailable, "Service Unavailable",
+	"The service cannot check the tokens now. They may still be valid. Try again after the time in Retry-After.")
 
 func unavailable(w http.ResponseWriter) {
 	header := w.Header()
@@ -193,5 +193,6 @@ func unavailable(w http.ResponseWriter) {
 	header.Set("Cache-Control", "no-store")
 	header.Set(wire.HeaderRetryAfter, "1")
 	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = io.WriteString(w, unavailableBody) // the caller may be gone
+	body, _ := wire.Marshal(unavailableFault) // strings always marshal
+	_, _ = w.Write(body)                      // the caller may be gone
 }

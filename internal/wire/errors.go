@@ -100,7 +100,7 @@ func NewFault(code, message, description string) FaultBody {
 
 // OAuthError is the error body of the token endpoint (RFC 6749, section 5.2) and
 // the form in which services beside the session API wrap an expired session;
-// those put the original answer in Cause.
+// those put the original response in Cause.
 type OAuthError struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description,omitempty"`

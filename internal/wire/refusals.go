@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Meaning is what an error response says about the request that it refuses.
+// Meaning is the reason why an error response refuses a request.
 type Meaning int
 
 // The meanings that matter to a client. Every other error response is MeaningOther.
@@ -15,7 +15,7 @@ const (
 	MeaningSessionInvalid
 	MeaningSessionMissing
 	MeaningBearer     // the access token was refused
-	MeaningToken      // one of the two tokens was refused, and the response does not say which
+	MeaningToken      // one of the two tokens was refused; the response does not specify which
 	MeaningThrottled  // too many requests
 	MeaningBlocked    // the API client was blocked; a retry cannot succeed
 	MeaningNoResource // the API gateway knows no resource of this path
@@ -116,7 +116,7 @@ func FindRefusal(name string) (PublishedRefusal, bool) {
 }
 
 // FaultMeaning returns the meaning of a fault of the API gateway. The code
-// decides. A code that says nothing leaves it to the status, which may be 0.
+// determines it, or else the status, which may be 0.
 func FaultMeaning(status int, code string) Meaning {
 	switch code {
 	case FaultInvalidBearer, FaultNoBearer, FaultExpiredBearer, FaultInactiveBearer:
