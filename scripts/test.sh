@@ -4,7 +4,8 @@
 # replicas (LATCHKEY_TEST_STORES, internal/server/engines_test.go). RACE holds the flags of
 # the race detector.
 #
-# Tests often wait, so more packages run at a time than there are processors.
+# Tests often wait, so more packages run at a time than there are processors, and those that
+# take longest begin first.
 set -eu
 GO=${GO:-go}
 RACE=${RACE:--race}
@@ -27,8 +28,9 @@ for stores in postgres replicas; do
 	) &
 done
 failed=0
+slowest="./internal/store/postgres ./internal/cli ./internal/server ./internal/gateway ./internal/replicas"
 # shellcheck disable=SC2086
-"$GO" test $RACE -vet=all -timeout 10m -p "$((processors + 1))" ./... || failed=1
+"$GO" test $RACE -vet=all -timeout 10m -p "$((processors + 1))" $slowest ./... || failed=1
 wait
 for stores in postgres replicas; do
 	printf 'end-to-end tests on %s:\n' "$stores"
