@@ -14,25 +14,24 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// An access token is nothing but its client's ID, the serial number of its
-// issue, and a MAC over both and the time of issue under the server key. So it
-// need not be stored to be returned again within its hour, and a stolen database
-// makes none.
+// An access token is its client's ID, the serial number of its issue, and a MAC over both
+// and the time of issue under the server key. So it need not be stored to be returned again
+// within its hour, and a stolen database does not help to make one.
 const (
 	accessMACBytes  = 24
 	accessRawBytes  = len(ClientID{}) + 8 + accessMACBytes
 	accessTextBytes = (accessRawBytes*8 + 5) / 6 // base64url without padding
 )
 
-// AccessToken is a bearer token and the time of its end.
+// AccessToken is a bearer token and the time at which it expires.
 type AccessToken struct {
 	Token     secret.Text
 	ExpiresAt time.Time
 }
 
-// IssueAccessToken answers the client's access token: the one that is still
-// valid, or else a new one. It answers ErrInvalidClient for an API key that does
-// not exist, is revoked, or has another secret.
+// IssueAccessToken returns the client's access token: the one that is still valid, or else
+// a new one. It returns ErrInvalidClient for an API key that does not exist, is revoked, or
+// has another secret.
 func (a *Authority) IssueAccessToken(ctx context.Context, key string, clientSecret secret.Text) (AccessToken, error) {
 	client, err := a.identifyClient(ctx, key, clientSecret)
 	if err != nil {
@@ -64,7 +63,7 @@ func (a *Authority) IssueAccessToken(ctx context.Context, key string, clientSecr
 }
 
 // nextSerial returns the serial number of the next access token. The first one is random,
-// so that a client that is made anew with the same key has no token of the one before.
+// so that a client that is removed and added again with the same key has other tokens.
 func nextSerial(serial int64) int64 {
 	if serial > 0 {
 		return serial + 1
@@ -74,9 +73,8 @@ func nextSerial(serial int64) int64 {
 	return int64(binary.BigEndian.Uint64(random)>>2) + 1
 }
 
-// RevokeAccessToken ends the client's access token, if token is that one, and
-// tells whether it was. A token that is not valid is no error (RFC 7009,
-// section 2.2).
+// RevokeAccessToken ends the client's access token, if token is that one, and reports
+// whether it was. An invalid token is not an error (RFC 7009, section 2.2).
 func (a *Authority) RevokeAccessToken(ctx context.Context, key string, clientSecret, token secret.Text, origin Origin) (bool, error) {
 	client, err := a.identifyClient(ctx, key, clientSecret)
 	if err != nil {
@@ -102,7 +100,7 @@ func (a *Authority) RevokeAccessToken(ctx context.Context, key string, clientSec
 	return revoked, nil
 }
 
-// Authenticate answers the client of a bearer token, or ErrInvalidBearer.
+// Authenticate returns the client of a bearer token, or ErrInvalidBearer.
 func (a *Authority) Authenticate(ctx context.Context, bearer string) (Client, error) {
 	id, serial, mac, ok := parseAccessToken(bearer)
 	if !ok {
@@ -122,9 +120,9 @@ func (a *Authority) Authenticate(ctx context.Context, bearer string) (Client, er
 	return client, nil
 }
 
-// tokenLive reports whether a client's token is valid. One that was issued in the future,
-// by a clock that was ahead, is not: when it ends could not be told, and programs fetch
-// another one by themselves.
+// tokenLive reports whether a client's token is valid. A token that was issued in the
+// future, by a clock that was ahead, is not: when it expires is unknown, and programs fetch
+// another one automatically.
 func (a *Authority) tokenLive(client Client, now time.Time) bool {
 	age := now.Sub(client.TokenIssuedAt)
 	return !client.TokenIssuedAt.IsZero() && age < a.policy.AccessTokenLifetime && age >= -tokenSlack
@@ -133,8 +131,8 @@ func (a *Authority) tokenLive(client Client, now time.Time) bool {
 // tokenSlack is how far a clock may be put back, in small steps, before access tokens end.
 const tokenSlack = time.Minute
 
-// identifyClient checks an API key and its secret. Secrets are generated with
-// 256 bits, so a plain SHA-256 keeps them.
+// identifyClient returns the client of an API key and its secret. Secrets are generated
+// with 256 bits, so that a plain SHA-256 is enough to store them.
 func (a *Authority) identifyClient(ctx context.Context, key string, clientSecret secret.Text) (Client, error) {
 	client, err := a.stores.Clients.Client(ctx, clientID(key))
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -148,15 +146,14 @@ func (a *Authority) identifyClient(ctx context.Context, key string, clientSecret
 	return client, nil
 }
 
-// tokenDeriver computes the MACs of access tokens. One is needed for every
-// request, so it remembers those that were last needed, one for each place that
-// a client's ID can fall on.
+// tokenDeriver computes the MACs of access tokens. One is needed for every request, so it
+// caches the latest, one for each slot that a client's ID can select.
 type tokenDeriver struct {
 	key  []byte
 	seen [1024]atomic.Pointer[derivedMAC]
 }
 
-// derivedMAC is a MAC with everything that went into it.
+// derivedMAC is a MAC and everything that it was computed from.
 type derivedMAC struct {
 	id       ClientID
 	serial   int64
@@ -190,7 +187,7 @@ func (d *tokenDeriver) text(client Client) secret.Text {
 	return secret.Text(base64.RawURLEncoding.EncodeToString(append(raw, mac[:]...)))
 }
 
-// parseAccessToken takes a token apart without judging it.
+// parseAccessToken returns the parts of a token. It does not verify them.
 func parseAccessToken(text string) (id ClientID, serial int64, mac [accessMACBytes]byte, ok bool) {
 	if len(text) != accessTextBytes {
 		return id, 0, mac, false

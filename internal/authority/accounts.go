@@ -8,7 +8,7 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// Account is a user with the failed logins in a row.
+// Account is a user with the consecutive failed logins.
 type Account struct {
 	User
 	Strikes Strikes
@@ -29,7 +29,7 @@ func (a *Authority) Accounts(ctx context.Context, query UserQuery) ([]Account, e
 	return accounts, nil
 }
 
-// Account answers one user, or ErrNotFound.
+// Account returns one user, or ErrNotFound.
 func (a *Authority) Account(ctx context.Context, name string) (Account, error) {
 	user, err := a.stores.Users.User(ctx, name)
 	if err != nil {
@@ -46,16 +46,16 @@ func (a *Authority) account(ctx context.Context, user User) (Account, error) {
 	return Account{User: user, Strikes: a.lock.at(strikes, a.now())}, nil
 }
 
-// AddUser creates a user. An empty password means a generated one. It answers
-// the password in force, *InvalidError, or ErrExists. allow is as for SetAllow.
+// AddUser creates a user and returns the password, which it generates if the given one is
+// empty. It returns *InvalidError or ErrExists. allow is as for SetAllow.
 func (a *Authority) AddUser(
 	ctx context.Context, name string, password secret.Text, origin Origin, allow ...string,
 ) (secret.Text, error) {
 	return a.addUser(ctx, name, password, false, origin, allow)
 }
 
-// AddKnownUser creates a user whose password everybody knows, for demonstrations and
-// tests. It returns *InvalidError or ErrExists.
+// AddKnownUser creates a user whose password is public, for demonstrations and tests. It
+// returns *InvalidError or ErrExists.
 func (a *Authority) AddKnownUser(ctx context.Context, name string, password secret.Text, origin Origin) error {
 	_, err := a.addUser(ctx, name, password, true, origin, nil)
 	return err
@@ -77,7 +77,7 @@ func (a *Authority) addUser(
 	}
 	now := a.now()
 	user := User{Name: name, PasswordHash: hash, PasswordVersion: 1, PasswordChangedAt: now, CreatedAt: now, Allow: rules}
-	a.allow.forget(name) // somebody else may have had it
+	a.allow.forget(name) // another user may have had it
 	if err := a.stores.Users.CreateUser(ctx, user); err != nil {
 		return "", adminError(err)
 	}
@@ -85,9 +85,9 @@ func (a *Authority) addUser(
 	return password, nil
 }
 
-// SetPassword gives a user another password and ends all of the user's sessions.
-// An empty password means a generated one. It answers the password in force.
-// Strikes and locks stay: UnlockUser lifts them.
+// SetPassword changes a user's password, ends all of the user's sessions and returns the
+// password, which it generates if the given one is empty. Strikes and locks stay:
+// UnlockUser lifts them.
 func (a *Authority) SetPassword(ctx context.Context, name string, password secret.Text, origin Origin) (secret.Text, error) {
 	password, hash, err := a.newPassword(ctx, name, password, false)
 	if err != nil {
@@ -103,7 +103,7 @@ func (a *Authority) SetPassword(ctx context.Context, name string, password secre
 	return password, nil
 }
 
-// newPassword checks or generates a password of a user and hashes it. A known one may
+// newPassword checks or generates a password of a user and hashes it. A known password may
 // be weak.
 func (a *Authority) newPassword(ctx context.Context, user string, password secret.Text, known bool) (secret.Text, string, error) {
 	if password == "" {
@@ -134,19 +134,19 @@ func (a *Authority) DisableUser(ctx context.Context, name string, origin Origin)
 	}, origin, EventUserDisabled)
 }
 
-// EnableUser takes DisableUser back. The sessions stay ended.
+// EnableUser reverses DisableUser. The sessions stay ended.
 func (a *Authority) EnableUser(ctx context.Context, name string, origin Origin) error {
 	return a.changeUser(ctx, name, func(user *User) { user.Disabled = false }, origin, EventUserEnabled)
 }
 
-// RemoveUser ends the user's sessions and forgets the user.
+// RemoveUser ends the user's sessions and removes the user.
 func (a *Authority) RemoveUser(ctx context.Context, name string, origin Origin) error {
 	if err := a.DisableUser(ctx, name, origin); err != nil {
 		return err
 	}
 	err := a.stores.Users.RemoveUser(ctx, name)
 	if errors.Is(err, ErrUserInUse) {
-		return unavailable(errors.New("the user is disabled, but sessions of the user could not be ended yet, or somebody enabled the user; try again"))
+		return unavailable(errors.New("the user is disabled, but sessions of the user could not be ended yet, or the user was enabled again"))
 	}
 	if err != nil {
 		return adminError(err)
@@ -216,9 +216,9 @@ func (a *Authority) setStrikes(ctx context.Context, name string, failures int, m
 	return nil
 }
 
-// Sessions lists sessions, newest first. Those that are idle or past their end,
-// but not swept yet, are left out unless the query asks for ended ones; the page
-// is filled up for them, so that a short page is the last one.
+// Sessions lists sessions, newest first. Expired sessions that are not swept yet are left
+// out unless the query includes ended ones. The page is filled up in their place, so that
+// a short page is the last one.
 func (a *Authority) Sessions(ctx context.Context, query SessionQuery) ([]Session, error) {
 	setDefault(&query.Limit, 100)
 	var live []Session
@@ -243,12 +243,12 @@ func (a *Authority) Sessions(ctx context.Context, query SessionQuery) ([]Session
 	}
 }
 
-// IdleAt returns when a session dies unless it is used.
+// IdleAt returns when a session expires unless it is used.
 func (a *Authority) IdleAt(session Session) time.Time {
 	return session.LastUsedAt.Add(a.policy.IdleTimeout)
 }
 
-// EndSession ends the session with this public ID, or answers ErrNotFound.
+// EndSession ends the session with this public ID. It returns ErrNotFound if there is none.
 func (a *Authority) EndSession(ctx context.Context, id string, origin Origin) error {
 	if id == "" {
 		return ErrNotFound // to a store, no ID means any session
@@ -268,7 +268,7 @@ func (a *Authority) EndSession(ctx context.Context, id string, origin Origin) er
 	return nil
 }
 
-// EndUserSessions ends all sessions of a user and tells how many there were.
+// EndUserSessions ends all sessions of a user and returns how many there were.
 func (a *Authority) EndUserSessions(ctx context.Context, name string, origin Origin) (int, error) {
 	user, err := a.stores.Users.User(ctx, name)
 	if err != nil {
@@ -283,11 +283,11 @@ func (a *Authority) EndUserSessions(ctx context.Context, name string, origin Ori
 	return n, nil
 }
 
-// byOperator is who ended a session, where an operator did.
+// byOperator is the End.By of sessions that an operator ended.
 const byOperator = "operator"
 
-// adminError keeps what an administrator is told as it is, and marks the rest as
-// a store that cannot answer.
+// adminError returns ErrNotFound and ErrExists unchanged, and any other error of a store as
+// ErrUnavailable.
 func adminError(err error) error {
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) {
 		return err

@@ -15,14 +15,14 @@ const (
 	// maxAllow bounds the rules of a user, and maxAllowBytes each of them.
 	maxAllow      = 100
 	maxAllowBytes = 512
-	// allowStale is how long a change of the rules by another process may take to
-	// be noticed. One by this process is noticed at once.
+	// allowStale is how long a change of the rules by another process may take to have
+	// an effect. A change by this process has one at once.
 	allowStale = 2 * time.Second
 	// maxRemembered bounds the users whose rules are remembered.
 	maxRemembered = 10_000
 )
 
-// checkAllow answers the rules in the form in which they are kept: one to a line,
+// checkAllow returns the rules in the form in which they are stored: one to a line,
 // "METHODS PATH" with single blanks. METHODS is one method, several with commas
 // between, or * for all. In PATH, which begins with /api/ or, for a further host of the
 // upstream, with /latchkey/hosts/NAME/, a segment * stands for any one segment, and ** at
@@ -58,14 +58,14 @@ func checkAllow(rules []string) (string, error) {
 }
 
 // isOfHost reports whether a path is that of a further host of the upstream, which it
-// names: a rule for any host would let a user at hosts that are added later.
+// names: a rule for any host would give a user access to hosts that are added later.
 func isOfHost(segments []string) bool {
 	return len(segments) > 4 && segments[0] == "" && segments[1] == "latchkey" && segments[2] == "hosts" &&
 		segments[3] != "" && !strings.Contains(segments[3], "*")
 }
 
-// permits reports whether rules, as they are kept, let a request pass. No rules
-// let everything pass. The path is one that has only one reading.
+// permits reports whether stored rules permit a request. No rules permit everything. The
+// path must not be ambiguous.
 func permits(rules, method, path string) bool {
 	if rules == "" {
 		return true
@@ -90,27 +90,26 @@ func matches(pattern, path string) bool {
 			return false
 		}
 		if !more || !further {
-			// "/devices/**" lets "/devices" pass as well.
+			// "/devices/**" permits "/devices" as well.
 			return more == further || more && rest == "**"
 		}
 		pattern, path = rest, left
 	}
 }
 
-// allowCache remembers the rules of users for a moment, since they are asked for
-// with every request.
+// allowCache caches the rules of users for a moment, because every request needs them.
 type allowCache struct{ users sync.Map } // name → allowed
 
 type allowed struct {
-	user User // what matters of one
+	user User // the fields that matter
 	at   time.Time
 }
 
 func (c *allowCache) forget(name string) { c.users.Delete(name) }
 
-// Permits reports whether the user of a session may send a request on to the upstream.
-// A user who was removed or disabled may not. A session without a password version is
-// that of whoever has the name.
+// Permits reports whether the user of a session may send a request on to the upstream. A
+// user who was removed or disabled may not. A session without a password version belongs to
+// the user who has the name now.
 func (a *Authority) Permits(ctx context.Context, session Session, method, path string) (bool, error) {
 	now := a.now()
 	may := func(account User) bool {
@@ -138,8 +137,8 @@ func (a *Authority) Permits(ctx context.Context, session Session, method, path s
 	return may(account), nil
 }
 
-// SetAllow replaces what a user may send on to the upstream; no rules at all let
-// everything pass. It answers *InvalidError or ErrNotFound.
+// SetAllow replaces the rules about what a user may send on to the upstream; no rules permit
+// everything. It returns *InvalidError or ErrNotFound.
 func (a *Authority) SetAllow(ctx context.Context, name string, rules []string, origin Origin) error {
 	kept, err := checkAllow(rules)
 	if err != nil {
@@ -148,7 +147,7 @@ func (a *Authority) SetAllow(ctx context.Context, name string, rules []string, o
 	return a.changeUser(ctx, name, func(user *User) { user.Allow = kept }, origin, EventUserAllowed)
 }
 
-// AllowRules are the rules of a user, one by one.
+// AllowRules returns the rules of a user.
 func (u User) AllowRules() []string {
 	if u.Allow == "" {
 		return nil

@@ -53,7 +53,7 @@ func TestRulesPermitWhatTheyMatchAndNothingElse(t *testing.T) {
 		t.Error("a user was added with a rule that is none")
 	}
 	if may, err := s.Permits(t.Context(), authority.Session{User: "nobody"}, "GET", "/api/a"); err != nil || may {
-		t.Errorf("somebody who does not exist: permitted %v, error %v", may, err)
+		t.Errorf("a user who does not exist: permitted %v, error %v", may, err)
 	}
 }
 

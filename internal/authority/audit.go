@@ -16,9 +16,8 @@ func (a *Authority) AuditEvents(ctx context.Context, query AuditQuery) ([]Event,
 	return events, unavailable(err)
 }
 
-// record adds an event. What it tells of has happened already, so a failure does
-// not undo it: it is logged, counted (AuditFailures), and shows in the metrics.
-// The caller's going away does not stop it.
+// record adds an event. What it describes has happened already, so a failure does not undo
+// it: the event is logged and counted (AuditFailures). Cancellation of ctx is ignored.
 func (a *Authority) record(ctx context.Context, origin Origin, event Event) {
 	event.At = a.now()
 	event.Client, event.Address, event.RequestID = origin.Client, origin.Address, origin.RequestID
@@ -26,16 +25,15 @@ func (a *Authority) record(ctx context.Context, origin Origin, event Event) {
 	a.recordEvents(ctx, append(before, event)...)
 }
 
-// RecordForwarded adds events of requests that went to an upstream. Where the
-// store fails, they are in the log and counted.
+// RecordForwarded adds events of requests that went to an upstream. If the store fails,
+// they are logged and counted.
 func (a *Authority) RecordForwarded(ctx context.Context, events ...Event) {
 	a.recordEvents(ctx, events...)
 }
 
-// recordEvents adds events. If the store takes them together, that is cheapest;
-// if it does not, they are tried one by one, so that one which cannot be stored
-// takes no other with it. After a store has failed without telling what it has
-// done, an event may be there twice rather than not at all.
+// recordEvents adds events: all at once, which is cheapest, or if that fails one by one, so
+// that one that cannot be stored does not keep others out. If a store failed after it had
+// stored them, an event may be in the trail twice rather than not at all.
 func (a *Authority) recordEvents(ctx context.Context, events ...Event) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()

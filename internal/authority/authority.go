@@ -1,24 +1,23 @@
-// Package authority holds the rules of latchkey: who may log in, what a wrong
-// password costs, how long a session lives, what a reset ends, and what is
-// written down about it. It knows no HTTP, no SQL and no wall clock: it is
-// handed stores (stores.go says what each must promise) and a clock.
+// Package authority holds the rules of latchkey: who may log in, what a wrong password
+// costs, how long a session lives, what a reset ends, and what is recorded about it. It
+// knows no HTTP, no SQL and no wall clock: it receives stores (stores.go says what each must
+// promise) and a clock.
 //
 // The rules, in short, and where they come from:
 //
-//   - A session dies after 20 minutes without use, and slides on use (the
-//     vendor's documentation). An absolute lifetime is an option (OWASP Session
-//     Management Cheat Sheet), off by default.
-//   - The fifth failed login in a row locks the account until an operator
-//     unlocks it (the vendor's documentation). However many guesses arrive at
-//     once, at most five wrong passwords are ever evaluated, and right passwords
-//     that arrive together are not refused because of each other.
-//   - Unknown user names answer the same, take the same time and lock the same.
-//   - An access token lives one hour from first issue; asking again returns the
-//     same one (the vendor's documentation).
-//   - A reset makes a random password effective in one step and ends every other
-//     session of the user.
-//   - A store that cannot answer means ErrUnavailable: never "allowed", never
-//     "expired".
+//   - A session expires after 20 minutes without use, and slides on use (the vendor's
+//     documentation). An absolute lifetime is an option (OWASP Session Management Cheat
+//     Sheet), off by default.
+//   - The fifth consecutive failed login locks the account until an operator unlocks it (the
+//     vendor's documentation). However many guesses arrive at once, at most five wrong
+//     passwords are ever evaluated, and concurrent correct logins never cause one another
+//     to be refused.
+//   - Unknown user names get the same responses, take the same time and lock the same.
+//   - An access token lives one hour from first issue; another request for a token returns
+//     the same one (the vendor's documentation).
+//   - A reset makes a random password effective in one step and ends every other session of
+//     the user.
+//   - An error of a store means ErrUnavailable: never "allowed", never "expired".
 //
 // An Authority is safe for concurrent use.
 package authority
@@ -33,20 +32,20 @@ import (
 	"time"
 )
 
-// Policy are the rules that an operator may set. The zero value of a field
-// means its default.
+// Policy holds the rules that an operator may set. The zero value of a field means its
+// default.
 type Policy struct {
-	IdleTimeout         time.Duration // a session unused for so long is over; default 20 minutes
-	Lifetime            time.Duration // a session older than this is over, used or not; default none
-	LockAfter           int           // the failed login in a row that locks; default 5
-	UnlockAfter         time.Duration // a lock lifts by itself after so long; default never
+	IdleTimeout         time.Duration // a session unused for so long has expired; default 20 minutes
+	Lifetime            time.Duration // a session older than this has expired, used or not; default none
+	LockAfter           int           // the consecutive failed login that locks; default 5
+	UnlockAfter         time.Duration // a lock is lifted after so long; default never
 	AccessTokenLifetime time.Duration // from first issue; default one hour
 	KeepSessionsOnReset bool          // a password reset leaves the user's other sessions alive
 	EndSessionsOnLogin  bool          // a login ends the user's other sessions
-	StrikeOnAbort       bool          // a login whose caller leaves before its password was judged is a strike
-	RefuseWeakPasswords bool          // an operator may not set a short or common password; generated and known ones always hold
-	KeepEnded           time.Duration // ended sessions stay listed for so long; default 30 days
-	KeepAudit           time.Duration // events of the audit trail are kept for so long; default for ever
+	StrikeOnAbort       bool          // a login whose caller leaves before the result is a strike
+	RefuseWeakPasswords bool          // an operator cannot set a short or common password
+	KeepEnded           time.Duration // ended sessions are listed for so long; default 30 days
+	KeepAudit           time.Duration // audit events are kept for so long; default forever
 }
 
 func (p Policy) withDefaults() Policy {
@@ -81,7 +80,7 @@ func (p Policy) check() error {
 	return errors.Join(faults...)
 }
 
-// Config is what an Authority is made of.
+// Config configures an Authority.
 type Config struct {
 	Stores Stores
 	// Key derives access tokens: at least 32 random bytes, kept secret, the same
@@ -109,7 +108,7 @@ type Authority struct {
 	tokens         *tokenDeriver
 	lock           lockRule
 	logins         loginQueue
-	sole           sync.Mutex // held while a login makes its session the only one; see Policy.EndSessionsOnLogin
+	sole           sync.Mutex // held while a login ends the other sessions; see Policy.EndSessionsOnLogin
 	now            func() time.Time
 	log            *slog.Logger
 	auditFailures  atomic.Int64
@@ -120,8 +119,7 @@ type Authority struct {
 	allowed        atomic.Int64 // rules that were read
 }
 
-// New returns an Authority, or an error that lists everything that is wrong with
-// the configuration.
+// New returns an Authority, or an error that lists every fault of the configuration.
 func New(config Config) (*Authority, error) {
 	if config.Hash == (HashParams{}) {
 		config.Hash = DefaultHashParams
@@ -156,25 +154,25 @@ func New(config Config) (*Authority, error) {
 	return a, nil
 }
 
-// Policy returns the rules in force, defaults filled in.
+// Policy returns the rules, with defaults filled in.
 func (a *Authority) Policy() Policy { return a.policy }
 
 // Now returns the time by the Authority's clock.
 func (a *Authority) Now() time.Time { return a.now() }
 
-// Load is how busy an Authority is with passwords.
+// Load is the number of logins in progress.
 type Load struct {
 	Hashing int // passwords that are being hashed
-	Waiting int // attempts that wait for a hash slot, or for their turn on a user name
+	Waiting int // attempts in the queue of a hash slot or of a user name
 }
 
-// Load returns how busy the Authority is at this moment.
+// Load returns the number of logins in progress.
 func (a *Authority) Load() Load {
 	hashing := len(a.slots.running)
 	return Load{Hashing: hashing, Waiting: max(0, len(a.slots.queued)-hashing) + a.logins.len()}
 }
 
-// unavailable marks an error of a store as "cannot tell". It keeps nil.
+// unavailable wraps an error of a store in ErrUnavailable. It returns nil for nil.
 func unavailable(err error) error {
 	if err == nil {
 		return nil

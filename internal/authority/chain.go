@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// Chain ties an event to all that came before it.
+// Chain ties an event to all events before it.
 type Chain [sha256.Size]byte
 
-// String is the chain as people compare it.
+// String returns the chain in hex.
 func (c Chain) String() string { return hex.EncodeToString(c[:]) }
 
-// After returns the chain of an event whose predecessor has the chain prev; that
-// of the first is zero. Each part is preceded by its length, so that no two events
-// read alike. Seq is not part of it: the order is.
+// After returns the chain of an event whose predecessor has the chain prev, or zero for the
+// first event. Each part is preceded by its length, so that no two events have the same
+// encoding. Seq is not part of it, because the order is.
 func (e Event) After(prev Chain) Chain {
 	h := sha256.New()
 	h.Write(prev[:])
@@ -40,27 +40,25 @@ func (e Event) After(prev Chain) Chain {
 	return Chain(h.Sum(nil))
 }
 
-// AuditProof is what a look at the whole trail has found.
+// AuditProof is the result of verifying the whole trail.
 type AuditProof struct {
-	Events int   // that were looked at
-	First  int64 // Seq; 0 where there are none
+	Events int   // that were verified
+	First  int64 // Seq; 0 if there are none
 	Last   int64
-	Head   Chain // of the last; who keeps it can tell later whether the end was cut off
-	// Broken is the first event that is not what was written, or not where it was;
-	// 0 where all are.
+	Head   Chain // of the last event; a kept copy shows later whether the end was cut off
+	// Broken is the first event that was changed or moved; 0: none.
 	Broken  int64
 	Problem string
-	// Unproven is set if the trail begins after events that were removed, and the
-	// event that says so carries no seal of this server's key. It is of a version
-	// that made no seals, of another key, or forged.
+	// Unproven is set if the trail begins after removed events, and the event that says so
+	// carries no seal of this server's key. It was made with another key, or is forged.
 	Unproven bool
-	// MarkTrimmed is set if the event of the mark is gone, and a seal proves that
-	// the retention removed it.
+	// MarkTrimmed is set if the event of the mark was removed, and a seal proves that the
+	// retention did that.
 	MarkTrimmed bool
 }
 
-// AuditMark is an event that was there once: the Last and the Head of an earlier
-// proof. The zero value asks for nothing.
+// AuditMark is an event that was in the trail: the Last and the Head of an earlier proof.
+// The zero value is no mark.
 type AuditMark struct {
 	Seq   int64
 	Chain Chain
@@ -72,9 +70,9 @@ const (
 	trimmedSeal   = ", seal "
 )
 
-// trimNote returns the event that takes the place of events that were removed. Its
-// seal, under the server's key, proves that the retention of this server removed
-// them: who can only write the database cannot make one.
+// trimNote returns the event that replaces removed events. Its seal, under the server's
+// key, proves that the retention of this server removed them: write access to the database
+// is not enough to make one.
 func (a *Authority) trimNote(removed int, seq int64, chain Chain) Event {
 	detail := fmt.Sprintf(trimmedDetail, removed, seq, chain)
 	return Event{At: a.now(), Kind: EventAuditTrimmed, Detail: detail + trimmedSeal + hex.EncodeToString(a.trimSeal(detail))}
@@ -86,7 +84,7 @@ func (a *Authority) trimSeal(detail string) []byte {
 	return mac.Sum(nil)
 }
 
-// trimmed is what an EventAuditTrimmed says.
+// trimmed is the content of an EventAuditTrimmed.
 type trimmed struct {
 	note   int64 // its own Seq
 	seq    int64 // of the last event that was removed
@@ -110,11 +108,11 @@ func (a *Authority) parseTrimmed(e Event) (t trimmed, ok bool) {
 	return t, true
 }
 
-// VerifyAudit reads the whole trail, and tells whether any event in it was
-// changed, removed, added or moved since it was written. That the end was cut off
-// only a mark can tell. Whoever can write the database can also forge all of it
-// anew: only a mark that is kept elsewhere tells that. A mark whose event is gone
-// is broken, unless a seal of this server's key proves that it was trimmed.
+// VerifyAudit reads the whole trail and reports whether any event was changed, removed,
+// added or moved. Only a mark shows that the end was cut off. An attacker with write access
+// to the database can also replace the whole trail: only a mark that is kept elsewhere shows
+// that. If the event of the mark is gone, the trail is broken unless a seal of this server's
+// key proves that the event was trimmed.
 func (a *Authority) VerifyAudit(ctx context.Context, mark AuditMark) (AuditProof, error) {
 	v := verification{authority: a, mark: mark}
 	for after := int64(0); ; {
@@ -138,7 +136,7 @@ type verification struct {
 	mark        AuditMark
 	marked      bool
 	first       Event   // whose predecessor was removed
-	trimmed     trimmed // the last that there is; seq is 0 if there is none
+	trimmed     trimmed // the last note; seq is 0 if there is none
 	provenSeq   int64   // up to which seals prove that events were trimmed
 	beginsLater bool
 }
@@ -171,7 +169,7 @@ func (v *verification) next(e Event) {
 	if e.Seq == v.mark.Seq {
 		v.marked = true
 		if e.Chain != v.mark.Chain {
-			v.broken(e.Seq, "it is another event than it was")
+			v.broken(e.Seq, "it is not the event that the head names")
 		}
 	}
 }
@@ -181,7 +179,7 @@ func (v *verification) end() AuditProof {
 		if v.trimmed.seq == 0 || v.first.Chain != v.first.After(v.trimmed.chain) {
 			problem := v.proof
 			v.proof.Broken = 0
-			v.broken(v.first.Seq, "what stood before it was removed, and no retention says so")
+			v.broken(v.first.Seq, "the events before it were removed, and no event of a retention says so")
 			if problem.Broken != 0 && problem.Broken < v.proof.Broken {
 				v.proof = problem
 			}
@@ -194,20 +192,20 @@ func (v *verification) end() AuditProof {
 		v.proof.MarkTrimmed = true
 	case mark <= v.trimmed.seq:
 		v.broken(v.trimmed.note, fmt.Sprintf("the event of the head, #%d, is gone; this event says that it was trimmed, but carries "+
-			"no seal of this server's key: it is of an older version or of another key, or it is forged", mark))
+			"no seal of this server's key: it was made with another key, or it is forged", mark))
 	case mark < v.proof.First:
-		v.broken(v.proof.First, fmt.Sprintf("the event of the head, #%d, is gone, and no retention says so", mark))
+		v.broken(v.proof.First, fmt.Sprintf("the event of the head, #%d, is gone, and no event of a retention says so", mark))
 	default:
-		v.broken(max(v.proof.Last, 1), fmt.Sprintf("the trail went on to #%d once, and ends or has a hole before that", mark))
+		v.broken(max(v.proof.Last, 1), fmt.Sprintf("the trail reached #%d, and now ends or has a gap before it", mark))
 	}
 	return v.proof
 }
 
-// trimAfter is how much older than the retention the oldest event gets, so that
-// the trail is not full of notes about its own trimming.
+// trimAfter is how much older than the retention the oldest event becomes before it is
+// trimmed, so that the trail has few notes about its own trimming.
 const trimAfter = time.Hour
 
-// trimBatch bounds one step of trimming.
+// trimBatch is how many events one step of trimming removes.
 const trimBatch = 10_000
 
 // trimAudit removes events that are older than the policy keeps them.
@@ -216,7 +214,7 @@ func (a *Authority) trimAudit(ctx context.Context) error {
 	if keep == 0 {
 		return nil
 	}
-	oldest, err := a.stores.Audit.AuditEvents(ctx, AuditQuery{Until: a.now(), Limit: 1}) // no clock that was ahead counts
+	oldest, err := a.stores.Audit.AuditEvents(ctx, AuditQuery{Until: a.now(), Limit: 1}) // events of a clock that was ahead do not count
 	if err != nil || len(oldest) == 0 || !oldest[0].At.Before(a.now().Add(-keep-trimAfter)) {
 		return unavailable(err)
 	}

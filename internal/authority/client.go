@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ClientID is what clients are stored and looked up under: the first eight
-// bytes of the SHA-256 of their API key.
+// ClientID identifies a client in a store: the first eight bytes of the SHA-256 of its API
+// key.
 type ClientID [8]byte
 
 // Client is a program that may call the API: an API key and its secret.
@@ -14,16 +14,16 @@ type Client struct {
 	ID         ClientID
 	Key        string // public
 	SecretHash [sha256.Size]byte
-	Label      string // what the operator calls it
+	Label      string // set by the operator
 	Revoked    bool
 	CreatedAt  time.Time
-	// TokenSerial counts the access tokens issued, from a random number on; only the last one is valid,
-	// and only while TokenIssuedAt is set and less than an hour ago.
+	// TokenSerial counts the access tokens, from a random number on. Only the last one is
+	// valid, and only while TokenIssuedAt is set and less than an hour ago.
 	TokenSerial   int64
 	TokenIssuedAt time.Time
 }
 
-// clientID returns what the client with this API key is stored under.
+// clientID returns the ID of an API key.
 func clientID(key string) ClientID {
 	sum := sha256.Sum256([]byte(key))
 	return ClientID(sum[:len(ClientID{})])

@@ -10,8 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// Credentials are an API key and its secret. The secret is told once, when it is
-// made.
+// Credentials are an API key and its secret. The secret is returned once, when it is made.
 type Credentials struct {
 	Key    string
 	Secret secret.Text
@@ -30,8 +29,8 @@ func (a *Authority) AddClient(ctx context.Context, label string, origin Origin) 
 	return a.addClient(ctx, label, Credentials{Key: hex.EncodeToString(key), Secret: generateSecret()}, origin)
 }
 
-// AddKnownClient creates an API client whose key and secret everybody knows, for
-// demonstrations and tests. It answers ErrExists where the key is taken.
+// AddKnownClient creates an API client whose key and secret are public, for demonstrations
+// and tests. It returns ErrExists if the key is taken.
 func (a *Authority) AddKnownClient(ctx context.Context, label string, credentials Credentials, origin Origin) error {
 	if err := checkName("API key", credentials.Key); err != nil {
 		return err
@@ -72,13 +71,13 @@ func (a *Authority) RotateClient(ctx context.Context, key string, origin Origin)
 	return credentials, nil
 }
 
-// EndAccessToken ends the client's access token, if it has one. The client's
-// next request for a token gets another.
+// EndAccessToken ends the client's access token, if it has one. The client's next request
+// for a token gets a new one.
 func (a *Authority) EndAccessToken(ctx context.Context, key string, origin Origin) error {
 	return a.changeClient(ctx, key, func(client *Client) { client.TokenIssuedAt = time.Time{} }, origin, EventTokenRevoked)
 }
 
-// RevokeClient ends an API client and its access token for good.
+// RevokeClient revokes an API client and its access token permanently.
 func (a *Authority) RevokeClient(ctx context.Context, key string, origin Origin) error {
 	return a.changeClient(ctx, key, func(client *Client) {
 		client.Revoked = true

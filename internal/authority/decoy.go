@@ -16,22 +16,21 @@ import (
 // countEvery is how often the parameters of the stored hashes are counted.
 const countEvery = time.Minute
 
-// SaltAndSumBytes is the length of what follows the parameters in a PHC string of ours:
-// the salt and the sum in base64, with a $ before each.
+// SaltAndSumBytes is the length of the part after the parameters in a stored PHC string: the
+// salt and the sum in base64, with a $ before each.
 var SaltAndSumBytes = 2 + base64.RawStdEncoding.EncodedLen(saltBytes) + base64.RawStdEncoding.EncodedLen(hashBytes)
 
-// decoys are what passwords of names that nobody has are compared with. After the
-// parameters of hashing were changed, users have different ones until they log in, and
-// the time of a login tells which. So as many of the names that nobody has get each of
-// them as there are users that have it, and a name keeps its own: it is a matter of the
-// server key and the name. While users log in, names go the way of users, from the
-// parameters of before to those of today.
+// decoys provides the hashes that passwords of unknown names are compared with. After the
+// hash parameters were changed, users have different ones until they log in, and the time of
+// a login reveals which. So the parameters are spread over unknown names in the proportion
+// in which users have them. Those of a name depend on the server key and the name. While
+// users log in and get the current parameters, so do unknown names.
 type decoys struct {
 	key    []byte
 	counts atomic.Pointer[hashCounts]
 }
 
-// hashCounts are the parameters that users have, those of today last.
+// hashCounts are the parameters that users have, the current ones last.
 type hashCounts struct {
 	at     time.Time
 	params []HashParams
@@ -39,7 +38,7 @@ type hashCounts struct {
 	total  uint64
 }
 
-// decoy returns what a password of a name is compared with that nobody has.
+// decoy returns the hash that a password of an unknown name is compared with.
 func (a *Authority) decoy(ctx context.Context, key StrikeKey) (storedHash, error) {
 	counts := a.decoys.counts.Load()
 	if counts == nil { // for the first login, whatever its name

@@ -75,6 +75,6 @@ func TestMadeUpNamesTakeAsLongAsUsers(t *testing.T) {
 	want(t, "removing", s.RemoveUser(t.Context(), "zaphod", authority.Origin{}), nil) // whose hash is another
 	user, name := quickest("user "), quickest("made up ")
 	if name > 5*user+5*time.Millisecond {
-		t.Errorf("a login of a user took %v, and one of a name that nobody has %v", user, name)
+		t.Errorf("a login of a user took %v, and one of an unknown name %v", user, name)
 	}
 }

@@ -6,21 +6,20 @@ import (
 	"time"
 )
 
-// What the rules answer. Callers test with errors.Is; the server turns each into
-// its wire form in one table. Any error that is none of these means that a store
-// could not answer, and must be treated as "unknown, try again": never as
-// "allowed" and never as "expired".
+// Errors of the rules. Callers test with errors.Is; the server converts each to its wire
+// form in one table. Any other error means that a store failed, and must be treated as
+// "unknown, try again": never as "allowed" and never as "expired".
 var (
 	ErrInvalidCredentials   = errors.New("the user name or the password is wrong")
 	ErrAccountLocked        = errors.New("the account is locked after too many failed logins; an operator has to unlock it")
 	ErrPasswordMismatch     = errors.New("the old password is wrong")
-	ErrPasswordReplaced     = fmt.Errorf("%w: somebody else replaced it a moment ago", ErrPasswordMismatch)
-	ErrIdempotencyKeyReused = errors.New("the key of a repeatable reset was used for another one already")
+	ErrPasswordReplaced     = fmt.Errorf("%w: it was replaced a moment ago", ErrPasswordMismatch)
+	ErrIdempotencyKeyReused = errors.New("the idempotency key was used for another reset already")
 	ErrSessionExpired       = errors.New("the session has ended, or was idle too long")
 	ErrInvalidBearer        = errors.New("the access token is wrong, expired or revoked")
 	ErrInvalidClient        = errors.New("the API key or its secret is wrong, or the key is revoked")
 	ErrOverloaded           = errors.New("too many logins are waiting")
-	ErrUnavailable          = errors.New("the store cannot answer now")
+	ErrUnavailable          = errors.New("the store is unavailable")
 	ErrExists               = errors.New("exists already")
 	ErrNotFound             = errors.New("does not exist")
 )
@@ -29,6 +28,6 @@ var (
 // sessions that are still to be ended.
 var ErrUserInUse = errors.New("authority: the user is enabled, or sessions of the user are still to be ended")
 
-// RetryAfter is how long a caller should wait after ErrOverloaded or
-// ErrUnavailable: long enough for a queue of logins to drain by a good part.
+// RetryAfter is how long a caller should wait after ErrOverloaded or ErrUnavailable: long
+// enough for a good part of a queue of logins to be done.
 const RetryAfter = time.Second

@@ -7,13 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// Event is one entry of the audit trail. It never holds a password, a token or a
-// body.
+// Event is one entry of the audit trail. It never holds a password, a token or a body.
 type Event struct {
 	Seq       int64
 	At        time.Time
 	Kind      EventKind
-	User      string // empty for a name that nobody has: it may be a mistyped password
+	User      string // empty for an unknown name: it may be a mistyped password
 	SessionID string
 	Client    string // API key
 	Address   string
@@ -35,7 +34,7 @@ type Event struct {
 	Chain Chain
 }
 
-// EventKind says what happened.
+// EventKind is what happened.
 type EventKind string
 
 // The kinds of events.
@@ -49,7 +48,7 @@ const (
 	EventExpired        EventKind = "expired"
 	EventReset          EventKind = "password-reset"
 	EventResetFailed    EventKind = "password-reset-failed"
-	EventResetRepeated  EventKind = "password-reset-repeated" // its answer was told once more
+	EventResetRepeated  EventKind = "password-reset-repeated" // the response was sent again
 	EventSessionEnded   EventKind = "session-ended"           // by an operator, or by a later login
 	EventUserAdded      EventKind = "user-added"
 	EventUserRemoved    EventKind = "user-removed"
@@ -67,7 +66,7 @@ const (
 	EventImported       EventKind = "imported"        // everything before it was copied from another database
 )
 
-// EventKinds are all kinds of events.
+// EventKinds lists all kinds of events.
 var EventKinds = []EventKind{
 	EventLogIn, EventLogInFailed, EventLogInRefused, EventLocked, EventUnlocked, EventLogOut, EventExpired, EventReset,
 	EventResetFailed, EventResetRepeated, EventSessionEnded, EventUserAdded, EventUserRemoved, EventUserDisabled,
@@ -84,10 +83,9 @@ const (
 	maxTextBytes     = 1024
 )
 
-// Valid returns the event as every store can keep it. Stores call it before they
-// compute the chain. Each text is valid UTF-8 without NUL, and bounded. The texts
-// that come from a request line or from the upstream have neither blanks nor
-// control characters: every byte that is not visible ASCII is percent-encoded.
+// Valid returns the event in a form that every store can keep. Stores call it before they
+// compute the chain. Each text is valid UTF-8 without NUL, and bounded. In the texts of a
+// request line or of the upstream, every byte that is not visible ASCII is percent-encoded.
 // Duration is truncated to microseconds.
 func (e Event) Valid() Event {
 	for _, text := range []*string{&e.User, &e.SessionID, &e.Client, &e.Address, &e.RequestID, &e.Detail} {
@@ -102,7 +100,7 @@ func (e Event) Valid() Event {
 	return e
 }
 
-// attributes are all fields of the event that are set, for a line of the log.
+// attributes returns the fields of the event that are set, for a line of the log.
 func (e Event) attributes() []any {
 	all := []any{"at", e.At, "kind", e.Kind}
 	for _, field := range []struct{ name, value string }{
@@ -122,8 +120,8 @@ func (e Event) attributes() []any {
 	return all
 }
 
-// validText replaces what is not UTF-8, and NUL, which PostgreSQL does not store,
-// and cuts the text if it is too long.
+// validText replaces invalid UTF-8, and NUL, which PostgreSQL does not store, and cuts the
+// text if it is too long.
 func validText(text string) string {
 	if !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
 		text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")

@@ -8,14 +8,14 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// Bounds of what callers may send. A password may be long enough for any
-// passphrase; past that, only the cost of hashing grows.
+// Bounds of what callers may send. They leave room for any passphrase; beyond that, only the
+// cost of hashing grows.
 const (
 	MaxNameBytes     = 128
 	MaxPasswordBytes = 256
 )
 
-// InvalidKind says in which way an input is not acceptable.
+// InvalidKind classifies invalid input.
 type InvalidKind int
 
 // The kinds.
@@ -23,21 +23,21 @@ const (
 	Missing          InvalidKind = iota // absent or empty
 	TooLong                             // over its bound
 	IllegalCharacter                    // ' < \ or a control character, or not UTF-8
-	Unacceptable                        // anything else; Problem says what
+	Unacceptable                        // anything else; see Problem
 )
 
-// InvalidError says which input is not acceptable, and why. Nothing was changed,
-// and nothing was counted as a failed login.
+// InvalidError describes invalid input. Nothing was changed or counted as a failed login.
 type InvalidError struct {
-	Field   string // as the caller knows it: "username", "oldPassword"
+	Field   string // the caller's name for it: "username", "oldPassword"
 	Kind    InvalidKind
 	Problem string // "is empty", "is longer than 128 bytes"
 }
 
+// Error implements error.
 func (e *InvalidError) Error() string { return fmt.Sprintf("%s %s", e.Field, e.Problem) }
 
-// checkText holds a field to the rules of the API: it may not be empty, nor
-// longer than limit bytes, nor hold one of the characters that the API refuses.
+// checkText returns an *InvalidError for a field that is empty, is longer than limit bytes,
+// or holds a character that the API refuses.
 func checkText(field, value string, limit int) error {
 	switch {
 	case value == "":

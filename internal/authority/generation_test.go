@@ -132,9 +132,9 @@ func TestSessionsOfAUserBeforeAreNotPermitted(t *testing.T) {
 	permits(session, false)
 }
 
-// TestAnEarlierEndIsNotForgotten resets the password, which keeps the sessions, while the
-// end of the sessions that somebody demanded before could not happen yet.
-func TestAnEarlierEndIsNotForgotten(t *testing.T) {
+// TestAnEarlierPendingEndIsKept resets the password, which keeps the sessions, while the
+// earlier end of sessions that an operator required is still pending.
+func TestAnEarlierPendingEndIsKept(t *testing.T) {
 	for name, policy := range map[string]authority.Policy{
 		"a reset that keeps sessions": {KeepSessionsOnReset: true},
 		"a reset that ends sessions":  {},
@@ -194,7 +194,7 @@ func TestAUserWithSessionsToEndIsNotRemoved(t *testing.T) {
 	want(t, "the session", err, authority.ErrSessionExpired)
 }
 
-// TestARehashDuringAReset has another process hash the password anew while it is reset.
+// TestARehashDuringAReset makes another process hash the password again while it is reset.
 func TestARehashDuringAReset(t *testing.T) {
 	s, h, plain := newHooked(t, authority.Policy{})
 	other, err := authority.New(authority.Config{Stores: plain, Key: serverKey, Now: s.Now,
@@ -240,9 +240,9 @@ func TestUnlockingFreesReservations(t *testing.T) {
 	want(t, "a login", err, nil)
 }
 
-// TestAClientMadeAnewHasNoOldToken makes the same API client in a new database, with the
+// TestAClientAddedAgainHasNoOldToken makes the same API client in a new database, with the
 // same server key, at the same time.
-func TestAClientMadeAnewHasNoOldToken(t *testing.T) {
+func TestAClientAddedAgainHasNoOldToken(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	issue := func() (*authority.Authority, string) {
 		db, err := sqlite.Open(t.Context(), sqlite.Options{})

@@ -15,9 +15,8 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// HashParams are the costs of argon2id (RFC 9106). The zero value means the
-// first choice of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes,
-// one lane.
+// HashParams are the costs of argon2id (RFC 9106). The zero value means the first choice of
+// the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, one lane.
 type HashParams struct {
 	MemoryKiB uint32
 	Passes    uint32
@@ -27,8 +26,7 @@ type HashParams struct {
 // DefaultHashParams is what the zero value of HashParams means.
 var DefaultHashParams = HashParams{MemoryKiB: 19 * 1024, Passes: 2, Lanes: 1}
 
-// Bounds of what is accepted in a stored hash, so that a damaged row cannot ask
-// for all the memory there is.
+// Bounds of the parameters in a stored hash, so that a damaged row cannot exhaust the memory.
 const (
 	maxHashMemoryKiB = 1 << 20
 	maxHashPasses    = 64
@@ -39,7 +37,7 @@ const (
 func (p HashParams) check() error {
 	switch {
 	case p.Lanes == 0 || p.Passes == 0 || p.Passes > maxHashPasses:
-		return fmt.Errorf("argon2id wants 1 to %d passes and at least one lane, not %d and %d", maxHashPasses, p.Passes, p.Lanes)
+		return fmt.Errorf("argon2id needs 1 to %d passes and at least one lane, not %d and %d", maxHashPasses, p.Passes, p.Lanes)
 	case p.MemoryKiB < 8*uint32(p.Lanes) || p.MemoryKiB > maxHashMemoryKiB:
 		return fmt.Errorf("argon2id memory of %d KiB is not between %d and %d", p.MemoryKiB, 8*uint32(p.Lanes), maxHashMemoryKiB)
 	}
@@ -53,12 +51,12 @@ func (p HashParams) hash(password secret.Text) string {
 	return p.phc(salt, argon2.IDKey([]byte(password.Reveal()), salt, p.Passes, p.MemoryKiB, p.Lanes, hashBytes))
 }
 
-// phc returns the PHC string of a salt and what was made with it.
+// phc returns the PHC string of a salt and a sum.
 func (p HashParams) phc(salt, sum []byte) string {
 	return p.prefix() + "$" + base64.RawStdEncoding.EncodeToString(salt) + "$" + base64.RawStdEncoding.EncodeToString(sum)
 }
 
-// prefix is the part of a PHC string before the salt.
+// prefix returns the part of a PHC string before the salt.
 func (p HashParams) prefix() string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d", argon2.Version, p.MemoryKiB, p.Passes, p.Lanes)
 }
@@ -92,25 +90,24 @@ func parseHash(phc string) (storedHash, error) {
 	return h, nil
 }
 
-// sumOf hashes a password as the stored one was hashed.
+// sumOf hashes a password with the salt and the parameters of the stored hash.
 func (h storedHash) sumOf(password secret.Text) []byte {
 	return argon2.IDKey([]byte(password.Reveal()), h.salt, h.params.Passes, h.params.MemoryKiB, h.params.Lanes, uint32(len(h.sum))) //nolint:gosec // at most 64, see parseHash
 }
 
-// holds reports whether sum is that of the password that was hashed.
+// holds reports whether sum is the stored one.
 func (h storedHash) holds(sum []byte) bool { return subtle.ConstantTimeCompare(sum, h.sum) == 1 }
 
-// hashSlots bounds how many hashes run at once and how many callers wait for
-// their turn. Hashing is the one expensive thing that strangers can make the
-// service do.
+// hashSlots bounds how many hashes run at once and how many callers wait for a slot. Hashing
+// is the one expensive operation that clients without credentials can start.
 type hashSlots struct {
 	running chan struct{}
 	queued  chan struct{} // running and waiting together
 }
 
-// newHashSlots resolves the defaults: one slot fewer than there are cores, so
-// that a flood of logins leaves a core to everything else, and 64 callers in
-// line for each slot, about a second of work.
+// newHashSlots resolves the defaults: one slot fewer than there are cores, so that a flood
+// of logins leaves a core to everything else, and 64 waiting callers for each slot, about a
+// second of work.
 func newHashSlots(slots, queue int) *hashSlots {
 	if slots <= 0 {
 		slots = max(1, runtime.GOMAXPROCS(0)-1)
@@ -121,8 +118,8 @@ func newHashSlots(slots, queue int) *hashSlots {
 	return &hashSlots{running: make(chan struct{}, slots), queued: make(chan struct{}, slots+queue)}
 }
 
-// run calls work in a slot. It answers ErrOverloaded at once when the queue is
-// full, and the context's error when that ends before the turn comes.
+// run calls work in a slot. It returns ErrOverloaded at once if the queue is full, and the
+// error of ctx if that ends before a slot is free.
 func (s *hashSlots) run(ctx context.Context, work func()) error {
 	select {
 	case s.queued <- struct{}{}:
@@ -137,14 +134,13 @@ func (s *hashSlots) run(ctx context.Context, work func()) error {
 		return ctx.Err()
 	}
 	if err := ctx.Err(); err != nil {
-		return err // both were ready; do not hash for somebody who left
+		return err // both were ready; do not hash for a caller that left
 	}
 	work()
 	return nil
 }
 
-// generatedLength and alphabet make about 119 bits of a password that passes
-// every field rule of the API.
+// A generated password has about 119 bits and passes every field rule of the API.
 const (
 	generatedLength = 20
 	alphabet        = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -156,13 +152,13 @@ func generatePassword() secret.Text {
 	for i := range b {
 		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(alphabet))))
 		if err != nil {
-			panic("crypto/rand failed: " + err.Error()) // it never does; guessing on would be worse
+			panic("crypto/rand failed: " + err.Error()) // it never fails; a guessable password would be worse
 		}
 		b[i] = alphabet[n.Int64()]
 	}
 	return secret.Text(b)
 }
 
-// randomBytes fills b from the system's random source, which cannot fail
-// (crypto/rand.Read ends the program instead).
+// randomBytes fills b from the system's random source. It cannot fail: crypto/rand.Read ends
+// the program instead.
 func randomBytes(b []byte) { _, _ = rand.Read(b) }

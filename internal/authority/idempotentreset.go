@@ -15,72 +15,69 @@ import (
 )
 
 const (
-	// idempotencyLifetime is how long after a reset with a key the new password can be
-	// asked for again.
+	// idempotencyLifetime is how long after a reset with an idempotency key a repeat
+	// returns the same password.
 	idempotencyLifetime = 24 * time.Hour
-	// resendWindow is how long the session that made a reset can do so without
-	// the key. Transports repeat a PUT within seconds, and nobody asks them to.
+	// resendWindow is how long the session that made a reset can repeat it without a key.
+	// Transports repeat a PUT within seconds, unasked.
 	resendWindow = 2 * time.Minute
-	// MaxIdempotencyKeyBytes bounds the key of a repeatable reset. Clients make UUIDs.
+	// MaxIdempotencyKeyBytes bounds an idempotency key. Clients use UUIDs.
 	MaxIdempotencyKeyBytes = 255
 	sealKeyBytes           = 32
 )
 
-// Repeat says what becomes of resets with the password that the last change of
-// the password replaced. The zero value: they are like any with a wrong one. It
-// goes with the next change, since it would then tell a password that no longer
-// holds.
+// IdempotentReset decides about resets with the password that the last change of the password
+// replaced. The zero value: they fail like those with any wrong password. The next
+// change replaces it, because it would then return a password that is no longer valid.
 type IdempotentReset struct {
-	// Key is the hash of the key that the caller of the reset chose; zero: none.
+	// Key is the hash of the caller's idempotency key; zero: none.
 	Key [sha256.Size]byte
 	// Session made the reset; zero: an operator set the password.
 	Session SessionKey
 	// Replaced is the hash of the password that was replaced, a PHC string.
 	Replaced string
-	// Sealed is the new password, encrypted under a key that only the old one and
-	// the server key together give: a PHC string whose salt and parameters make the
-	// key, and which has the ciphertext in the place of the hash. Empty: an
-	// operator set the password.
+	// Sealed is the new password, encrypted under a key that needs both the old one and
+	// the server key: a PHC string with the salt and the parameters of the key, and the
+	// ciphertext in the place of the hash. Empty: an operator set the password.
 	Sealed string
-	Until  time.Time // from then on nothing of this is used
+	Until  time.Time // when all of this expires
 }
 
-// repeatKey is a caller's key as it is kept.
+// hashIdempotencyKey returns the form in which a caller's key is stored.
 func hashIdempotencyKey(key string) [sha256.Size]byte { return sha256.Sum256([]byte(key)) }
 
-// answers reports whether r is of a reset with that key, and not too old.
-func (r IdempotentReset) answers(key string, now time.Time) bool {
+// hasKey reports whether r is a reset with that key, and has not expired.
+func (r IdempotentReset) hasKey(key string, now time.Time) bool {
 	return key != "" && !r.Until.IsZero() && now.Before(r.Until) && r.Key == hashIdempotencyKey(key)
 }
 
-// checkIdempotencyKey holds a key to printable ASCII, which is what a header field can
-// hold without ambiguity.
+// checkIdempotencyKey returns an *InvalidError unless the key is visible ASCII, which a header
+// field can hold without ambiguity.
 func checkIdempotencyKey(key string) error {
 	switch {
 	case len(key) > MaxIdempotencyKeyBytes:
 		return &InvalidError{FieldIdempotencyKey, TooLong, "is longer than 255 bytes"}
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return &InvalidError{FieldIdempotencyKey, IllegalCharacter, "holds something else than visible ASCII characters"}
+		return &InvalidError{FieldIdempotencyKey, IllegalCharacter, "holds a character other than visible ASCII"}
 	}
 	return nil
 }
 
-// FieldIdempotencyKey is how an InvalidError names the key.
+// FieldIdempotencyKey is the Field of an InvalidError about the key.
 const FieldIdempotencyKey = "Idempotency-Key"
 
-// replaced finds out what a reset with a wrong old password is told if that is
-// the one which the last change replaced: the new password, if the reset is a
-// repeat of that change; or else ErrPasswordReplaced, if the change is not two
-// minutes old. It returns neither for any other password. It costs a hash, or
-// none, whatever the password is. A disabled user is told nothing, even in a
-// session that could not be ended yet.
-func (a *Authority) replaced(user User, session SessionKey, old secret.Text, key string) (secret.Text, error) {
+// replay judges a reset whose old password is wrong. If that password is the one which the
+// last change replaced, replay returns the new password, if the reset is a repeat of that
+// change, or else ErrPasswordReplaced, if the change is not two minutes old. For any other
+// password it returns neither. It costs a hash, or none, whatever the password is. A disabled
+// user gets nothing, even in a session that could not be ended yet.
+func (a *Authority) replay(user User, session SessionKey, old secret.Text, key string) (secret.Text, error) {
 	now, repeat := a.now(), user.LastReset
-	age := now.Sub(user.PasswordChangedAt).Abs() // the clock of another replica may be ahead; Sweep pulls back what is further
+	age := now.Sub(user.PasswordChangedAt).Abs() // the clock of another replica may be ahead; Sweep corrects what is further
 	recent := age < resendWindow && !repeat.Until.IsZero()
 	switch {
 	case user.Disabled:
-	case repeat.answers(key, now), recent && repeat.Session == session:
+	case repeat.hasKey(key, now), recent && repeat.Session == session:
 		return a.openSealed(user, old), nil
 	case recent:
 		if hash, err := parseHash(repeat.Replaced); err == nil && hash.holds(hash.sumOf(old)) {
@@ -90,7 +87,7 @@ func (a *Authority) replaced(user User, session SessionKey, old secret.Text, key
 	return "", nil
 }
 
-// sealReset completes the Repeat of a reset. It costs a hash.
+// sealReset returns the IdempotentReset of a reset. It costs a hash.
 func (a *Authority) sealReset(user User, session SessionKey, key string, old, made secret.Text) IdempotentReset {
 	now := a.now()
 	r := IdempotentReset{Session: session, Replaced: user.PasswordHash, Until: now.Add(resendWindow)}
@@ -103,7 +100,7 @@ func (a *Authority) sealReset(user User, session SessionKey, key string, old, ma
 	return r
 }
 
-// openSealed answers the new password to whoever knows the old one, or "". It
+// openSealed returns the new password if old is the one that was replaced, or else "". It
 // costs a hash.
 func (a *Authority) openSealed(user User, old secret.Text) secret.Text {
 	sealed, err := parseHash(user.LastReset.Sealed)
@@ -117,14 +114,12 @@ func (a *Authority) openSealed(user User, old secret.Text) secret.Text {
 	return secret.Text(text)
 }
 
-// bound is what the ciphertext is bound to, so that it opens nothing in another
-// place.
+// bound returns the additional data of the ciphertext, so that it opens nowhere else.
 func (r IdempotentReset) bound(user User) []byte {
 	return slices.Concat(r.Key[:], r.Session[:], []byte(user.Name))
 }
 
-// sealing is AES-256-GCM, with its nonce in front, under a key of its own for each
-// salt.
+// sealing returns AES-256-GCM with the nonce in front, under a key of its own for each salt.
 func (a *Authority) sealing(p HashParams, salt []byte, old secret.Text) cipher.AEAD {
 	mac := hmac.New(sha256.New, a.key)
 	mac.Write([]byte("repeat:"))

@@ -11,8 +11,8 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// failing is a store that cannot settle strikes, or end a user's sessions, while
-// it is told so.
+// failing is a store that cannot settle strikes, or end a user's sessions, while a flag is
+// set.
 type failing struct {
 	authority.StrikeStore
 	authority.SessionStore
@@ -71,7 +71,7 @@ func TestARepeatWhoseReservationIsLostTellsNothing(t *testing.T) {
 	}
 }
 
-func TestADisabledUserIsToldNothingAgain(t *testing.T) {
+func TestADisabledUserCannotRepeatAReset(t *testing.T) {
 	s, store, token, _ := repeatable(t, authority.Policy{})
 	store.ending.Store(true) // so that the session outlives the user's disabling
 	if err := s.DisableUser(t.Context(), "zaphod", authority.Origin{}); err != nil {
@@ -149,17 +149,17 @@ func TestARepeatTakesTheServerKeyAndTheOldPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, err := s.logIn(t, "ford", "right")
-	want(t, "a login of somebody else", err, nil)
+	want(t, "a login of another user", err, nil)
 	made, err := s.ResetPassword(t.Context(), other, "right", "", authority.Origin{})
-	want(t, "a reset of somebody else", err, nil)
+	want(t, "a reset of another user", err, nil)
 	_, err = stores.Users.UpdateUser(t.Context(), "ford", func(u *authority.User) error {
 		user.LastReset.Session = other.Key()
 		u.LastReset = user.LastReset
 		return nil
 	})
-	want(t, "giving somebody else's", err, nil)
+	want(t, "giving another user's", err, nil)
 	told, err = s.ResetPassword(t.Context(), other, "right", "", authority.Origin{})
-	want(t, "a repeat with somebody else's record", err, authority.ErrPasswordMismatch)
+	want(t, "a repeat with another user's record", err, authority.ErrPasswordMismatch)
 	if told != "" || made == "" {
 		t.Error("it told a password")
 	}

@@ -8,17 +8,16 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// LogIn starts a session. Besides *InvalidError for input that no account can
-// have, it answers ErrInvalidCredentials (a strike), ErrAccountLocked,
-// ErrOverloaded, or an error that wraps ErrUnavailable; after these last two
-// nothing was counted.
+// LogIn starts a session and returns its token. It returns *InvalidError for input that no
+// account can have, ErrInvalidCredentials (a strike), ErrAccountLocked, ErrOverloaded, or an
+// error that wraps ErrUnavailable. After the last two, nothing was counted.
 func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text, origin Origin) (SessionToken, error) {
 	if err := errors.Join(checkName("username", name), checkPassword("password", password)); err != nil {
 		return SessionToken{}, err
 	}
 	caller := ctx
 	if a.policy.StrikeOnAbort {
-		ctx = context.WithoutCancel(ctx) // what was begun is judged to its end
+		ctx = context.WithoutCancel(ctx) // an attempt that has begun is judged
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -56,12 +55,12 @@ func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text
 	return a.openSession(ctx, t, origin)
 }
 
-// openSession makes the session of a right password and settles the attempt.
+// openSession creates the session of a right password and settles the attempt.
 //
-// The session is created first and the user looked at once more afterwards. A
-// change of the password bumps the version first and ends sessions afterwards.
-// So of a login and a reset that meet, either the reset sees the session or the
-// login sees the new version, whichever stores the two are kept in.
+// It creates the session first and then reads the user again. A change of the password
+// raises the version first and then ends sessions. So if a login and a reset are concurrent,
+// either the reset finds the session or the login finds the new version, even if sessions and
+// users are in different stores.
 func (a *Authority) openSession(ctx context.Context, t *attempt, origin Origin) (SessionToken, error) {
 	token, now := newSessionToken(), a.now()
 	session := Session{
@@ -128,18 +127,18 @@ func (a *Authority) endOthers(ctx context.Context, session Session, origin Origi
 	return nil
 }
 
-// discard ends a session whose token nobody will ever get.
+// discard ends a session whose token was not returned.
 func (a *Authority) discard(ctx context.Context, session Session) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	end := End{At: a.now(), Reason: ReasonDiscarded, By: session.User}
 	if _, err := a.stores.Sessions.EndSession(ctx, session.Key, end); err != nil && !errors.Is(err, ErrNotFound) {
-		a.log.Warn("a session whose token nobody got could not be ended; it will expire",
+		a.log.Warn("a session whose token was not returned could not be ended; it will expire",
 			"session", session.Key.ID(), "user", session.User, "error", err)
 	}
 }
 
-// storeRehash keeps the password under today's hash parameters.
+// storeRehash stores the password under the current hash parameters.
 func (a *Authority) storeRehash(ctx context.Context, t *attempt) {
 	_, err := a.stores.Users.UpdateUser(ctx, t.user.Name, func(user *User) error {
 		if user.PasswordHash == t.user.PasswordHash {
@@ -152,8 +151,7 @@ func (a *Authority) storeRehash(ctx context.Context, t *attempt) {
 	}
 }
 
-// recordRefusal writes down a login to a locked account. The name is written
-// only if somebody has it.
+// recordRefusal records a login to a locked account, with the name only if a user has it.
 func (a *Authority) recordRefusal(ctx context.Context, name string, origin Origin) {
 	event := Event{Kind: EventLogInRefused, User: name, Detail: "locked"}
 	if _, err := a.stores.Users.User(ctx, name); err != nil {

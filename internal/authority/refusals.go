@@ -7,21 +7,20 @@ import (
 )
 
 const (
-	// refusalWindow is the time for which the refusals of one kind are folded into
-	// one event, from the first of them.
+	// refusalWindow is for how long after the first one the refusals of one kind are one
+	// event.
 	refusalWindow = time.Minute
 	// maxRefusalWindows bounds the windows that are open at once. If there are more,
 	// all of them are closed early.
 	maxRefusalWindows = 10_000
 )
 
-// refusals gathers what may happen any number of times at no cost to its caller:
-// logins to a locked account, and requests that are not sent on. The first of a
-// kind, user, client and status is an event of its own. The others of the minute
-// that follows are one more event, with their number; it has the fields of the last
-// of them. Nothing is written while a caller waits, so the time of a response does
-// not tell whether a user exists. Another event of the user closes the windows, so
-// that the trail keeps the order.
+// refusals groups events that callers can cause in any number at no cost: logins to a locked
+// account, and requests that are not sent on. The first of a kind, user, client and status is
+// an event of its own. The others of the following minute are one further event, which has
+// their number and the fields of the last of them. Nothing is written while a caller waits,
+// so that the time of a response does not reveal whether a user exists. Another event of the
+// user closes the windows, so that the trail keeps the order.
 type refusals struct {
 	mu      sync.Mutex
 	windows map[refusalKey]*openWindow
@@ -39,26 +38,25 @@ type openWindow struct {
 	last  Event // Count is how many there were beside the first
 }
 
-// RecordRefused adds the event of a request that was refused. The event may be
-// written later, folded with others; see AuditEvents, Sweep and Flush.
+// RecordRefused adds the event of a request that was refused. The event may be written later,
+// grouped with others; see AuditEvents, Sweep and Flush.
 func (a *Authority) RecordRefused(ctx context.Context, event Event) {
 	if a.refused.add(event, event.At) {
 		a.writeRefusals(ctx, false)
 	}
 }
 
-// refuse is record for what RecordRefused folds.
+// refuse is record for events that RecordRefused groups.
 func (a *Authority) refuse(ctx context.Context, origin Origin, event Event) {
 	event.At = a.now()
 	event.Client, event.Address, event.RequestID = origin.Client, origin.Address, origin.RequestID
 	a.RecordRefused(ctx, event)
 }
 
-// Flush writes every event that waits to be folded with others. Call it before the
-// program ends.
+// Flush writes every pending refusal. Call it before the program ends.
 func (a *Authority) Flush(ctx context.Context) { a.writeRefusals(ctx, true) }
 
-// writeRefusals writes what is due, and closes the windows that are over, or all.
+// writeRefusals closes the windows that are over, or all, and writes their events.
 func (a *Authority) writeRefusals(ctx context.Context, all bool) {
 	now := a.now()
 	over := func(_ refusalKey, window *openWindow) bool { return all || window.over(now) }
@@ -67,7 +65,7 @@ func (a *Authority) writeRefusals(ctx context.Context, all bool) {
 	}
 }
 
-// add reports whether so much is due that it must be written now.
+// add adds an event and reports whether the due events must be written now.
 func (r *refusals) add(event Event, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -96,7 +94,7 @@ func (r *refusals) add(event Event, now time.Time) bool {
 	return len(r.due) >= maxRefusalWindows
 }
 
-// take closes the windows that are over, and returns what is due.
+// take closes the windows that are over, and returns the due events.
 func (r *refusals) take(over func(refusalKey, *openWindow) bool) []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,18 +8,17 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// errChanged stops an update whose password is no longer the one that was
-// verified.
-var errChanged = errors.New("authority: the password changed meanwhile")
+// errChanged stops an update if the password is no longer the one that was verified.
+var errChanged = errors.New("authority: the password was changed concurrently")
 
-// ResetPassword gives the session's user a new random password and returns it. It
-// ends the user's other sessions, unless the policy keeps them.
+// ResetPassword gives the session's user a new random password and returns it. It ends the
+// user's other sessions, unless the policy keeps them.
 //
-// Transports repeat a reset without asking anybody, so the loss of an answer loses
-// nothing: for two minutes, and unless the password is changed again, the same
-// session with the same old password gets the same answer. With a key, which may
-// be empty, so does every session of the user for 24 hours. The same key with
-// another password that holds is ErrIdempotencyKeyReused, and changes nothing.
+// Transports repeat a reset unasked, so a lost response does no harm: for two minutes, and
+// unless the password is changed again, the same session with the same old password gets the
+// same result. With an idempotency key, so does every session of the user for 24 hours; ""
+// is no key. The same key with another valid password is ErrIdempotencyKeyReused, and changes
+// nothing.
 //
 // It returns *InvalidError, ErrSessionExpired, ErrPasswordMismatch, which is a
 // strike unless the session sent the same wrong password before,
@@ -62,7 +61,7 @@ func (a *Authority) ResetPassword(
 			return
 		}
 		var replaced error
-		if told, replaced = a.replaced(t.user, session.Key, old, key); replaced != nil {
+		if told, replaced = a.replay(t.user, session.Key, old, key); replaced != nil {
 			mismatch = replaced
 		}
 	})
@@ -71,8 +70,8 @@ func (a *Authority) ResetPassword(
 		return "", err
 	}
 	if told != "" {
-		// What was found out under a reservation that is lost must not be told: it
-		// bounded the guesses.
+		// The result is not returned if the reservation was lost, because reservations
+		// bound the guesses.
 		if _, err := t.settle(ctx, abandoned); err != nil {
 			return "", err
 		}
@@ -91,18 +90,18 @@ func (a *Authority) ResetPassword(
 		t.recordFailure(ctx, origin, event, strikes, counted)
 		return "", mismatch
 	}
-	// Settled before the change: once the password is new it must be told, and
-	// nothing may stand in between.
+	// The attempt is settled before the change, because nothing may fail between the change
+	// and the return of the new password.
 	if _, err := t.settle(ctx, succeeded); err != nil {
 		return "", err
 	}
-	if t.user.LastReset.answers(key, a.now()) {
+	if t.user.LastReset.hasKey(key, a.now()) {
 		note(EventResetFailed, "the idempotency key is that of another reset")
 		return "", ErrIdempotencyKeyReused
 	}
 	user, err := a.changePassword(ctx, t.user, hash, session, repeat)
 	if errors.Is(err, errChanged) {
-		// Another reset was faster; perhaps it is the same one.
+		// Another reset was faster. It may be the same one.
 		told, err := a.replayConcurrent(ctx, t.user, session, old, key)
 		if err == nil {
 			note(EventResetRepeated, "at the same time")
@@ -119,8 +118,8 @@ func (a *Authority) ResetPassword(
 	return password, nil
 }
 
-// replayConcurrent is replaced for an old password that was right when it was
-// verified. It returns the new password or an error.
+// replayConcurrent is replay for an old password that was right when it was verified. It
+// returns the new password or an error.
 func (a *Authority) replayConcurrent(
 	ctx context.Context, verified User, session Session, old secret.Text, key string,
 ) (secret.Text, error) {
@@ -131,29 +130,29 @@ func (a *Authority) replayConcurrent(
 	case err == nil && user.Disabled:
 		return "", ErrPasswordMismatch
 	case err != nil || !user.owns(session) || user.PasswordHash == verified.PasswordHash:
-		return "", ErrSessionExpired // what has changed has ended the session
+		return "", ErrSessionExpired // the change has ended the session
 	}
 	told := secret.Text("")
-	err = admission(a.slots.run(ctx, func() { told, _ = a.replaced(user, session.Key, old, key) }))
+	err = admission(a.slots.run(ctx, func() { told, _ = a.replay(user, session.Key, old, key) }))
 	if err == nil && told == "" {
 		err = ErrPasswordReplaced
 	}
 	return told, err
 }
 
-// changePassword writes the new hash if the user's password is still the one
-// that was verified, or else returns errChanged. It demands that the sessions end
-// which the policy does not keep.
+// changePassword writes the new hash if the user's password is still the one that was
+// verified, or else returns errChanged. It requires the sessions to end that the policy does
+// not keep.
 func (a *Authority) changePassword(ctx context.Context, verified User, hash string, session Session, repeat IdempotentReset) (User, error) {
 	if err := ctx.Err(); err != nil {
-		return User{}, unavailable(err) // nobody is there to be told the new password
+		return User{}, unavailable(err) // no caller would receive the new password
 	}
-	// From here on the caller's leaving stops nothing: half a write cannot be
-	// told from a whole one.
+	// From here on cancellation of ctx is ignored: whether an interrupted write happened
+	// would be unknown.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	user, err := a.stores.Users.UpdateUser(ctx, verified.Name, func(user *User) error {
-		// Not the hash: a login may have hashed the same password anew.
+		// The hash is not compared: a login may have hashed the same password again.
 		if user.PasswordVersion != verified.PasswordVersion || user.Disabled {
 			return errChanged
 		}
@@ -170,8 +169,7 @@ func (a *Authority) changePassword(ctx context.Context, verified User, hash stri
 	case errors.Is(err, errChanged) || errors.Is(err, ErrNotFound):
 		return User{}, errChanged
 	}
-	// The store may have written it and lost only the answer. The new password
-	// is worth another look.
+	// The store may have written it and failed afterwards.
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	user, again := a.stores.Users.User(ctx, verified.Name)

@@ -11,12 +11,12 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
-// SessionKey is what a store knows of a session token: its SHA-256. A stolen
-// database opens no session.
+// SessionKey identifies a session in a store: the SHA-256 of its token. A stolen database
+// opens no session.
 type SessionKey [sha256.Size]byte
 
-// ID is the public name of the session, for logs, listings and the audit trail:
-// the first eight bytes of the key in hex. It opens nothing.
+// ID returns the public ID of the session, for logs, listings and the audit trail: the first
+// eight bytes of the key in hex. It opens nothing.
 func (k SessionKey) ID() string { return hex.EncodeToString(k[:8]) }
 
 // Session is a logged-in user.
@@ -44,14 +44,14 @@ func Expired(lastUsed, expiresAt, now time.Time, idle time.Duration) bool {
 	return now.Sub(lastUsed) >= idle || !expiresAt.IsZero() && !now.Before(expiresAt)
 }
 
-// End says when, why and by whom a session was ended.
+// End is when, why and by whom a session was ended.
 type End struct {
 	At     time.Time
 	Reason Reason
 	By     string // the user, or the operator
 }
 
-// Reason says why a session ended.
+// Reason is why a session ended.
 type Reason string
 
 // The reasons.
@@ -61,15 +61,16 @@ const (
 	ReasonReset     Reason = "password-reset"
 	ReasonAdmin     Reason = "operator"
 	ReasonLogIn     Reason = "later-login" // under Policy.EndSessionsOnLogin
-	ReasonDiscarded Reason = "discarded"   // made for a login that then failed; nobody got its token
+	ReasonDiscarded Reason = "discarded"   // created for a login that then failed; its token was not returned
 )
 
-// SessionToken is a session token: 128 random bits in the form of a GUID, none of
-// which marks a version or a variant (OWASP ASVS 5.0, 7.2.3). It shows as redacted; Reveal gives the text that callers send.
+// SessionToken is a session token: 128 random bits in the form of a GUID, none of which
+// marks a version or a variant (OWASP ASVS 5.0, 7.2.3). It is formatted as redacted; Reveal
+// returns the text that callers send.
 type SessionToken [16]byte
 
 // ParseSessionToken reads the 36-character form of a GUID, in either case of
-// letters. It answers false for anything else. Whether a session has that token
+// letters. It returns false for anything else. Whether a session has that token
 // is for Check to say.
 func ParseSessionToken(text string) (SessionToken, bool) {
 	var token SessionToken
@@ -105,7 +106,7 @@ var hexDigit = func() (table [256]byte) {
 	return table
 }()
 
-// Key returns what stores know of the token.
+// Key returns the key of the token in stores.
 func (t SessionToken) Key() SessionKey { return sha256.Sum256(t[:]) }
 
 // Reveal returns the text form, as callers send it.
@@ -120,22 +121,22 @@ func (t SessionToken) Reveal() string {
 	return string(b[:])
 }
 
-// Format implements fmt.Formatter and shows that there is a token, not which.
+// Format implements fmt.Formatter, as redacted.
 func (t SessionToken) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(secret.Redacted)) }
 
 // MarshalText implements encoding.TextMarshaler, as redacted.
 func (t SessionToken) MarshalText() ([]byte, error) { return []byte(secret.Redacted), nil }
 
-// newSessionToken makes a random token.
+// newSessionToken returns a random token.
 func newSessionToken() SessionToken {
 	var token SessionToken
 	randomBytes(token[:])
 	return token
 }
 
-// Check answers the live session of a token and slides its idle time. It
-// answers ErrSessionExpired for a token that names no live session, and an
-// error that wraps ErrUnavailable when the store cannot tell.
+// Check returns the live session of a token and slides its idle time. It returns
+// ErrSessionExpired if there is no such session, and an error that wraps ErrUnavailable if
+// the store fails.
 func (a *Authority) Check(ctx context.Context, token SessionToken) (Session, error) {
 	session, err := a.stores.Sessions.UseSession(ctx, token.Key(), a.now(), a.policy.IdleTimeout)
 	if err != nil {
@@ -144,11 +145,11 @@ func (a *Authority) Check(ctx context.Context, token SessionToken) (Session, err
 	return session, nil
 }
 
-// LogOut ends the session of a token. Of several calls at once exactly one
-// succeeds; the others answer ErrSessionExpired.
+// LogOut ends the session of a token. Of several concurrent calls exactly one succeeds; the
+// others return ErrSessionExpired.
 func (a *Authority) LogOut(ctx context.Context, token SessionToken, origin Origin) error {
 	key := token.Key()
-	// An idle session must not look alive just because nobody swept it yet.
+	// An idle session must not seem to be live because it is not swept yet.
 	session, err := a.stores.Sessions.UseSession(ctx, key, a.now(), a.policy.IdleTimeout)
 	if err != nil {
 		return sessionError(err)
@@ -161,7 +162,7 @@ func (a *Authority) LogOut(ctx context.Context, token SessionToken, origin Origi
 	return nil
 }
 
-// sessionError turns what a session store answers into what callers are told.
+// sessionError converts an error of a session store to one for callers of the Authority.
 func sessionError(err error) error {
 	if errors.Is(err, ErrNotFound) {
 		return ErrSessionExpired

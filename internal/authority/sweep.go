@@ -6,17 +6,16 @@ import (
 	"time"
 )
 
-// sweepBatch is how many sessions one step of a sweep takes, so that a sweep
-// never holds up the store for long.
+// sweepBatch is how many sessions one step of a sweep takes, so that a sweep never blocks the
+// store for long.
 const sweepBatch = 500
 
-// sweepHold is how long a sweep stays with the replica that has begun with it,
-// after its last sign of life: longer than a batch takes, and not much longer than
-// the time between two sweeps.
+// sweepHold is how long a replica that sweeps holds the leader lock: longer than a batch
+// takes, and not much longer than the time between two sweeps.
 const sweepHold = 15 * time.Second
 
-// leads reports whether this Authority is the one that sweeps. It is asked
-// before each batch.
+// leads reports whether this Authority is the one that sweeps. It is called before each
+// batch.
 func (a *Authority) leads(ctx context.Context) (bool, error) {
 	if a.stores.Leader == nil {
 		return true, nil
@@ -25,13 +24,12 @@ func (a *Authority) leads(ctx context.Context) (bool, error) {
 	return mine, unavailable(err)
 }
 
-// Sweep does what is due: it ends sessions of password changes that were
-// interrupted, marks expired sessions as ended, forgets those that ended longer
-// ago than Policy.KeepEnded, and forgets the answers of resets that can no longer
-// be repeated. It also writes the refusals that wait (RecordRefused). Call it every
-// few seconds; nothing is wrong while it has not run,
-// for expired means gone at the moment of reading. Of several Authorities with the
-// same stores one does it at a time.
+// Sweep ends the sessions of interrupted password changes, marks expired sessions as ended,
+// removes those that ended longer ago than Policy.KeepEnded, removes the results of resets
+// that can no longer be repeated, trims the audit trail, and writes pending refusals
+// (RecordRefused). Call it every few seconds. Until it has run nothing is wrong, because an
+// expired session is refused when it is read. Of several Authorities with the same stores
+// one sweeps at a time.
 func (a *Authority) Sweep(ctx context.Context) error {
 	a.writeRefusals(ctx, false)
 	counted := a.countHashes(ctx)
@@ -44,8 +42,8 @@ func (a *Authority) Sweep(ctx context.Context) error {
 // ClockSlack is how far apart correct clocks may be.
 const ClockSlack = 5 * time.Second
 
-// pullBackChanges makes changes of passwords of now of those in the future, because a
-// clock was ahead, so that their repeats come to an end.
+// pullBackChanges corrects changes of passwords in the future, written by a clock that was
+// ahead, so that their resets can not be repeated for longer.
 func (a *Authority) pullBackChanges(ctx context.Context) error {
 	for ctx.Err() == nil {
 		future := a.now().Add(ClockSlack)
@@ -69,7 +67,7 @@ func (a *Authority) pullBackChanges(ctx context.Context) error {
 	return nil
 }
 
-// forgetResets removes what can be had no more.
+// forgetResets removes the results of resets that can no longer be repeated.
 func (a *Authority) forgetResets(ctx context.Context) error {
 	if err := a.pullBackChanges(ctx); err != nil {
 		return err

@@ -16,7 +16,7 @@ func TestALoginEndsTheOtherSessionsWhereThePolicySaysSo(t *testing.T) {
 	_, err := s.Check(t.Context(), first)
 	want(t, "the first session", err, authority.ErrSessionExpired)
 	if _, err := s.Check(t.Context(), second); err != nil {
-		t.Errorf("the second session answers %v", err)
+		t.Errorf("the second session returned %v", err)
 	}
 	ended, err := s.Sessions(t.Context(), authority.SessionQuery{User: "zaphod", Ended: true})
 	if err != nil || len(ended) != 2 {
@@ -34,7 +34,7 @@ func TestALoginLeavesTheOtherSessionsByDefault(t *testing.T) {
 	first := s.mustLogIn(t, "right")
 	s.mustLogIn(t, "right")
 	if _, err := s.Check(t.Context(), first); err != nil {
-		t.Errorf("the first session answers %v", err)
+		t.Errorf("the first session returned %v", err)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestAnAbortedLoginIsAStrikeOnlyWhereThePolicySaysSo(t *testing.T) {
 		if counts {
 			want(t, "a login after five that were aborted", err, authority.ErrAccountLocked)
 		} else if err != nil {
-			t.Errorf("a login after five that were aborted answers %v", err)
+			t.Errorf("a login after five that were aborted returned %v", err)
 		}
 		live, err := s.Sessions(t.Context(), authority.SessionQuery{User: "zaphod"})
 		if err != nil || counts && len(live) != 0 || !counts && len(live) != 1 {

@@ -16,13 +16,12 @@ type User struct {
 	PasswordChangedAt time.Time
 	Disabled          bool
 	CreatedAt         time.Time
-	// PendingEnd says which sessions are still to be ended. It is written in the same step
+	// PendingEnd is which sessions are still to be ended. It is written in the same step
 	// as the change that requires it, so that a crash cannot leave the sessions alive.
 	PendingEnd PendingEnd
-	// LastReset says what becomes of resets with the password that the last change
-	// replaced.
+	// LastReset decides about resets with the password that the last change replaced.
 	LastReset IdempotentReset
-	// Allow says which requests to the upstream the user may make, one rule to a line; see
+	// Allow lists the requests to the upstream that the user may make, one rule to a line; see
 	// SetAllow. Empty: all.
 	Allow string
 }
@@ -42,7 +41,7 @@ func (u User) owns(session Session) bool {
 	return session.User == u.Name && session.PasswordVersion>>versionBits == u.PasswordVersion>>versionBits
 }
 
-// PendingEnd says which sessions of a user are still to be ended. The zero value: none.
+// PendingEnd is which sessions of a user are still to be ended. The zero value: none.
 type PendingEnd struct {
 	Version int64      // sessions older than this password version end
 	Keep    SessionKey // the one session that stays; zero: none

@@ -31,19 +31,20 @@ var commonPasswords = sync.OnceValue(func() map[string]bool {
 	return common
 })
 
-// checkStrength refuses a password that is guessed soon: in whatever case or width its
-// letters are, and with blanks around it. The error does not show it.
+// checkStrength returns an *InvalidError for a password that is easy to guess, whatever the
+// case and width of its letters, and with or without blanks around it. The error does not
+// show the password.
 func checkStrength(user string, password secret.Text) error {
-	const otherwise = "; choose another one, or give none and let a random one be made"
+	const otherwise = "; choose another one, or omit it to have one generated"
 	text := password.Reveal()
 	plain := strings.TrimSpace(foldPassword(text))
 	switch {
 	case utf8.RuneCountInString(text) < MinPasswordLength:
 		return &InvalidError{"password", Unacceptable, fmt.Sprintf("has fewer than %d characters%s", MinPasswordLength, otherwise)}
 	case commonPasswords()[plain]:
-		return &InvalidError{"password", Unacceptable, "is one of the most common ones, which are guessed first" + otherwise}
+		return &InvalidError{"password", Unacceptable, "is one of the most common passwords" + otherwise}
 	case isRun(plain):
-		return &InvalidError{"password", Unacceptable, "is one character many times, or characters in a row" + otherwise}
+		return &InvalidError{"password", Unacceptable, "is a repeated character or a sequence of characters" + otherwise}
 	case plain == strings.TrimSpace(foldPassword(user)):
 		return &InvalidError{"password", Unacceptable, "is the name of the user" + otherwise}
 	}

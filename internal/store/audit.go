@@ -15,7 +15,7 @@ func (db *Tables) AppendAudit(ctx context.Context, events ...authority.Event) er
 	return db.engine.Write(ctx, func(t Tx) error { return AppendEvents(t, events...) })
 }
 
-// LockAuditHead locks the end of the trail and answers it.
+// LockAuditHead locks the end of the audit trail and returns it.
 func LockAuditHead(t Tx) (seq int64, head authority.Chain, err error) {
 	err = t.QueryLocked(func(r Row) error {
 		var chain []byte
@@ -26,6 +26,7 @@ func LockAuditHead(t Tx) (seq int64, head authority.Chain, err error) {
 	return seq, head, err
 }
 
+// AppendEvents adds events to the audit trail.
 func AppendEvents(t Tx, events ...authority.Event) error {
 	seq, head, err := LockAuditHead(t)
 	if err != nil {
@@ -53,8 +54,7 @@ func AppendEvents(t Tx, events ...authority.Event) error {
 	return err
 }
 
-// Many events are written by few statements, since each costs as much as several
-// rows.
+// Many events are written by few statements, because each costs as much as several rows.
 const (
 	auditFields = `seq, at, kind, user_name, session_id, api_key, address, request_id, detail, ` +
 		`method, host, path, status, duration_us, upstream_id, event_count, chain`
@@ -89,7 +89,7 @@ func (db *Tables) TrimAudit(ctx context.Context, before, now time.Time, limit in
 				}
 				more = true
 				switch passed++; {
-				case ended || at > Micros(now): // an event of the future is as old as the next one
+				case ended || at > Micros(now): // an event in the future is as old as the next one
 				case at >= Micros(before):
 					ended = true
 				default:
@@ -105,7 +105,7 @@ func (db *Tables) TrimAudit(ctx context.Context, before, now time.Time, limit in
 		if removed == 0 {
 			return nil
 		}
-		// First, so that there is always one to chain it to.
+		// The note is added first, so that there is always an event to chain it to.
 		if err := AppendEvents(t, note(removed, last, chain)); err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ func scanClient(r Row) (authority.Client, error) {
 	return client, err
 }
 
-// AllClients reads every client.
+// AllClients returns every client by its ID.
 func (db *Tables) AllClients(ctx context.Context) (map[authority.ClientID]authority.Client, error) {
 	all := map[authority.ClientID]authority.Client{}
 	err := db.engine.Query(ctx, func(r Row) error {
@@ -32,6 +32,7 @@ func (db *Tables) AllClients(ctx context.Context) (map[authority.ClientID]author
 	return all, err
 }
 
+// InsertClient adds a client, or returns authority.ErrExists.
 func InsertClient(t Tx, client authority.Client) error {
 	n, err := t.Exec(`INSERT INTO clients (`+clientColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		client.ID[:], client.Key, client.SecretHash[:], client.Label, boolToInt(client.Revoked),
@@ -39,7 +40,7 @@ func InsertClient(t Tx, client authority.Client) error {
 	return RequireChange(n, err, authority.ErrExists)
 }
 
-// UpdateClient reads, changes and writes a client, which is locked meanwhile.
+// UpdateClient locks, reads, changes and writes a client.
 func UpdateClient(t Tx, id authority.ClientID, change func(*authority.Client) error) (client authority.Client, err error) {
 	found := false
 	err = t.QueryLocked(func(r Row) (err error) {

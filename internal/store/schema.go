@@ -37,13 +37,32 @@ func (e *SchemaError) Unwrap() error {
 	return ErrOlderSchema
 }
 
-// Hint says what to do.
+// Hint returns what to do.
 func (e *SchemaError) Hint() string {
 	if e.Found > e.Known {
 		return "start the newer latchkey, or restore a backup"
 	}
 	return "start with a new database, or use that version"
 }
+
+// OpenError is returned for a database that could not be opened. It was not changed.
+type OpenError struct {
+	Action   string // what failed: open, read
+	Database string // its name, without secrets
+	Err      error
+	Advice   string
+}
+
+// Error implements error.
+func (e *OpenError) Error() string {
+	return fmt.Sprintf("%s database %s: %v", e.Action, e.Database, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// Hint returns Advice.
+func (e *OpenError) Hint() string { return e.Advice }
 
 // CheckSchema returns a *SchemaError if this version cannot use the schema that was found
 // in a database. 0 is that of an empty one.

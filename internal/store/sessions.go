@@ -8,8 +8,10 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
+// SessionColumns are the columns that ScanSession scans.
 const SessionColumns = `session_key, user_name, password_version, api_key, address, created_at, last_used, expires_at, ended_at, ended_reason, ended_by`
 
+// ScanSession returns the session of a row that has other columns before SessionColumns.
 func ScanSession(r Row, before ...any) (authority.Session, error) {
 	var (
 		session                       authority.Session
@@ -26,7 +28,7 @@ func ScanSession(r Row, before ...any) (authority.Session, error) {
 	return session, err
 }
 
-// ListSessions is SessionLog.Sessions with the last uses as the table has them.
+// ListSessions is authority.SessionLog.Sessions with the last uses of the table.
 func (db *Tables) ListSessions(ctx context.Context, query authority.SessionQuery) ([]authority.Session, error) {
 	where, arguments := `1 = 1`, []any{}
 	if !query.Ended {
@@ -63,8 +65,8 @@ func (db *Tables) ListSessions(ctx context.Context, query authority.SessionQuery
 	return sessions, err
 }
 
-// PullBack makes times of now of those that are in the future, because a clock was
-// ahead. A session keeps what is left of its absolute lifetime.
+// PullBack replaces times in the future, written by a clock that was ahead, by now. A session
+// keeps what is left of its absolute lifetime.
 func PullBack(t Tx, now time.Time) error {
 	us, future := Micros(now), Micros(now.Add(authority.ClockSlack))
 	_, err := t.Exec(`UPDATE sessions SET expires_at = CASE WHEN expires_at > 0 THEN expires_at - (created_at - ?) ELSE 0 END, created_at = ?

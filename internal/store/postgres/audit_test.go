@@ -17,6 +17,7 @@ import (
 // What the database refuses of one caller takes nothing of other callers with it,
 // although all of it is written in one transaction.
 func TestAnEventThatPostgresRefusesIsItsCallersOnly(t *testing.T) {
+	t.Parallel()
 	url := enginetest.Postgres(t)
 	db := openPostgres(t, postgres.Options{URL: url})
 	conn, err := pgx.Connect(t.Context(), url)

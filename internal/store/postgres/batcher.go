@@ -13,45 +13,44 @@ const maxWaiting = 4096
 // errClosed is returned for calls after Close.
 var errClosed = errors.New("the database is closed")
 
-// errFull answers what finds no room among what waits.
+// errFull is returned if too many calls wait.
 var errFull = errors.New("too many requests wait for the database")
 
-// batcher does for many callers at once what each asks for alone: a worker takes
-// everything that waits and runs it in one go. With little to do nobody waits for
-// anybody; with much to do a round trip costs little for each.
+// batcher runs the calls of many callers together: a worker takes all calls that wait and
+// runs them at once. Under low load no call waits for another; under high load a round trip
+// costs little for each.
 type batcher[Q, A any] struct {
-	limit   int           // what one run takes at most
+	limit   int           // how many calls one run takes at most
 	timeout time.Duration // of a run
-	// run answers one A for each Q, in order.
+	// run returns one A for each Q, in order.
 	run func(context.Context, []Q) ([]A, error)
 
-	queue chan *asked[Q, A]
+	queue chan *call[Q, A]
 	done  chan struct{}
 	tasks sync.WaitGroup
 }
 
-type asked[Q, A any] struct {
-	ctx    context.Context //nolint:containedctx // what waits in a queue may be wanted no more when its turn comes
+type call[Q, A any] struct {
+	ctx    context.Context //nolint:containedctx // the caller may have left when the call runs
 	what   Q
-	answer chan answered[A]
+	result chan result[A]
 }
 
-type answered[A any] struct {
+type result[A any] struct {
 	value A
 	err   error
 }
 
-// start begins with so many workers, until stop.
+// start starts so many workers, which run until stop.
 func (g *batcher[Q, A]) start(workers int) {
-	g.queue = make(chan *asked[Q, A], maxWaiting)
+	g.queue = make(chan *call[Q, A], maxWaiting)
 	g.done = make(chan struct{})
 	for range workers {
 		g.tasks.Go(g.work)
 	}
 }
 
-// stop returns when the workers have ended. What waits is answered with
-// errClosed.
+// stop returns when the workers have ended. Calls that wait return errClosed.
 func (g *batcher[Q, A]) stop() {
 	if g.done != nil {
 		close(g.done)
@@ -59,17 +58,17 @@ func (g *batcher[Q, A]) stop() {
 	}
 }
 
-// ask returns the answer, or the error of the run. When ctx ends first, it returns
-// its error; what was asked for may happen or not.
-func (g *batcher[Q, A]) ask(ctx context.Context, what Q) (value A, err error) {
-	a := &asked[Q, A]{ctx: ctx, what: what, answer: make(chan answered[A], 1)}
+// do returns the result for what, or the error of the run. If ctx ends first, do returns its
+// error, and what was requested may happen or not.
+func (g *batcher[Q, A]) do(ctx context.Context, what Q) (value A, err error) {
+	a := &call[Q, A]{ctx: ctx, what: what, result: make(chan result[A], 1)}
 	select {
 	case g.queue <- a:
 	default:
 		return value, errFull
 	}
 	select {
-	case got := <-a.answer:
+	case got := <-a.result:
 		return got.value, got.err
 	case <-ctx.Done():
 		return value, ctx.Err()
@@ -89,9 +88,9 @@ func (g *batcher[Q, A]) work() {
 	}
 }
 
-// take gathers what waits already, less what is wanted no more.
-func (g *batcher[Q, A]) take(first *asked[Q, A]) []*asked[Q, A] {
-	batch := []*asked[Q, A]{first}
+// take returns the calls that wait, without those whose callers have left.
+func (g *batcher[Q, A]) take(first *call[Q, A]) []*call[Q, A] {
+	batch := []*call[Q, A]{first}
 	for len(batch) < g.limit {
 		select {
 		case next := <-g.queue:
@@ -105,7 +104,7 @@ func (g *batcher[Q, A]) take(first *asked[Q, A]) []*asked[Q, A] {
 	return batch
 }
 
-func (g *batcher[Q, A]) serve(batch []*asked[Q, A]) {
+func (g *batcher[Q, A]) serve(batch []*call[Q, A]) {
 	what := make([]Q, len(batch))
 	for i, a := range batch {
 		what[i] = a.what
@@ -114,10 +113,10 @@ func (g *batcher[Q, A]) serve(batch []*asked[Q, A]) {
 	defer cancel()
 	values, err := g.run(ctx, what)
 	for i, a := range batch {
-		got := answered[A]{err: err}
+		got := result[A]{err: err}
 		if err == nil {
 			got.value = values[i]
 		}
-		a.answer <- got
+		a.result <- got
 	}
 }

@@ -15,15 +15,15 @@ import (
 
 // clientCache is every API client, as of a moment.
 type clientCache struct {
-	refreshing sync.Mutex // held by the one who asks the database
+	refreshing sync.Mutex // held while the database is queried
 	behind     atomic.Bool
 	now        atomic.Pointer[clientsAt]
 }
 
-// clientsAt are good while a heartbeat is (sessioncache.go) and none of them has
-// changed since, and in any case for authority.MaxStaleness.
+// clientsAt is valid while a heartbeat is (sessioncache.go) and no client has changed, and in
+// any case for authority.MaxStaleness.
 type clientsAt struct {
-	asked    time.Duration // by the clock of the cache; all that was committed before is in it
+	asked    time.Duration // by the clock of the cache; everything committed before is included
 	changes  int64         // the notifications of changes that had been received then
 	revision int64
 	all      map[authority.ClientID]authority.Client
@@ -46,7 +46,7 @@ func (db *DB) Client(ctx context.Context, id authority.ClientID) (authority.Clie
 	return client, nil
 }
 
-// recentClients returns the clients as of a Lease ago at most, without notifications.
+// recentClients returns the clients as of MaxStaleness ago at most, without notifications.
 func (db *DB) recentClients(ctx context.Context, at *clientsAt) (*clientsAt, error) {
 	switch age := db.cache.clock() - at.asked; {
 	case age > authority.MaxStaleness:
@@ -63,22 +63,22 @@ func (db *DB) recentClients(ctx context.Context, at *clientsAt) (*clientsAt, err
 	return at, nil
 }
 
-// refreshClients has the clients as they are now, or later.
+// refreshClients reads the clients as they are at the call, or later.
 func (db *DB) refreshClients(ctx context.Context) error {
 	called := db.cache.clock()
 	db.clients.refreshing.Lock()
 	defer db.clients.refreshing.Unlock()
 	at := db.clients.now.Load()
 	if at != nil && at.asked >= called {
-		return nil // another caller has asked in the meantime
+		return nil // another caller has read them in the meantime
 	}
 	next := &clientsAt{asked: db.cache.clock(), changes: db.cache.clients.Load()}
 	revision, err := db.revision(ctx, "clients")
 	if err != nil {
 		return err
 	}
-	// After a notification, or on another connection, the number may be that of a
-	// database which was restored in the meantime.
+	// After a notification the number may be that of a database which was restored in the
+	// meantime.
 	if next.revision = revision; at != nil && at.revision == revision && at.changes == next.changes {
 		next.all = at.all
 	} else if next.all, err = db.AllClients(ctx); err != nil {
@@ -117,8 +117,8 @@ func (db *DB) UpdateClient(ctx context.Context, id authority.ClientID, change fu
 	return client, nil
 }
 
-// writeClients makes a change, and returns when every replica knows of it. When
-// ctx ends meanwhile, it is made all the same.
+// writeClients makes a change, and returns when it is in effect on every replica. If ctx ends
+// before that, the change is made nevertheless.
 func (db *DB) writeClients(ctx context.Context, change func(store.Tx) error) error {
 	err := db.engine.Write(ctx, func(t store.Tx) error {
 		if err := change(t); err != nil {
@@ -130,11 +130,11 @@ func (db *DB) writeClients(ctx context.Context, change func(store.Tx) error) err
 	if err != nil {
 		return err
 	}
-	return waitLease(ctx)
+	return waitStale(ctx)
 }
 
-// waitLease returns when nobody relies any more on what was read before.
-func waitLease(ctx context.Context) error {
+// waitStale returns when no replica trusts what it read before the call.
+func waitStale(ctx context.Context) error {
 	over := time.NewTimer(authority.MaxStaleness)
 	defer over.Stop()
 	select {

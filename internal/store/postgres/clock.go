@@ -8,23 +8,22 @@ import (
 	"github.com/latchkey/latchkey/internal/store"
 )
 
-// clockEvery is how often the database is asked for the time, and clockDrift how
-// far two good clocks come apart in a second.
+// clockEvery is how often the database is asked for the time, and clockDrift how far two
+// correct clocks drift apart in a second.
 const (
 	clockEvery = 10 * time.Second
 	clockDrift = 100e-6
 )
 
-// serverClock tells the database's time, by this machine's clock and what is known
-// of the distance between the two. So replicas whose own clocks differ agree, to
-// within the time that a question to the database takes; and a clock of a replica
-// that is set while it runs changes nothing.
+// serverClock returns the database's time, computed from this machine's clock and the offset
+// between the two. So replicas whose own clocks differ agree, to within a round trip to the
+// database, and setting the clock of a replica changes nothing.
 type serverClock struct {
 	local func() time.Time
 	best  atomic.Pointer[reading]
 }
 
-// reading is one look at both clocks.
+// reading is a reading of both clocks.
 type reading struct {
 	local  time.Time // with the monotonic reading, if the clock has one
 	server time.Time
@@ -44,8 +43,8 @@ func (c *serverClock) now() time.Time {
 	return r.server.Add(c.local().Sub(r.local))
 }
 
-// sync looks once. A look that took long tells little, and replaces a better one
-// only if both cannot be right: then one of the clocks was set.
+// sync reads both clocks. A slow reading is inexact, and replaces a better one only if both
+// cannot be right: then one of the clocks was set.
 func (c *serverClock) sync(ctx context.Context, ask func(context.Context) (time.Time, error)) error {
 	before := c.local()
 	server, err := ask(ctx)
@@ -65,14 +64,14 @@ func (c *serverClock) sync(ctx context.Context, ask func(context.Context) (time.
 	return nil
 }
 
-// follow looks again and again, until ctx ends.
+// follow reads both clocks regularly, until ctx ends.
 func (c *serverClock) follow(ctx context.Context, ask func(context.Context) (time.Time, error)) {
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			// A database that is away has no other time; what is known goes on to hold.
+			// While the database is unavailable, the last reading stays valid.
 			_ = c.sync(ctx, ask)
 		case <-ctx.Done():
 			return

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -27,24 +26,23 @@ import (
 	"github.com/latchkey/latchkey/internal/store/sessionindex"
 )
 
-// Options say which database to open.
+// Options select the database to open.
 type Options struct {
-	// URL is postgres://user:password@host:port/database, with the parameters of
-	// libpq and of pgxpool. pool_max_conns is 20 unless it says otherwise.
+	// URL is postgres://user:password@host:port/database, with the parameters of libpq
+	// and of pgxpool. The default of pool_max_conns is 20.
 	URL string
-	// ListenURL leads to the same database without a connection pooler in between, for
-	// the connection that notifications come over. "": URL does.
+	// ListenURL is a URL of the same database without a connection pooler in between, for
+	// the connection that receives notifications. "": URL is.
 	ListenURL string
-	// CacheSessions keeps the sessions that are checked in memory, as long as the
-	// database notifies this process of those that end. A process that checks a few
-	// sessions, or none, does not need it.
+	// CacheSessions caches checked sessions in memory, as long as the database notifies
+	// this process of those that end. A process that checks few sessions does not need it.
 	CacheSessions bool
-	// IdleTimeout is that of sessions. A twentieth of it, and a minute at most, is
-	// how far ahead of a session's last use the table is written, and so how much
-	// longer than the idle timeout a session may live that is used more often.
+	// IdleTimeout is that of sessions. A twentieth of it, and a minute at most, is how far
+	// ahead of a session's last use the table is written, and so how much longer than the
+	// idle timeout a session may live that is used often.
 	IdleTimeout time.Duration
-	// Now is this machine's clock; nil: time.Now. It only has to run steadily: what
-	// time it is says the database.
+	// Now is this machine's clock; nil: time.Now. It need only run steadily: the time is
+	// the database's.
 	Now func() time.Time
 	Log *slog.Logger // nil: slog.Default()
 
@@ -52,29 +50,28 @@ type Options struct {
 }
 
 // DB is an open database that any number of processes share, each of which
-// may end at any moment. What decides is in the database: API clients
-// (postgresclients.go) and sessions (sessioncache.go) are kept in memory for as long
-// as they are proven to be the same there. It works behind a connection pooler that
-// gives each transaction another connection, but for the cache of sessions. It is safe
-// for concurrent use.
+// may end at any moment. The database decides: API clients (clients.go) and sessions
+// (sessioncache.go) are cached only as long as they are proven to be the same there. It works
+// behind a connection pooler in transaction mode, except for the cache of sessions. It is
+// safe for concurrent use.
 type DB struct {
 	*store.Tables
 
-	engine  engine
-	pool    *pgxpool.Pool
-	name    string   // of the database, without secrets
-	holder  [16]byte // this process, among the replicas
-	ahead   time.Duration
-	clock   *serverClock
-	clients *clientCache
-	cache   *sessionCache
-	lookups batcher[authority.SessionKey, found]
-	slides  batcher[sessionindex.LastUse, bool]
-	ends    batcher[ending, ended]
-	trail   batcher[[]authority.Event, error]
-	log     *slog.Logger
-	end     context.CancelFunc
-	tasks   sync.WaitGroup
+	engine   engine
+	pool     *pgxpool.Pool
+	name     string   // of the database, without secrets
+	holder   [16]byte // this process, among the replicas
+	ahead    time.Duration
+	clock    *serverClock
+	clients  *clientCache
+	cache    *sessionCache
+	lookups  batcher[authority.SessionKey, found]
+	lastUses batcher[sessionindex.LastUse, bool]
+	ends     batcher[ending, ended]
+	trail    batcher[[]authority.Event, error]
+	log      *slog.Logger
+	end      context.CancelFunc
+	tasks    sync.WaitGroup
 }
 
 var (
@@ -91,8 +88,7 @@ const (
 	maxConnections = 20
 	connectTimeout = 5 * time.Second
 	migrateTimeout = 2 * time.Minute
-	// Reads and writes that the database does not answer in time count as not
-	// answered. A caller who is still there is told to come back.
+	// Reads and writes fail if the database does not respond in time.
 	readTimeout  = 5 * time.Second
 	writeTimeout = 10 * time.Second
 	// maxAhead bounds how far ahead a last use is written; aheadOfIdle is its part
@@ -101,7 +97,7 @@ const (
 	aheadOfIdle  = 20
 	lookupBatch  = 256
 	lookupConns  = 3
-	slideConns   = 2
+	lastUseConns = 2
 	lastUseBatch = 500
 	endBatch     = 100
 	endConns     = 2
@@ -113,8 +109,8 @@ func IsURL(text string) bool {
 	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
 }
 
-// Open connects to a database and brings its schema up to date, which one
-// process does at a time. Processes of the version before may go on using it.
+// Open connects to a database and migrates its schema, which one process does at a time.
+// Processes of the previous version may continue to use it.
 func Open(ctx context.Context, options Options) (*DB, error) {
 	db := &DB{log: options.Log, name: RedactURL(options.URL)}
 	if db.log == nil {
@@ -140,9 +136,9 @@ func Open(ctx context.Context, options Options) (*DB, error) {
 	db.tasks.Go(func() { db.clock.follow(ctx, db.askTime) })
 	db.lookups = batcher[authority.SessionKey, found]{limit: lookupBatch, timeout: readTimeout, run: db.findSessions}
 	db.lookups.start(lookupConns)
-	db.slides = batcher[sessionindex.LastUse, bool]{limit: lastUseBatch, timeout: writeTimeout, run: db.writeLastUses}
-	db.slides.start(slideConns)
-	db.trail = batcher[[]authority.Event, error]{limit: trailBatch, timeout: writeTimeout, run: db.appendGathered}
+	db.lastUses = batcher[sessionindex.LastUse, bool]{limit: lastUseBatch, timeout: writeTimeout, run: db.writeLastUses}
+	db.lastUses.start(lastUseConns)
+	db.trail = batcher[[]authority.Event, error]{limit: trailBatch, timeout: writeTimeout, run: db.appendBatch}
 	db.trail.start(1)
 	db.ends = batcher[ending, ended]{limit: endBatch, timeout: writeTimeout, run: db.endSessions}
 	db.ends.start(endConns)
@@ -152,11 +148,11 @@ func Open(ctx context.Context, options Options) (*DB, error) {
 	return db, nil
 }
 
-// connect opens the database, and returns how it is reached.
+// connect opens the database, and returns the configuration of its connections.
 func (db *DB) connect(ctx context.Context, address string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		return nil, fmt.Errorf("the database URL cannot be read: %s; write it like postgres://latchkey@db.example:5432/latchkey", plainly(err))
+		return nil, &store.OpenError{Action: "parse URL of", Database: db.name, Err: errors.New(plainly(err)), Advice: urlAdvice}
 	}
 	if !strings.Contains(address, "pool_max_conns") {
 		config.MaxConns = maxConnections
@@ -165,31 +161,31 @@ func (db *DB) connect(ctx context.Context, address string) (*pgxpool.Config, err
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
 	if !strings.Contains(address, "default_query_exec_mode") {
-		// A pooler between transactions does not keep prepared statements. Sessions
-		// are looked up many at a time, so that parsing costs little.
+		// A pooler in transaction mode does not keep prepared statements. Many sessions
+		// are looked up at a time, so that parsing costs little.
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "latchkey"
 	}
 	if config.ConnConfig.ValidateConnect == nil {
-		// A standby is behind: sessions that have ended are still there. And a
-		// connection from a time when the database took no writes stays so.
+		// A standby is behind: sessions that have ended are still there. And a connection
+		// that was opened while the database accepted no writes stays read-only.
 		config.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
-		return nil, db.cannot("reached", err)
+		return nil, db.cannot("connect to", err)
 	}
 	db.engine = engine{db.pool}
 	db.Tables = store.NewTables(db.engine)
 	if err := db.Ready(ctx); err != nil {
-		return nil, db.cannot("reached", err)
+		return nil, db.cannot("connect to", err)
 	}
 	if err := db.migrate(ctx); err != nil {
 		return nil, err
 	}
 	if err := db.clock.sync(ctx, db.askTime); err != nil {
-		return nil, db.cannot("asked for the time", err)
+		return nil, db.cannot("get the time of", err)
 	}
 	if err := db.refreshClients(ctx); err != nil {
 		return nil, db.cannot("read", err)
@@ -200,8 +196,8 @@ func (db *DB) connect(ctx context.Context, address string) (*pgxpool.Config, err
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate makes the schema what this version knows, under a lock in a table: a
-// lock of the session would not survive a pooler.
+// migrate brings the schema up to date, under a lock in a table: a lock of the session would
+// not survive a pooler.
 func (db *DB) migrate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, migrateTimeout)
 	defer cancel()
@@ -219,27 +215,31 @@ func (db *DB) migrate(ctx context.Context) error {
 	provider, err := goose.NewProvider(goose.DialectPostgres, conn, files,
 		goose.WithLogger(goose.NopLogger()), goose.WithTableName("schema_version"), goose.WithLocker(locker))
 	if err != nil {
-		return db.cannot("opened", err)
+		return db.cannot("open", err)
 	}
 	have, want, err := provider.GetVersions(ctx)
 	if err != nil {
-		return db.cannot("opened", err)
+		return db.cannot("open", err)
 	}
 	if err := store.CheckSchema(db.name, have, want); err != nil || have == want {
 		return err
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return db.cannot("brought up to date", err)
+		return db.cannot("migrate", err)
 	}
 	return nil
 }
 
-// cannot says what could not be done to the database. Nothing was changed.
+// cannot returns an error of opening the database. Nothing was changed.
 func (db *DB) cannot(what string, err error) error {
-	return fmt.Errorf("the database %s could not be %s: %s; check that it is there, and that this user may use it", db.name, what, plainly(err))
+	return &store.OpenError{Action: what, Database: db.name, Err: errors.New(plainly(err)),
+		Advice: "check that it exists, and that this user may use it"}
 }
 
-// plainly is an error of the driver on one line, and without the password.
+// urlAdvice is the advice for a URL that cannot be parsed.
+const urlAdvice = "write the URL like postgres://latchkey@db.example:5432/latchkey"
+
+// plainly returns the text of an error of the driver, on one line and without the password.
 func plainly(err error) string {
 	var refused *pgconn.PgError
 	var network *net.OpError
@@ -247,7 +247,7 @@ func plainly(err error) string {
 	switch {
 	case errors.As(err, &refused):
 		return refused.Message
-	case errors.As(err, &name): // the driver tells each several times
+	case errors.As(err, &name): // the driver repeats it for each address
 		return name.Error()
 	case errors.As(err, &network):
 		return network.Error()
@@ -255,7 +255,7 @@ func plainly(err error) string {
 	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
-// Pool is what the database is reached by. It ends with Close.
+// Pool returns the pool of connections, which Close closes.
 func (db *DB) Pool() *pgxpool.Pool { return db.pool }
 
 // Stores returns the database as the stores of an authority.
@@ -263,18 +263,18 @@ func (db *DB) Stores() authority.Stores {
 	return authority.Stores{Users: db, Strikes: db, Clients: db, Sessions: db, SessionLog: db, Audit: db, Leader: db}
 }
 
-// Ready tells whether the database answers.
+// Ready returns an error if the database does not respond.
 func (db *DB) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	return db.pool.Ping(ctx)
 }
 
-// Close gives the connections back. Nothing waits to be written.
+// Close closes the connections. No data is lost.
 func (db *DB) Close(context.Context) error {
 	db.end()
 	db.lookups.stop()
-	db.slides.stop()
+	db.lastUses.stop()
 	db.ends.stop()
 	db.trail.stop()
 	db.tasks.Wait()

@@ -38,18 +38,21 @@ func openPostgres(t *testing.T, options postgres.Options) *postgres.DB {
 }
 
 func TestStoreInPostgres(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) authority.Stores {
 		return openPostgres(t, postgres.Options{URL: enginetest.Postgres(t)}).Stores()
 	})
 }
 
 func TestStoreInPostgresWithCachedSessions(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) authority.Stores {
 		return openCached(t, postgres.Options{URL: enginetest.Postgres(t)}).Stores()
 	}, "sessions", "clients")
 }
 
 func TestStoreBehindPgBouncer(t *testing.T) {
+	t.Parallel()
 	pooler, err := url.Parse(enginetest.StartPgBouncer(t, enginetest.Postgres(t))) // for every database of the server
 	must(t, err)
 	storetest.Run(t, func(t *testing.T) authority.Stores {
@@ -62,6 +65,7 @@ func TestStoreBehindPgBouncer(t *testing.T) {
 
 // TestStoreOverThreeReplicas uses three replicas in turn.
 func TestStoreOverThreeReplicas(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(*testing.T, postgres.Options) *postgres.DB{"database": openPostgres, "cached": openCached} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) authority.Stores {
@@ -129,6 +133,7 @@ func (i *inTurn) FoldStrikes(ctx context.Context, bounds authority.FoldBounds) e
 // TestReplicasThatStartTogetherMigrateOnce has many replicas find an empty
 // database at the same time.
 func TestReplicasThatStartTogetherMigrateOnce(t *testing.T) {
+	t.Parallel()
 	address := enginetest.Postgres(t)
 	var group sync.WaitGroup
 	for range 8 {
@@ -150,6 +155,7 @@ func TestReplicasThatStartTogetherMigrateOnce(t *testing.T) {
 // TestANewerSchema holds what a rollout needs: replicas that are running go on
 // while a newer version has migrated, and no older one starts after that.
 func TestANewerSchema(t *testing.T) {
+	t.Parallel()
 	address := enginetest.Postgres(t)
 	running := openPostgres(t, postgres.Options{URL: address})
 	conn, err := pgx.Connect(t.Context(), address)
@@ -185,6 +191,7 @@ func TestANewerSchema(t *testing.T) {
 // TestADatabaseOfADevelopmentVersionIsRefused opens a database with a schema from before
 // the first release.
 func TestADatabaseOfADevelopmentVersionIsRefused(t *testing.T) {
+	t.Parallel()
 	address := enginetest.Postgres(t)
 	execute(t, address, `CREATE TABLE schema_version (id SERIAL PRIMARY KEY, version_id BIGINT, is_applied BOOLEAN, tstamp TIMESTAMP DEFAULT now());
 		INSERT INTO schema_version (version_id, is_applied) VALUES (0, true), (6, true); CREATE TABLE users (name TEXT)`)
@@ -205,6 +212,7 @@ func TestADatabaseOfADevelopmentVersionIsRefused(t *testing.T) {
 // TestClocksOfReplicasMayDiffer has replicas whose own clocks are minutes apart, and
 // one whose clock is set while it runs.
 func TestClocksOfReplicasMayDiffer(t *testing.T) {
+	t.Parallel()
 	address := enginetest.Postgres(t)
 	var set atomic.Int64
 	clocks := []func() time.Time{
@@ -234,6 +242,7 @@ func TestClocksOfReplicasMayDiffer(t *testing.T) {
 // TestClientsAreTheSameEverywhere changes a client on one replica: what the change
 // ends is ended on the others when it returns.
 func TestClientsAreTheSameEverywhere(t *testing.T) {
+	t.Parallel()
 	address := enginetest.Postgres(t)
 	one, other := openPostgres(t, postgres.Options{URL: address}), openPostgres(t, postgres.Options{URL: address})
 	client := authority.Client{ID: authority.ClientID{1}, Key: "k", CreatedAt: start}
@@ -251,7 +260,8 @@ func TestClientsAreTheSameEverywhere(t *testing.T) {
 }
 
 // TestTurns has one replica at a time do what needs to be done once.
-func TestTurns(t *testing.T) {
+func TestOneReplicaHoldsTheLeaderLock(t *testing.T) {
+	t.Parallel()
 	address := enginetest.Postgres(t)
 	one, other := openPostgres(t, postgres.Options{URL: address}), openPostgres(t, postgres.Options{URL: address})
 	turn := func(db *postgres.DB, hold time.Duration, want bool) {
@@ -269,6 +279,7 @@ func TestTurns(t *testing.T) {
 
 // TestAnotherServerKeyIsRefused holds that replicas have one key.
 func TestAnotherServerKeyIsRefused(t *testing.T) {
+	t.Parallel()
 	address := enginetest.Postgres(t)
 	one, other := openPostgres(t, postgres.Options{URL: address}), openPostgres(t, postgres.Options{URL: address})
 	if err := errors.Join(one.AgreeOnKey(t.Context(), []byte("k1")), other.AgreeOnKey(t.Context(), []byte("k1"))); err != nil {
@@ -280,8 +291,9 @@ func TestAnotherServerKeyIsRefused(t *testing.T) {
 }
 
 // TestTheDatabaseDiesAndComesBack kills the server while sessions are used. What
-// was acknowledged is there afterwards, and nothing is called expired meanwhile.
+// was acknowledged is there afterwards, and nothing is reported as expired in between.
 func TestTheDatabaseDiesAndComesBack(t *testing.T) {
+	t.Parallel()
 	server := enginetest.StartPostgres(t)
 	db := openPostgres(t, postgres.Options{URL: server.URL()})
 	ctx := t.Context()
@@ -299,7 +311,7 @@ func TestTheDatabaseDiesAndComesBack(t *testing.T) {
 		server.Kill()
 		for i := range 40 {
 			if _, err := db.UseSession(ctx, storetest.Key(i), start, storetest.Idle); err == nil || errors.Is(err, authority.ErrNotFound) {
-				t.Fatalf("without its database a session answers %v", err)
+				t.Fatalf("without its database a session check returned %v", err)
 			}
 		}
 		if err := db.Ready(ctx); err == nil {
@@ -309,14 +321,15 @@ func TestTheDatabaseDiesAndComesBack(t *testing.T) {
 		for i := range 40 {
 			_, err := db.UseSession(ctx, storetest.Key(i), start, storetest.Idle)
 			if i%2 == 1 && err != nil || i%2 == 0 && !errors.Is(err, authority.ErrNotFound) {
-				t.Errorf("when the database is back, session %d answers %v", i, err)
+				t.Errorf("when the database is back, session %d returned %v", i, err)
 			}
 		}
 	}
 }
 
-// TestPostgresThatCannotBeUsed tells what is wrong on one line, without a password.
+// TestPostgresThatCannotBeUsed requires errors of one line, without a password.
 func TestPostgresThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
 	good := enginetest.Postgres(t)
 	for _, address := range []string{
 		"postgres://u:hunter2@127.0.0.1:1/latchkey",

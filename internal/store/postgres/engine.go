@@ -16,8 +16,8 @@ import (
 	"github.com/latchkey/latchkey/internal/store"
 )
 
-// How often a transaction is tried that met another one, or a connection that had
-// died before it was used, and how long is waited at most before the next.
+// How often a transaction is tried that failed because of another one, or of a connection
+// that was closed before its use, and how long the pause before the next try is at most.
 const (
 	maxTries   = 12
 	longestLag = 40 * time.Millisecond
@@ -27,8 +27,8 @@ const (
 type engine struct{ pool *pgxpool.Pool }
 
 // Write implements store.Engine. Rows are locked before they are changed, so that two
-// transactions which meet run one after the other; an engine that notices only
-// afterwards has this one run again.
+// concurrent transactions run one after the other. If the server detects a conflict only
+// later, the transaction runs again.
 func (e engine) Write(ctx context.Context, do func(store.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -37,8 +37,8 @@ func (e engine) Write(ctx context.Context, do func(store.Tx) error) error {
 	})
 }
 
-// again calls do until it succeeds or fails for good. A call that may have changed
-// something without saying so is not repeated.
+// again calls do until it succeeds or fails permanently. A call whose change may have happened
+// is not repeated.
 func (e engine) again(ctx context.Context, do func() error) error {
 	for try := 1; ; try++ {
 		err := do()
@@ -55,7 +55,7 @@ func (e engine) again(ctx context.Context, do func() error) error {
 	}
 }
 
-// repeatable reports that nothing has happened, and that the same may succeed.
+// repeatable reports whether nothing has happened, and another try may succeed.
 func repeatable(err error) bool {
 	var refused *pgconn.PgError
 	switch {
@@ -73,7 +73,7 @@ func repeatable(err error) bool {
 func (e engine) Query(ctx context.Context, scan func(store.Row) error, query string, arguments ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	var scanned error // what was handed on cannot be taken back
+	var scanned error // rows that the caller has cannot be scanned again
 	err := e.again(ctx, func() error {
 		rows, err := e.pool.Query(ctx, numbered(query), arguments...)
 		if err != nil {
@@ -83,14 +83,14 @@ func (e engine) Query(ctx context.Context, scan func(store.Row) error, query str
 		err = eachRow(rows, func(r store.Row) error { some = true; return scan(r) })
 		if some && err != nil {
 			scanned = err
-			return nil //nolint:nilerr // it is told below
+			return nil //nolint:nilerr // it is returned below
 		}
 		return err
 	})
 	return errors.Join(err, scanned)
 }
 
-// exec runs one statement by itself, and answers how many rows changed.
+// exec runs one statement outside of a transaction, and returns how many rows changed.
 func (e engine) exec(ctx context.Context, query string, arguments ...any) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -105,7 +105,7 @@ func (e engine) exec(ctx context.Context, query string, arguments ...any) (int64
 
 // transaction is an open transaction.
 type transaction struct {
-	ctx context.Context //nolint:containedctx // that of the transaction, which is not kept longer
+	ctx context.Context //nolint:containedctx // that of the transaction, which ends with it
 	tx  pgx.Tx
 }
 
@@ -138,10 +138,10 @@ func eachRow(rows pgx.Rows, scan func(store.Row) error) error {
 	return rows.Err()
 }
 
-// queries are those that were numbered. There are as many as the program has.
+// queries holds the numbered forms of queries. There are as many as the program has.
 var queries sync.Map
 
-// numbered writes $1, $2 and so on for each ? of a query.
+// numbered returns a query with $1, $2 and so on for each ?.
 func numbered(query string) string {
 	if done, ok := queries.Load(query); ok {
 		return done.(string) //nolint:errcheck,forcetypeassert // only strings are in it

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// SyncClock has a replica look at the database's clock now.
+// SyncClock makes a replica read the database's clock now.
 func SyncClock(ctx context.Context, db *DB) error { return db.clock.sync(ctx, db.askTime) }
 
 // WithBootClock returns the options with another clock for heartbeats.
@@ -17,14 +17,14 @@ func WithBootClock(options Options, clock func() time.Duration) Options {
 // BootTime is the clock for heartbeats of this machine.
 func BootTime() time.Duration { return bootTime() }
 
-// Trusts reports whether a replica trusts what it has in its cache.
+// Trusts reports whether a replica trusts its cache.
 func Trusts(db *DB) bool { return db.cache.settle(context.Background()) }
 
-// CacheHits counts the checks that were answered from the cache of a replica.
+// CacheHits counts the checks whose session was in the cache of a replica.
 func CacheHits(db *DB) int64 { return db.cache.hits.Load() }
 
-// CaughtUp reports whether a replica has received everything that was committed before
-// it was called, or else trusts nothing. It waits for a heartbeat that is sent later.
+// CaughtUp waits until a replica has received everything that was committed before the call,
+// or trusts nothing.
 func CaughtUp(ctx context.Context, db *DB) bool {
 	called := db.cache.clock()
 	for ctx.Err() == nil {

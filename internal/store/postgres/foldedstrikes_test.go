@@ -8,7 +8,8 @@ import (
 	"github.com/latchkey/latchkey/internal/store/storetest"
 )
 
-func TestLocksOfMadeUpNamesAreKept(t *testing.T) {
+func TestStressLocksOfUnknownNamesAreKept(t *testing.T) {
+	t.Parallel()
 	db := openPostgres(t, postgres.Options{URL: enginetest.Postgres(t)})
 	storetest.GuessAtManyNames(t, db.Stores())
 }

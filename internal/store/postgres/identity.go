@@ -14,22 +14,22 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Identity returns a text that no other database has, not even a copy of this one.
+// Identity returns a text that is unique to this database: a copy has another one.
 func (db *DB) Identity(ctx context.Context) (string, error) {
 	proposal := make([]byte, 16)
 	_, _ = rand.Read(proposal) // it cannot fail; it ends the program instead
 	if _, err := db.agree(ctx, "identity", proposal); err != nil {
-		return "", db.cannot("asked for its identity", err)
+		return "", db.cannot("get the identity of", err)
 	}
 	identity, err := identityOf(ctx, db.pool)
 	if err != nil {
-		return "", db.cannot("asked for its identity", err)
+		return "", db.cannot("get the identity of", err)
 	}
 	return identity, nil
 }
 
-// IdentityAt returns the Identity of the database at a URL, and "" if no
-// latchkey has used it. It changes nothing there.
+// IdentityAt returns the Identity of the database at a URL, or "" if no latchkey has used it.
+// It changes nothing there.
 func IdentityAt(ctx context.Context, address string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -42,7 +42,7 @@ func IdentityAt(ctx context.Context, address string) (string, error) {
 	if err != nil {
 		return "", errors.New(plainly(err))
 	}
-	defer func() { _ = conn.Close(ctx) }() // it was only asked
+	defer func() { _ = conn.Close(ctx) }() // it was only read
 	identity, err := identityOf(ctx, conn)
 	var refused *pgconn.PgError
 	const undefinedTable = "42P01"
@@ -55,8 +55,8 @@ func IdentityAt(ctx context.Context, address string) (string, error) {
 	return identity, nil
 }
 
-// identityOf joins the number that the first process stored, which copies share, with
-// those of the cluster, the database and the table, which no copy has all of.
+// identityOf combines the number that the first process stored, which copies share, with those
+// of the cluster, the database and the table, of which a copy has at least one other.
 func identityOf(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, arguments ...any) pgx.Row
 }) (string, error) {
@@ -67,16 +67,15 @@ func identityOf(ctx context.Context, db interface {
 	if err != nil {
 		return "", err
 	}
-	var cluster pgtype.Int8 // not every service of PostgreSQL lets everybody read it
+	var cluster pgtype.Int8 // not every PostgreSQL service permits reading it
 	_ = db.QueryRow(ctx, `SELECT system_identifier FROM pg_control_system()`).Scan(&cluster)
 	return fmt.Sprintf("%s-%d-%d-%d", hex.EncodeToString(number), cluster.Int64, database, table), nil
 }
 
-// RedactURL is a database's URL without what is secret in it: where it leads, and
-// nothing else.
+// RedactURL returns the parts of a database's URL that are not secret: which database it is.
 func RedactURL(address string) string {
 	parsed, err := url.Parse(address)
-	if err != nil || strings.Contains(parsed.Path, "@") { // then what was meant for a password is the host
+	if err != nil || strings.Contains(parsed.Path, "@") { // then a part of the password was parsed as the host
 		return "postgres://…"
 	}
 	name := url.URL{Scheme: "postgres", Host: parsed.Host, Path: parsed.Path}

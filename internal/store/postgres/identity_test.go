@@ -11,7 +11,8 @@ import (
 	"github.com/latchkey/latchkey/internal/store/postgres"
 )
 
-func TestADatabaseIsToldFromEveryOther(t *testing.T) {
+func TestEveryDatabaseHasItsOwnIdentity(t *testing.T) {
+	t.Parallel()
 	address, empty := enginetest.Postgres(t), enginetest.Postgres(t)
 	admin, err := pgx.Connect(t.Context(), address)
 	if err != nil {
@@ -48,7 +49,7 @@ func TestADatabaseIsToldFromEveryOther(t *testing.T) {
 		t.Errorf("a database that latchkey has not used has the identity %q", got)
 	}
 
-	// Whoever may read the tables finds the same, and a copy beside them is another.
+	// A user with read access finds the same identity. A copy in another schema has another one.
 	do("CREATE ROLE identity_reader LOGIN")
 	defer do("DROP OWNED BY identity_reader; DROP ROLE identity_reader")
 	do("GRANT SELECT ON shared_settings TO identity_reader")
@@ -70,7 +71,8 @@ func TestADatabaseIsToldFromEveryOther(t *testing.T) {
 	}
 }
 
-func TestTheNameOfADatabaseHoldsNoSecret(t *testing.T) {
+func TestARedactedURLHoldsNoSecret(t *testing.T) {
+	t.Parallel()
 	for address, name := range map[string]string{
 		"postgres://u:hunter2@db.example:5432/x?sslmode=disable":            "postgres://db.example:5432/x",
 		"postgresql://db.example/x?password=hunter2&search_path=staging":    "postgres://db.example/x?search_path=staging",

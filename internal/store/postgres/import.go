@@ -22,9 +22,8 @@ import (
 // ErrNotEmpty is returned by Import for a database that has been used.
 var ErrNotEmpty = errors.New("the database is not empty")
 
-// The tables that Import copies, each with the column that identifies a row to people.
-// Sessions and reservations are not among them: they are short-lived, and their
-// bookkeeping differs between the engines.
+// imported lists the tables that Import copies, each with the column that identifies a row in
+// errors. Sessions are short-lived and are not copied.
 var imported = []struct{ name, by string }{
 	{"users", "name"}, {"clients", "api_key"}, {"strikes", "failures"}, {"folded_strikes", "id"}, {"audit", "seq"},
 }
@@ -37,10 +36,10 @@ type Imported struct {
 }
 
 // Import copies users, API clients, strikes with their locks, and the audit trail with its
-// chain from an embedded database that nobody else uses. The database must be empty, and
-// use no other server key than this one. In one transaction Import copies everything,
-// compares all of it with what it read, and adds the event that note returns; if it
-// fails, the database is as it was. Sessions are not copied.
+// chain from an embedded database that no server uses. The target must be empty, and must
+// have no other server key than this one. In one transaction Import copies everything,
+// compares all of it with what it read, and adds the event that note returns; if it fails,
+// the target is as it was. Sessions are not copied.
 func (db *DB) Import(ctx context.Context, from *sql.DB, key []byte, note func(Imported) authority.Event) (done Imported, err error) {
 	err = pgx.BeginFunc(ctx, db.pool, func(open pgx.Tx) error {
 		t := transaction{ctx, open}
@@ -79,11 +78,11 @@ func (db *DB) Import(ctx context.Context, from *sql.DB, key []byte, note func(Im
 	if err != nil {
 		return Imported{}, err
 	}
-	return done, waitLease(ctx) // replicas that run already know the API clients then
+	return done, waitStale(ctx) // for replicas that are running
 }
 
-// claimEmpty keeps other imports and events out until the end of the transaction, and
-// agrees on the server key.
+// claimEmpty locks out other imports and events until the end of the transaction, and sets the
+// server key.
 func claimEmpty(t store.Tx, key []byte) error {
 	if _, _, err := store.LockAuditHead(t); err != nil {
 		return err
@@ -112,7 +111,7 @@ func claimEmpty(t store.Tx, key []byte) error {
 	return nil
 }
 
-// copyTable copies all rows of a table, and holds what it reads back to what it wrote.
+// copyTable copies all rows of a table, and compares what it reads back with what it wrote.
 func copyTable(ctx context.Context, to pgx.Tx, from *sql.DB, table, by string) (int, error) {
 	source, err := from.QueryContext(ctx, `SELECT * FROM `+table) //nolint:gosec // names of ours
 	if err != nil {
@@ -172,7 +171,7 @@ func copyTable(ctx context.Context, to pgx.Tx, from *sql.DB, table, by string) (
 	return wrote.rows, nil
 }
 
-// columnTypes returns the types of columns, all of which the table must have.
+// columnTypes returns the types of columns, which the table must have.
 func columnTypes(ctx context.Context, to pgx.Tx, table string, columns []string) ([]uint32, error) {
 	rows, err := to.Query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` LIMIT 0`)
 	if err != nil {
@@ -211,8 +210,8 @@ func convert(value any, to uint32) (any, error) {
 	return nil, fmt.Errorf("a %T does not fit there", value)
 }
 
-// storable refuses text that PostgreSQL does not store. Changing it would break the chain
-// of the audit trail.
+// storable returns an error for text that PostgreSQL does not store. A change of the text
+// would break the chain of the audit trail.
 func storable(text string) (string, error) {
 	if !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
 		return "", errors.New("this text is not valid UTF-8, or has a NUL in it, which PostgreSQL does not store")

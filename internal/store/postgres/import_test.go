@@ -15,8 +15,9 @@ import (
 	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
-// Whoever adds a table decides whether it is imported.
+// TestEveryTableIsImportedOrKnownNotToBe makes a new table require a decision.
 func TestEveryTableIsImportedOrKnownNotToBe(t *testing.T) {
+	t.Parallel()
 	path := t.TempDir() + "/latchkey.db"
 	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
 	if err != nil {
@@ -49,6 +50,7 @@ func TestEveryTableIsImportedOrKnownNotToBe(t *testing.T) {
 }
 
 func TestAnImportThroughAPooler(t *testing.T) {
+	t.Parallel()
 	db, err := sqlite.Open(t.Context(), sqlite.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -12,14 +12,14 @@ import (
 	"github.com/latchkey/latchkey/internal/store"
 )
 
-// Inspect reports whether Open and AgreeOnKey would take the database at
-// a URL. A nil key is not compared. It changes nothing there.
+// Inspect returns an error if Open or AgreeOnKey would refuse the database at a URL. A nil key
+// is not compared. It changes nothing there.
 func Inspect(ctx context.Context, address string, key []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	name := RedactURL(address)
 	cannot := func(err error) error {
-		return fmt.Errorf("the database %s cannot be used: %s", name, plainly(err))
+		return fmt.Errorf("use database %s: %s", name, plainly(err))
 	}
 	config, err := pgx.ParseConfig(address)
 	if err != nil {

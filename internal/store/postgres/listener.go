@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/latchkey/latchkey/internal/authority"
+	"github.com/latchkey/latchkey/internal/store"
 )
 
 const (
@@ -34,14 +34,14 @@ const (
 	lastReconnect  = 5 * time.Second
 )
 
-// listener keeps a sessionCache true. It has a connection of its own, on which the
-// database notifies it of everything that makes a session or an API client no longer
-// good, and sends heartbeats, which have to come back over that connection.
+// listener keeps a sessionCache up to date. It has a connection of its own, on which the
+// database notifies it of everything that invalidates a session or an API client, and sends
+// heartbeats, which have to come back over that connection.
 //
-// Heartbeats are sent over other connections, by the URL that sessions are looked up
-// and ended by. So a listening connection to a server or a database where nobody ends
-// sessions is never trusted: no heartbeat comes back over it. The database sends a
-// heartbeat only while the triggers are there that send the other notifications.
+// Heartbeats are sent over other connections, to the URL where sessions are looked up and
+// ended. So a listening connection to another server or database is never trusted: no
+// heartbeat comes back over it. The database sends a heartbeat only while the triggers exist
+// that send the other notifications.
 type listener struct {
 	cache  *sessionCache
 	config *pgconn.Config
@@ -49,17 +49,17 @@ type listener struct {
 	// prepare makes the database send notifications, and returns the triggers that do.
 	prepare func(context.Context) (string, error)
 	log     *slog.Logger
-	said    string // what was logged last
+	logged  string // the last message
 }
 
-// newListener returns a listener for the database, which listenURL leads to, or if that
-// is empty config.
+// newListener returns a listener for the database at listenURL, or at config if that is empty.
 func (db *DB) newListener(ctx context.Context, config *pgxpool.Config, listenURL string) (*listener, error) {
 	l := &listener{cache: db.cache, config: config.ConnConfig.Config.Copy(), prepare: db.prepareNotifications, log: db.log}
 	if listenURL != "" {
 		listen, err := pgxpool.ParseConfig(listenURL)
 		if err != nil {
-			return nil, fmt.Errorf("the URL of the database to listen at cannot be read: %s; write it like postgres://latchkey@db.example:5432/latchkey", plainly(err))
+			return nil, &store.OpenError{Action: "parse listening URL of", Database: RedactURL(listenURL),
+				Err: errors.New(plainly(err)), Advice: urlAdvice}
 		}
 		l.config = listen.ConnConfig.Config.Copy()
 		l.config.ConnectTimeout = connectTimeout
@@ -86,23 +86,23 @@ func (l *listener) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.say(err)
+		l.report(err)
 		if !l.wait(ctx, pause) {
 			return
 		}
 	}
 }
 
-// say logs when sessions begin or cease to be cached, and why.
-func (l *listener) say(err error) {
+// report logs when caching of sessions starts or stops, and why.
+func (l *listener) report(err error) {
 	text := ""
 	if err != nil {
 		text = plainly(err)
 	}
-	if text == l.said {
+	if text == l.logged {
 		return
 	}
-	if l.said = text; err == nil {
+	if l.logged = text; err == nil {
 		l.log.Info("sessions are cached; the database notifies this replica when one ends")
 		return
 	}
@@ -156,7 +156,7 @@ func (l *listener) listen(ctx context.Context) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), beatTimeout)
 		defer cancel()
-		_ = conn.Close(ctx) // it has done what it was for
+		_ = conn.Close(ctx) // it is not needed anymore
 	}()
 	if err := l.subscribe(ctx, conn, own); err != nil {
 		return err
@@ -193,13 +193,13 @@ func (l *listener) subscribe(ctx context.Context, conn *pgconn.PgConn, own *chan
 	if result.Err != nil {
 		return result.Err
 	}
-	// A pooler makes up a process ID of its own.
+	// A pooler returns a process ID of its own.
 	if len(result.Rows) != 1 || string(result.Rows[0][0]) != strconv.FormatUint(uint64(conn.PID()), 10) {
 		return errPooler
 	}
-	// A replica that has died or was stopped must not hold up the queue of
-	// notifications, and one that lives is idle for as long as no session ends. Not
-	// every server and platform has these settings.
+	// A replica that died or was stopped must not block the queue of notifications, and one
+	// that is running is idle as long as no session ends. Not every server and platform has
+	// these settings.
 	_ = conn.Exec(ctx, "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000").Close()
 	_ = conn.Exec(ctx, "SET idle_session_timeout = 0").Close()
 	if err := conn.Exec(ctx, "LISTEN "+notifyChannel+"; LISTEN "+own.name).Close(); err != nil {
@@ -214,7 +214,7 @@ func (l *listener) subscribe(ctx context.Context, conn *pgconn.PgConn, own *chan
 func (l *listener) notified(own *channel, n *pgconn.Notification) {
 	if n.Channel == own.name {
 		sent, ok := own.sent(n.Payload)
-		// One that was overtaken, or is repeated by another program, tells nothing new.
+		// One that was overtaken, or was repeated by another program, is ignored.
 		if last := l.cache.beat.Load(); ok && (last == nil || sent > last.sent) {
 			l.cache.beat.Store(&heartbeat{sent: sent, back: l.cache.clock()})
 		}
@@ -230,14 +230,14 @@ func (l *listener) notified(own *channel, n *pgconn.Notification) {
 			return
 		}
 		fallthrough
-	default: // of another version, or everything
+	default: // everything, or a payload of another version
 		l.cache.forgetAll()
 	}
 }
 
-// beat sends heartbeats while sessions are checked, until ctx ends, none has come back
-// for too long, or the database would not notify of an end. A heartbeat carries when it
-// was sent.
+// beat sends heartbeats while sessions are checked, until ctx ends, none has come back for too
+// long, or the database would not notify this replica of an end. A heartbeat carries the time
+// at which it was sent.
 func (l *listener) beat(ctx context.Context, own *channel) error {
 	used := l.cache.clock() // when a session was last checked, about
 	alive := used           // when a heartbeat last came back, or sending began
@@ -249,7 +249,7 @@ func (l *listener) beat(ctx context.Context, own *channel) error {
 		cancel()
 		switch {
 		case err != nil:
-			pause = beatRetry // whether it comes back all the same is what counts
+			pause = beatRetry // it may come back nevertheless
 		case tag.RowsAffected() == 0:
 			return errOtherTriggers
 		}
@@ -259,7 +259,7 @@ func (l *listener) beat(ctx context.Context, own *channel) error {
 		now := l.cache.clock()
 		if back := l.cache.beat.Load(); back != nil {
 			alive = max(alive, back.back)
-			l.say(nil)
+			l.report(nil)
 		}
 		if now-alive > deaf {
 			return errDeaf

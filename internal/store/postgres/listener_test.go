@@ -12,9 +12,10 @@ import (
 	"github.com/latchkey/latchkey/internal/store/storetest"
 )
 
-// TestListenElsewhere has a replica listen where nobody ends sessions. It must not
-// trust its cache then.
+// TestListenElsewhere makes a replica listen where no session ends. It must not trust its
+// cache then.
 func TestListenElsewhere(t *testing.T) {
+	t.Parallel()
 	url, elsewhere := enginetest.Postgres(t), enginetest.Postgres(t)
 	openCached(t, postgres.Options{URL: elsewhere}) // is a database of latchkey, too
 	bouncer := enginetest.StartPgBouncer(t, url)
@@ -56,6 +57,7 @@ func TestListenElsewhere(t *testing.T) {
 // TestAFailoverThatTheListenerDoesNotFollow has the database move to another server,
 // while the former one goes on running, and a replica still listens there.
 func TestAFailoverThatTheListenerDoesNotFollow(t *testing.T) {
+	t.Parallel()
 	former, next := enginetest.StartPostgres(t), enginetest.StartPostgres(t)
 	proxy := enginetest.StartProxy(t, former.Addr())
 	other := openCached(t, postgres.Options{
@@ -92,6 +94,7 @@ func TestAFailoverThatTheListenerDoesNotFollow(t *testing.T) {
 // TestTheListeningConnectionIsReplaced has the connection of a replica be ended, by the
 // database and with it, and ends sessions while there is none.
 func TestTheListeningConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
 	server := enginetest.StartPostgres(t)
 	one, other := openCached(t, postgres.Options{URL: server.URL()}), openCached(t, postgres.Options{URL: server.URL()})
 	const killed = 3
@@ -116,7 +119,7 @@ func TestTheListeningConnectionIsReplaced(t *testing.T) {
 		} else {
 			execute(t, server.URL(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LISTEN latchkey_%' AND pid <> pg_backend_pid()`)
 		}
-		if i == 4 { // somebody has removed what sends notifications
+		if i == 4 { // the triggers were removed
 			execute(t, server.URL(), `DROP FUNCTION latchkey_notify_session CASCADE`)
 		}
 		end(i, 2*i)

@@ -46,8 +46,8 @@ func (db *DB) Collect(into chan<- prometheus.Metric) {
 	}
 }
 
-// settle reports whether cached sessions are trusted. Heartbeats that are not sent
-// because no session is checked get the time to come back.
+// settle reports whether cached sessions are trusted. If no heartbeats are sent because no
+// session is checked, settle waits for one.
 func (c *sessionCache) settle(ctx context.Context) bool {
 	if c.beat.Load() == nil {
 		return false // there is no connection

@@ -9,10 +9,10 @@ import (
 	"github.com/latchkey/latchkey/internal/store"
 )
 
-// The database itself notifies replicas: its triggers send a notification in the
-// transaction that makes a session or an API client no longer good, whatever program
-// does that, and in whichever way. They are made by the first replica that listens, and
-// not by a migration, because an engine without notifications does not take them.
+// The database itself notifies replicas: its triggers send a notification in the transaction
+// that invalidates a session or an API client, whatever program runs it. The first replica
+// that listens creates them, and not a migration, because an engine without notifications
+// does not accept them.
 const (
 	notifyChannel  = "latchkey"
 	clientsChanged = "clients"
@@ -20,8 +20,8 @@ const (
 	triggerLock = 0x6c61746368
 )
 
-// triggers are complete or not made at all. A trigger that changes gets another name.
-// They are enabled always, so that they fire for changes that logical replication applies.
+// triggers are created all or none. A trigger that changes gets another name. They are
+// enabled always, so that they fire for changes that logical replication applies.
 var triggers = []struct{ name, table, when string }{
 	{"latchkey_session_changed_1", "sessions", `AFTER UPDATE ON sessions FOR EACH ROW
 		WHEN (NEW.ended_at <> OLD.ended_at OR NEW.last_used < OLD.last_used OR NEW.expires_at <> OLD.expires_at)
@@ -46,14 +46,13 @@ var triggerFunctions = []string{`
 		RETURN NULL;
 	END $body$`}
 
-// errNoTriggers answers a database whose triggers were made, and are not there.
+// errNoTriggers is returned if triggers were created, and do not exist.
 var errNoTriggers = errors.New("the triggers on sessions are missing or disabled")
 
-// triggersAre is a query for the triggers that send notifications: which ones there are,
-// of which tables, and who changed them last. A table that was made again has others,
-// even under the same name, and its sessions are not those that are cached. A trigger
-// that was disabled, even for a moment, has another xmin. Without all of the triggers the
-// query returns an empty text.
+// triggersAre is a query for the identity of the triggers that send notifications. A table
+// that was created again has other triggers, even under the same names, and its sessions are
+// not those that are cached. A trigger that was disabled, even for a moment, has another
+// xmin. If a trigger is missing, the query returns an empty text.
 var triggersAre = func() string {
 	names := make([]string, len(triggers))
 	for i, trigger := range triggers {
@@ -63,8 +62,7 @@ var triggersAre = func() string {
 		WHERE tgrelid IN ('sessions'::regclass, 'revisions'::regclass) AND tgname IN (%s) AND tgenabled = 'A'`, len(triggers), strings.Join(names, ", "))
 }()
 
-// prepareNotifications makes the triggers where they are missing, and returns which ones
-// there are.
+// prepareNotifications creates missing triggers, and returns the identity of all.
 func (db *DB) prepareNotifications(ctx context.Context) (string, error) {
 	there, err := db.triggersNow(ctx)
 	if err != nil || there != "" {
@@ -74,7 +72,7 @@ func (db *DB) prepareNotifications(ctx context.Context) (string, error) {
 		if err := t.Query(func(store.Row) error { return nil }, `SELECT pg_advisory_xact_lock(?)`, triggerLock); err != nil {
 			return err
 		}
-		// Who waits for a lock on a table holds up all who come after.
+		// A transaction that waits for a lock on a table blocks all later ones.
 		statements := append([]string{`SET LOCAL lock_timeout = '2s'`}, triggerFunctions...)
 		for _, trigger := range triggers {
 			statements = append(statements, `DROP TRIGGER IF EXISTS `+trigger.name+` ON `+trigger.table, `CREATE TRIGGER `+trigger.name+` `+trigger.when,

@@ -17,7 +17,7 @@ import (
 // was sent has been received and applied when the heartbeat comes back. So a session
 // that is still in the cache after a heartbeat was received had not ended when that
 // heartbeat was sent. A heartbeat is good for authority.MaxStaleness from when it was sent.
-// Hence the promise: Lease after the commit that ends a session, no replica returns
+// Hence the promise: MaxStaleness after the commit that ends a session, no replica returns
 // it, whatever the network, the database or the replica does in the meantime.
 type sessionCache struct {
 	index *sessionindex.Index
@@ -81,7 +81,7 @@ func (c *sessionCache) trusts(beat *heartbeat) bool {
 
 // want asks for heartbeats. They are sent only while sessions are checked.
 func (c *sessionCache) want() {
-	if c.wanted.Load() || c.wanted.Swap(true) { // mostly it is, and no other core's memory is touched
+	if c.wanted.Load() || c.wanted.Swap(true) { // usually it is set, and no other core's cache is touched
 		return
 	}
 	select {
@@ -90,7 +90,7 @@ func (c *sessionCache) want() {
 	}
 }
 
-// mark is taken before a session is read from the database, and tells keep whether the
+// mark is taken before a session is read from the database, and lets keep detect that the
 // session may have ended since.
 func (c *sessionCache) mark(key authority.SessionKey) uint64 {
 	return c.index.Removals(sessionindex.ShardOf(key))
@@ -113,7 +113,7 @@ func (c *sessionCache) forgetAll() {
 	c.index.Clear()
 }
 
-// distrust is for a connection that was lost: nothing is trusted until a heartbeat has
+// distrust is called when a connection is lost: nothing is trusted until a heartbeat has
 // come back over another one.
 func (c *sessionCache) distrust() {
 	c.beat.Store(nil)

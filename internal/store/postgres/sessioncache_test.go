@@ -115,6 +115,7 @@ func execute(t *testing.T, url, statement string, arguments ...any) {
 // TestEveryEndInvalidates has sessions end in every way that there is, some of which
 // are not latchkey's, while two replicas have them in their caches.
 func TestEveryEndInvalidates(t *testing.T) {
+	t.Parallel()
 	url := enginetest.Postgres(t)
 	options := postgres.Options{URL: url}
 	one, other := openCached(t, options), openCached(t, options)
@@ -169,6 +170,7 @@ func TestEveryEndInvalidates(t *testing.T) {
 // TestAStalledConnection has nothing pass over the connection that notifications come
 // over, while ends are made elsewhere.
 func TestAStalledConnection(t *testing.T) {
+	t.Parallel()
 	server := enginetest.StartPostgres(t)
 	proxy := enginetest.StartProxy(t, server.Addr())
 	listen := strings.Replace(server.URL(), server.Addr(), proxy.Addr(), 1)
@@ -209,6 +211,7 @@ func (m *movable) boot() time.Duration { return postgres.BootTime() + time.Durat
 // does nothing, as when its process is stopped or its machine suspended, and its wall
 // clock be set. What it has in its cache may have ended since.
 func TestAPauseBetweenHeartbeatAndCheck(t *testing.T) {
+	t.Parallel()
 	server := enginetest.StartPostgres(t)
 	proxy := enginetest.StartProxy(t, server.Addr())
 	var boot movable
@@ -236,6 +239,7 @@ func TestAPauseBetweenHeartbeatAndCheck(t *testing.T) {
 // the notification before the row, in which they are live. They must not stay in its
 // cache.
 func TestAnEndDuringTheLookup(t *testing.T) {
+	t.Parallel()
 	server := enginetest.StartPostgres(t)
 	proxy := enginetest.StartProxy(t, server.Addr())
 	one := openCached(t, postgres.Options{URL: server.URL()})
@@ -274,6 +278,7 @@ func TestAnEndDuringTheLookup(t *testing.T) {
 // TestAClientThatAReplicaCannotHearOf revokes an API client while nothing reaches a
 // replica that has it in memory.
 func TestAClientThatAReplicaCannotHearOf(t *testing.T) {
+	t.Parallel()
 	server := enginetest.StartPostgres(t)
 	proxy := enginetest.StartProxy(t, server.Addr())
 	var boot movable

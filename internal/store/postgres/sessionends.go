@@ -10,8 +10,8 @@ import (
 	"github.com/latchkey/latchkey/internal/store"
 )
 
-// An end carries a notification, and PostgreSQL lets one transaction with notifications
-// commit at a time. So the ends that wait are made together.
+// An end sends a notification, and PostgreSQL commits one transaction with notifications at
+// a time. So the ends that wait are made together.
 
 // ending is a session that is to be ended.
 type ending struct {
@@ -19,7 +19,7 @@ type ending struct {
 	end authority.End
 }
 
-// ended is what a session was, if it was this call that has ended it.
+// ended is the session as it was, if this call has ended it.
 type ended struct {
 	session authority.Session
 	ok      bool
@@ -29,7 +29,7 @@ type ended struct {
 // EndSession implements authority.SessionStore. It returns when the end is committed;
 // the other replicas refuse the session authority.MaxStaleness later at the latest.
 func (db *DB) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
-	got, err := db.ends.ask(ctx, ending{key, end})
+	got, err := db.ends.do(ctx, ending{key, end})
 	db.cache.forget(key) // after an error as well: the session may have ended
 	switch {
 	case err != nil:
@@ -42,8 +42,8 @@ func (db *DB) EndSession(ctx context.Context, key authority.SessionKey, end auth
 	return got.session, nil
 }
 
-// endSessions ends many sessions at once. If the database refuses them together, each
-// is ended by itself, so that one cannot keep another from ending.
+// endSessions ends many sessions at once. If the database refuses that, it ends each one
+// separately, so that one cannot keep another from ending.
 func (db *DB) endSessions(ctx context.Context, ends []ending) ([]ended, error) {
 	all, err := db.endTogether(ctx, ends)
 	if len(ends) == 1 || !errors.As(err, new(*pgconn.PgError)) {
@@ -71,7 +71,7 @@ func (db *DB) endTogether(ctx context.Context, ends []ending) ([]ended, error) {
 		reasons, by = append(reasons, string(e.end.Reason)), append(by, e.end.By)
 	}
 	all := make([]ended, len(ends))
-	// The rows are locked in one order everywhere, as in writeLastUses.
+	// Rows are always locked in the same order, as in writeLastUses.
 	err := db.engine.Query(ctx, func(r store.Row) error {
 		session, err := store.ScanSession(r)
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 // TestManyEnds ends a thousand sessions from many callers at once. The ends wait for
 // one another in the database, so they have to be made together.
 func TestManyEnds(t *testing.T) {
+	t.Parallel()
 	url := enginetest.Postgres(t)
 	one, other := openCached(t, postgres.Options{URL: url}), openCached(t, postgres.Options{URL: url})
 	const n = 1000
@@ -53,6 +54,7 @@ func TestManyEnds(t *testing.T) {
 // TestAnEndThatTheDatabaseRefuses has one of the ends that are made together be one
 // that the database does not take.
 func TestAnEndThatTheDatabaseRefuses(t *testing.T) {
+	t.Parallel()
 	db := openPostgres(t, postgres.Options{URL: enginetest.Postgres(t)})
 	const n = 40
 	for i := range n {

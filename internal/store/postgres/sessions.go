@@ -11,20 +11,18 @@ import (
 	"github.com/latchkey/latchkey/internal/store/sessionindex"
 )
 
-// The last use of a session is written when it is first used after a while, and
-// ahead of time when it is used often: then it is covered for some time, without
-// another write, whichever replica it is used on and whatever becomes of that. So
-// a session that is used now and then expires to the microsecond, and one that is
-// used often up to DB.ahead late, never early.
+// The last use of a session is written when it is first used after a while, and ahead of time
+// when it is used often. Then later uses need no write for some time, on any replica. So a
+// session that is used rarely expires to the microsecond, and one that is used often up to
+// DB.ahead late, never early.
 //
-// Once a session was found expired, its last use is stored as a negative number:
-// it stays dead, also for a replica whose clock is a little behind, until a sweep
-// takes it.
+// When a session was found expired, its last use is stored as a negative number: it stays
+// expired until a sweep ends it, even for a replica whose clock is a little behind.
 
-// found is a row of the table, if there is one that has not ended.
+// found is a row of the table, if the session exists and has not ended.
 type found struct {
 	session authority.Session
-	used    int64 // negative: dead
+	used    int64 // negative: expired
 	ok      bool
 }
 
@@ -36,14 +34,14 @@ func (db *DB) CreateSession(ctx context.Context, session authority.Session) erro
 	return store.RequireChange(n, err, authority.ErrExists)
 }
 
-// UseSession implements authority.SessionStore. What it returns was true in the
-// database at a moment between its call and its return, or if it is cached, at most
-// authority.MaxStaleness before its call.
+// UseSession implements authority.SessionStore. Its result was true in the database at a
+// moment between the call and the return, or if it is cached, at most authority.MaxStaleness
+// before the call.
 func (db *DB) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
 	if session, ok := db.cache.use(key, now); ok {
 		return session, nil
 	}
-	mark := db.cache.mark(key) // before the database is asked
+	mark := db.cache.mark(key) // before the database is queried
 	session, covered, err := db.useStored(ctx, key, now, idle)
 	switch {
 	case err == nil && covered.After(now):
@@ -54,17 +52,16 @@ func (db *DB) UseSession(ctx context.Context, key authority.SessionKey, now time
 	return session, err
 }
 
-// errUnsettled answers a check that was overtaken again and again.
+// errUnsettled is returned for a check whose session changed again and again.
 var errUnsettled = errors.New("the session changes too fast")
 
-// useStored uses a session in the database, and returns until when no use needs to
-// be written.
+// useStored uses a session in the database, and returns until when further uses need no write.
 func (db *DB) useStored(
 	ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration,
 ) (session authority.Session, covered time.Time, err error) {
 	us := now.UnixMicro()
 	for range maxTries {
-		row, err := db.lookups.ask(ctx, key)
+		row, err := db.lookups.do(ctx, key)
 		if err != nil {
 			return session, covered, err
 		}
@@ -72,14 +69,14 @@ func (db *DB) useStored(
 		case !row.ok || row.used < 0:
 			return session, covered, authority.ErrNotFound
 		case authority.Expired(store.Moment(row.used), row.session.ExpiresAt, now, idle):
-			dead, err := db.markExpired(ctx, key, row.used)
+			expired, err := db.markExpired(ctx, key, row.used)
 			if err != nil {
 				return session, covered, err
 			}
-			if dead {
+			if expired {
 				return session, covered, authority.ErrNotFound
 			}
-			continue // somebody used it just before
+			continue // it was used just before
 		case row.used-us > (db.ahead + authority.ClockSlack).Microseconds():
 			// A clock was ahead. The cache of every replica is notified.
 			n, err := db.engine.exec(ctx, `UPDATE sessions SET last_used = ? WHERE session_key = ? AND ended_at = 0 AND last_used = ?`, us, key[:], row.used)
@@ -95,12 +92,12 @@ func (db *DB) useStored(
 			if us-row.used < db.ahead.Microseconds() {
 				to += db.ahead.Microseconds()
 			}
-			written, err := db.slides.ask(ctx, sessionindex.LastUse{Key: key, At: to})
+			written, err := db.lastUses.do(ctx, sessionindex.LastUse{Key: key, At: to})
 			if err != nil {
 				return session, covered, err
 			}
 			if !written {
-				continue // it has ended, or somebody else wrote a later use
+				continue // it has ended, or a later use was written
 			}
 			row.used = to
 		}
@@ -119,14 +116,14 @@ func (db *DB) markExpired(ctx context.Context, key authority.SessionKey, used in
 // findSessions looks up many keys at once. It leaves Address empty.
 func (db *DB) findSessions(ctx context.Context, keys []authority.SessionKey) ([]found, error) {
 	list := make([][]byte, len(keys))
-	first := make(map[authority.SessionKey]int, len(keys)) // where the answer goes; a key may be there twice
+	first := make(map[authority.SessionKey]int, len(keys)) // the index of the result; a key may occur twice
 	for i := range keys {
 		list[i] = keys[i][:]
 		if _, twice := first[keys[i]]; !twice {
 			first[keys[i]] = i
 		}
 	}
-	answers := make([]found, len(keys))
+	results := make([]found, len(keys))
 	var (
 		key                    []byte
 		session                authority.Session
@@ -139,18 +136,18 @@ func (db *DB) findSessions(ctx context.Context, keys []authority.SessionKey) ([]
 		}
 		session.Key = authority.SessionKey(key)
 		session.CreatedAt, session.ExpiresAt = store.Moment(created), store.Moment(expires)
-		answers[first[session.Key]] = found{session, used, true}
+		results[first[session.Key]] = found{session, used, true}
 		return nil
 	}, `SELECT session_key, user_name, password_version, api_key, created_at, last_used, expires_at
 		FROM sessions WHERE session_key = ANY(?) AND ended_at = 0`, list)
 	for i, key := range keys {
-		answers[i] = answers[first[key]]
+		results[i] = results[first[key]]
 	}
-	return answers, err
+	return results, err
 }
 
-// writeLastUses writes many last uses at once, and tells of each whether it was
-// later than what was there, and the session alive.
+// writeLastUses writes many last uses at once, and reports of each whether the session was
+// live and its last use earlier.
 func (db *DB) writeLastUses(ctx context.Context, slides []sessionindex.LastUse) ([]bool, error) {
 	latest := make(map[authority.SessionKey]int64, len(slides))
 	for _, s := range slides {
@@ -161,8 +158,7 @@ func (db *DB) writeLastUses(ctx context.Context, slides []sessionindex.LastUse) 
 		keys, used = append(keys, key[:]), append(used, at)
 	}
 	written := make(map[authority.SessionKey]bool, len(latest))
-	// The rows are locked in one order everywhere, so that two of these wait for
-	// one another and do not block each other.
+	// Rows are always locked in the same order, so that there is no deadlock.
 	err := db.engine.Query(ctx, func(r store.Row) error {
 		var key []byte
 		err := r.Scan(&key)
@@ -172,14 +168,14 @@ func (db *DB) writeLastUses(ctx context.Context, slides []sessionindex.LastUse) 
 		UPDATE sessions SET last_used = new.used FROM unnest(?::BYTEA[], ?::BIGINT[]) AS new (session_key, used)
 		WHERE sessions.session_key = new.session_key AND sessions.session_key IN (SELECT session_key FROM due)
 		AND sessions.ended_at = 0 AND sessions.last_used >= 0 AND sessions.last_used < new.used RETURNING sessions.session_key`, keys, keys, used)
-	answers := make([]bool, len(slides))
+	results := make([]bool, len(slides))
 	for i, s := range slides {
-		answers[i] = written[s.Key]
+		results[i] = written[s.Key]
 	}
-	return answers, err
+	return results, err
 }
 
-// alive is the last use of a session, dead or not.
+// alive returns a session with its last use as a positive number.
 func alive(session authority.Session) authority.Session {
 	if us := store.Micros(session.LastUsedAt); us < 0 {
 		session.LastUsedAt = store.Moment(-us)
@@ -216,7 +212,7 @@ func (db *DB) SweepSessions(ctx context.Context, now time.Time, idle time.Durati
 			{`last_used <= ? ORDER BY last_used`, now.Add(-idle).UnixMicro()},
 			{`expires_at > 0 AND expires_at <= ? ORDER BY expires_at`, now.UnixMicro()},
 		} {
-			// What another transaction holds is in use, or being ended.
+			// A row that another transaction has locked is being used or ended.
 			err := t.Query(func(r store.Row) error {
 				session, err := store.ScanSession(r)
 				if session.End = end; !slices.ContainsFunc(swept, func(s authority.Session) bool { return s.Key == session.Key }) {

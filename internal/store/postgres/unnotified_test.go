@@ -28,9 +28,10 @@ func textOf(t *testing.T, url, query string) (text string) {
 	return text
 }
 
-// TestEndsWithoutANotification has sessions end in ways in which the database would
-// notify nobody, while a replica has them in its cache and hears its own heartbeats.
+// TestEndsWithoutANotification ends sessions in ways in which the database notifies no
+// replica, while a replica has them in its cache and receives its own heartbeats.
 func TestEndsWithoutANotification(t *testing.T) {
+	t.Parallel()
 	const ends = `UPDATE sessions SET ended_at = 1; `
 	for name, statements := range map[string]string{
 		"triggers disabled":       `ALTER TABLE sessions DISABLE TRIGGER ALL; ` + ends,
@@ -62,6 +63,7 @@ func TestEndsWithoutANotification(t *testing.T) {
 // channel a replica listens, send heartbeats there that seem to be good for ever, and to
 // have been sent a moment ago.
 func TestAnotherProgramSendsHeartbeats(t *testing.T) {
+	t.Parallel()
 	server := enginetest.StartPostgres(t)
 	proxy := enginetest.StartProxy(t, server.Addr())
 	one := openCached(t, postgres.Options{URL: server.URL()})
@@ -118,6 +120,7 @@ func TestAnotherProgramSendsHeartbeats(t *testing.T) {
 // TestAServerThatEndsIdleSessions has a replica listen at a server that ends sessions of
 // its own which are idle for a while. No time is moved here: it is the server's.
 func TestAServerThatEndsIdleSessions(t *testing.T) {
+	t.Parallel()
 	url := enginetest.Postgres(t)
 	execute(t, url, "ALTER DATABASE "+textOf(t, url, "SELECT current_database()")+" SET idle_session_timeout = 300")
 	var log bytes.Buffer
@@ -146,6 +149,7 @@ func TestAServerThatEndsIdleSessions(t *testing.T) {
 // TestServersThatTakeNoWrites has a standby be named before the primary, where a session
 // lives that has ended at the primary, and a database that takes no writes for a while.
 func TestServersThatTakeNoWrites(t *testing.T) {
+	t.Parallel()
 	primary, standby := enginetest.StartPostgres(t), enginetest.StartPostgres(t)
 	one := openCached(t, postgres.Options{URL: primary.URL()})
 	cacheSession(t, 1, one)

@@ -71,7 +71,7 @@ func Backup(ctx context.Context, path, file string) (err error) {
 	return atomicfile.SyncDirectory(filepath.Dir(file))
 }
 
-// copyDatabase has SQLite write the copy, and reads it through.
+// copyDatabase makes SQLite write the copy, and verifies it.
 func copyDatabase(ctx context.Context, from, to string) error {
 	source, err := openFile(from)
 	if err != nil {
@@ -103,8 +103,8 @@ func copyDatabase(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// openFile opens a database to be read, without taking it into possession. It is opened for
-// writing, so that SQLite removes what it makes beside it when the last connection ends.
+// openFile opens a database for reading, without the lock. It is opened for writing, so that
+// SQLite removes the files beside it when the last connection ends.
 func openFile(path string) (*sql.DB, error) {
 	address := url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()}
 	db, err := sql.Open("sqlite", address.String()+"?mode=rw&_pragma=busy_timeout(10000)&_pragma=temp_store(2)")

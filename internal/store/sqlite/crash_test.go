@@ -65,6 +65,7 @@ func TestCrashVictim(t *testing.T) {
 
 // TestCrashKill9 kills such processes in a loop and looks at what they left.
 func TestCrashKill9(t *testing.T) {
+	t.Parallel()
 	rounds := 8
 	if os.Getenv("LATCHKEY_SOAK") != "" {
 		rounds = 500

@@ -13,7 +13,6 @@ import (
 	"embed"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/url"
@@ -33,16 +32,16 @@ import (
 )
 
 // ErrInUse is returned by Open.
-var ErrInUse = errors.New("the database is in use by another latchkey server")
+var ErrInUse = errors.New("in use by another latchkey server")
 
-// Options say which database to open.
+// Options select the database to open.
 type Options struct {
-	// Path is the file; it is created, readable by its owner only. "" keeps
-	// everything in memory, until Close.
+	// Path is the file; it is created, readable by its owner only. "": the database is in
+	// memory, until Close.
 	Path string
-	// SlideAhead is how far ahead of a session's last use the file is written,
-	// and so how much longer than the idle timeout a session may live after a
-	// crash. Default 5 minutes.
+	// SlideAhead is how far ahead of a session's last use the file is written, and so how
+	// much longer than the idle timeout a session may live after a crash. Default 5
+	// minutes.
 	SlideAhead time.Duration
 	Log        *slog.Logger // nil: slog.Default()
 }
@@ -74,9 +73,9 @@ const maxReaders = 4
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Open opens or creates a database, brings its schema up to date, and takes it
-// into possession: no other process can open it until Close. It is ready at
-// once; the index of sessions fills up in the background.
+// Open opens or creates a database, migrates its schema, and locks it: no other process can
+// open it until Close. It is ready at once; the index of sessions is filled in the
+// background.
 func Open(ctx context.Context, options Options) (*DB, error) {
 	db := &DB{path: options.Path, ahead: options.SlideAhead, log: options.Log, loaded: make(chan struct{})}
 	db.Tables = store.NewTables(engine{db})
@@ -105,20 +104,20 @@ func (db *DB) open(ctx context.Context) error {
 		return err
 	}
 	if db.writes, err = sql.Open("sqlite", source+"&_txlock=immediate"); err != nil {
-		return db.cannot("opened", err)
+		return db.cannot("open", err)
 	}
 	db.writes.SetMaxOpenConns(1)
 	if err := db.migrate(ctx); err != nil {
 		return err
 	}
 	if db.reads, err = sql.Open("sqlite", source+"&_pragma=query_only(1)"); err != nil {
-		return db.cannot("opened", err)
+		return db.cannot("open", err)
 	}
 	db.reads.SetMaxOpenConns(maxReaders)
 	db.reads.SetMaxIdleConns(maxReaders)
 	conn, err := db.writes.Conn(context.WithoutCancel(ctx))
 	if err != nil {
-		return db.cannot("opened", err)
+		return db.cannot("open", err)
 	}
 	db.writer = startWriter(conn, db.state)
 	// Attempts of a process that died are forgotten: no caller learned their result, since
@@ -127,18 +126,18 @@ func (db *DB) open(ctx context.Context) error {
 		_, err := t.Exec(`UPDATE strikes SET reservations = x'' WHERE reservations <> x''`)
 		return err
 	}); err != nil {
-		return db.cannot("written", err)
+		return db.cannot("write", err)
 	}
 	if err := db.recoverUses(ctx); err != nil {
-		return db.cannot("written", err)
+		return db.cannot("write", err)
 	}
 	return db.loadClients(ctx)
 }
 
-// source takes the lock and names the database as the driver wants it.
+// source takes the lock and returns the data source name for the driver.
 func (db *DB) source() (string, error) {
-	// Nothing is written outside the directory of the database, which may be the only
-	// one that can be: what SQLite wants to put aside stays in memory.
+	// Nothing is written outside the directory of the database, which may be the only one
+	// that is writable: SQLite's temporary files stay in memory.
 	pragmas := "_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=temp_store(memory)"
 	if db.path == "" {
 		name := make([]byte, 16)
@@ -147,25 +146,26 @@ func (db *DB) source() (string, error) {
 	}
 	path, err := filepath.Abs(db.path)
 	if err != nil {
-		return "", db.cannot("opened", err)
+		return "", db.cannot("open", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", db.cannot("opened", err)
+		return "", db.cannot("open", err)
 	}
 	db.lock = flock.New(path+".lock", flock.SetPermissions(0o600))
 	if locked, err := db.lock.TryLock(); err != nil {
-		return "", db.cannot("locked", err)
+		return "", db.cannot("lock", err)
 	} else if !locked {
 		db.lock = nil
-		return "", fmt.Errorf("%s: %w: stop that server first, or use another data directory", db.path, ErrInUse)
+		return "", &store.OpenError{Action: "open", Database: db.path, Err: ErrInUse,
+			Advice: "stop that server first, or use another data directory"}
 	}
-	// Created here, because the driver would let others read it.
+	// The driver would create a file that others can read.
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator's own path
 	if err != nil {
-		return "", db.cannot("opened", err)
+		return "", db.cannot("open", err)
 	}
 	if err := file.Close(); err != nil {
-		return "", db.cannot("opened", err)
+		return "", db.cannot("open", err)
 	}
 	address := url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()}
 	return address.String() + "?" + pragmas + "&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)", nil
@@ -178,24 +178,25 @@ func (db *DB) migrate(ctx context.Context) error {
 	}
 	provider, err := goose.NewProvider(goose.DialectSQLite3, db.writes, files, goose.WithLogger(goose.NopLogger()))
 	if err != nil {
-		return db.cannot("opened", err)
+		return db.cannot("open", err)
 	}
 	have, want, err := provider.GetVersions(ctx)
 	if err != nil {
-		return db.cannot("opened", err)
+		return db.cannot("open", err)
 	}
 	if err := store.CheckSchema(db.path, have, want); err != nil {
 		return err
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return db.cannot("brought up to date", err)
+		return db.cannot("migrate", err)
 	}
 	return nil
 }
 
-// cannot says what could not be done to the database. Nothing was changed.
+// cannot returns an error of opening the database. Nothing was changed.
 func (db *DB) cannot(what string, err error) error {
-	return fmt.Errorf("the database %s could not be %s: %w; check that it is a latchkey database that this user may read and write", db.path, what, plain(err))
+	return &store.OpenError{Action: what, Database: db.path, Err: plain(err),
+		Advice: "check that it is a latchkey database that this user may read and write"}
 }
 
 // Stores returns the database as the stores of an authority.
@@ -212,12 +213,12 @@ var (
 	_ authority.AuditStore   = (*DB)(nil)
 )
 
-// Ready tells whether the database answers.
+// Ready returns an error if the database does not respond.
 func (db *DB) Ready(ctx context.Context) error { return db.reads.PingContext(ctx) }
 
-// Close writes what is still to be written and gives the database up. When ctx
-// ends first, some sessions may later be taken for used a few minutes later than
-// they were; nothing else is lost.
+// Close writes the pending last uses and closes the database. If ctx ends first, some
+// sessions may later seem to have been used a few minutes later than they were; nothing else
+// is lost.
 func (db *DB) Close(ctx context.Context) error {
 	db.stop()
 	db.tasks.Wait()
@@ -233,12 +234,12 @@ func (db *DB) release() {
 	if db.writer != nil {
 		db.writer.stop()
 		for _, s := range db.writer.stmts {
-			_ = s.Close() // nothing hangs on it
+			_ = s.Close() // nothing depends on it
 		}
 		_ = db.writer.conn.Close() // all is committed
 	}
 	if db.uses != nil {
-		_ = db.uses.close() // what is in it is read at the next start
+		_ = db.uses.close() // it is read at the next start
 	}
 	for _, pool := range []*sql.DB{db.reads, db.writes} {
 		if pool != nil {
@@ -266,7 +267,7 @@ func (e engine) Query(ctx context.Context, scan func(store.Row) error, query str
 	return e.db.query(ctx, scan, query, arguments...)
 }
 
-// write runs a change without anything to do after it.
+// write runs a change.
 func (db *DB) write(ctx context.Context, do func(store.Tx) error) error {
 	return db.writer.write(ctx, do, nil)
 }

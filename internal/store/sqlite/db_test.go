@@ -41,6 +41,7 @@ func open(t *testing.T, path string) (*sqlite.DB, func()) {
 }
 
 func TestStoreInAFile(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) authority.Stores {
 		db, _ := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
 		return db.Stores()
@@ -48,6 +49,7 @@ func TestStoreInAFile(t *testing.T) {
 }
 
 func TestStoreInMemory(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) authority.Stores {
 		db, _ := open(t, "")
 		return db.Stores()
@@ -90,7 +92,7 @@ func TestReopenKeepsEverything(t *testing.T) {
 	}
 	// A clean end stores the exact last use.
 	if _, err := db.UseSession(ctx, storetest.Key(14), used.Add(storetest.Idle), storetest.Idle); !errors.Is(err, authority.ErrNotFound) {
-		t.Errorf("an idle session answers %v", err)
+		t.Errorf("an idle session returned %v", err)
 	}
 }
 
@@ -159,7 +161,7 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 
 	used := filepath.Join(directory, "used.db")
 	_, closeUsed := open(t, used)
-	refused(used, sqlite.ErrInUse, "stop that server")
+	refused(used, sqlite.ErrInUse, "in use by another latchkey server")
 	closeUsed()
 	_, closeUsed = open(t, used)
 	closeUsed()
@@ -204,13 +206,14 @@ func TestFilesAreTheOwnersAlone(t *testing.T) {
 
 // TestStressLoading ends and uses sessions while the index is still filling.
 func TestStressLoading(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "latchkey.db")
 	const n = 6000
 	db, closeDB := open(t, path)
 	var group sync.WaitGroup
-	for worker := range 50 {
+	for worker := range 500 {
 		group.Go(func() {
-			for i := worker; i < n; i += 50 {
+			for i := worker; i < n; i += 500 {
 				if err := db.CreateSession(context.Background(), storetest.NewSession(i, fmt.Sprint("u", i%7), start)); err != nil {
 					t.Error(err)
 				}
@@ -221,9 +224,9 @@ func TestStressLoading(t *testing.T) {
 	closeDB()
 
 	db, _ = open(t, path)
-	for worker := range 20 {
+	for worker := range 200 {
 		group.Go(func() {
-			for i := worker; i < n; i += 20 {
+			for i := worker; i < n; i += 200 {
 				key := storetest.Key(i)
 				if i%3 == 0 {
 					if _, err := db.EndSession(context.Background(), key, authority.End{At: start, Reason: authority.ReasonLogout}); err != nil {
@@ -271,7 +274,7 @@ func TestCallersThatLeave(t *testing.T) {
 		}
 		<-left
 		if err != nil && (n != 0 || !errors.Is(err, context.Canceled) && !errors.Is(err, authority.ErrNotFound)) {
-			t.Errorf("operation %d answered %d and %v", i%3, n, err)
+			t.Errorf("operation %d returned %d and %v", i%3, n, err)
 		}
 	}
 }
@@ -279,6 +282,7 @@ func TestCallersThatLeave(t *testing.T) {
 // TestASessionMadeWhileOthersAreReadExpiresOnTime makes sessions while the index
 // fills from the table, in which last uses are ahead.
 func TestASessionMadeWhileOthersAreReadExpiresOnTime(t *testing.T) {
+	t.Parallel()
 	db, _ := open(t, filepath.Join(t.TempDir(), "latchkey.db"))
 	ctx, stop := context.WithCancel(t.Context())
 	var reading, making sync.WaitGroup
@@ -293,9 +297,9 @@ func TestASessionMadeWhileOthersAreReadExpiresOnTime(t *testing.T) {
 		})
 	}
 	const n = 3000
-	for worker := range 8 {
+	for worker := range 64 {
 		making.Go(func() {
-			for i := worker; i < n; i += 8 {
+			for i := worker; i < n; i += 64 {
 				if err := db.CreateSession(t.Context(), storetest.NewSession(i, "u", start)); err != nil {
 					t.Error(err)
 				}

@@ -40,6 +40,7 @@ func runVictim(t *testing.T, test, variable, value string, attributes *syscall.S
 const failingPath = "LATCHKEY_TEST_FAILING_PATH"
 
 func TestAFailingDiskTakesBackTheWholeBatch(t *testing.T) {
+	t.Parallel()
 	runVictim(t, "TestFailingDiskVictim", failingPath, filepath.Join(t.TempDir(), "latchkey.db"), nil)
 }
 
@@ -90,6 +91,7 @@ const confinedPath = "LATCHKEY_TEST_CONFINED_PATH"
 // which nothing but a data directory can be written, as in a container that is built
 // from scratch and read-only.
 func TestOnlyTheDataDirectoryIsWritable(t *testing.T) {
+	t.Parallel()
 	const nobody, capSysChroot = 65534, 18
 	root := t.TempDir()
 	data := filepath.Join(root, "data")

@@ -7,8 +7,8 @@ import (
 	"github.com/latchkey/latchkey/internal/store"
 )
 
-// Inspect reports whether Open would take the embedded database at path, and whether
-// it has been used. It changes nothing, and a server may have the database in use.
+// Inspect returns an error if Open would refuse the database at path, and reports whether it
+// has been used. It changes nothing, and a server may be using the database.
 func Inspect(ctx context.Context, path string) (used bool, err error) {
 	db, err := openFile(path)
 	if err != nil {
@@ -17,14 +17,14 @@ func Inspect(ctx context.Context, path string) (used bool, err error) {
 	defer func() { _ = db.Close() }() // it was only read
 	tables, err := countOf(ctx, db, `SELECT count(*) FROM sqlite_schema WHERE name IN ('goose_db_version', 'audit', 'clients')`)
 	if err != nil {
-		return false, fmt.Errorf("the database %s cannot be read: %w", path, err)
+		return false, fmt.Errorf("read database %s: %w", path, err)
 	}
 	if tables < 3 {
 		return false, nil
 	}
 	have, err := countOf(ctx, db, `SELECT max(version_id) FROM goose_db_version`)
 	if err != nil {
-		return false, fmt.Errorf("the database %s cannot be read: %w", path, err)
+		return false, fmt.Errorf("read database %s: %w", path, err)
 	}
 	want, err := store.NewestSchema(migrations)
 	if err == nil {
@@ -35,7 +35,7 @@ func Inspect(ctx context.Context, path string) (used bool, err error) {
 	}
 	rows, err := countOf(ctx, db, `SELECT (SELECT count(*) FROM (SELECT 1 FROM audit LIMIT 1)) + (SELECT count(*) FROM clients)`)
 	if err != nil {
-		return false, fmt.Errorf("the database %s cannot be read: %w", path, err)
+		return false, fmt.Errorf("read database %s: %w", path, err)
 	}
 	return rows > 0, nil
 }

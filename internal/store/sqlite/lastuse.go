@@ -8,9 +8,8 @@ import (
 	"github.com/latchkey/latchkey/internal/store/sessionindex"
 )
 
-// A few shards are looked at every tick, so that the writing of slides is spread
-// evenly: a burst would be felt by whoever checks a session meanwhile. All shards
-// have their turn every four seconds.
+// Each tick writes the last uses of a few shards, so that the writes are spread evenly: a
+// burst would delay session checks. A round over all shards takes four seconds.
 const (
 	flushTick     = 250 * time.Millisecond
 	shardsPerTick = 16
@@ -18,11 +17,11 @@ const (
 	settleBudget  = 5 * time.Second
 )
 
-// flushLastUses keeps last_used ahead of the last use of every session.
+// flushLastUses keeps last_used ahead of the last use of every session, until ctx ends.
 func (db *DB) flushLastUses(ctx context.Context) {
 	tick := time.NewTicker(flushTick)
 	defer tick.Stop()
-	sound := false // whether everything of the round so far was written
+	sound := false // whether the round has written everything so far
 	for at := 0; ; at = (at + shardsPerTick) % sessionindex.Shards {
 		select {
 		case <-tick.C:
@@ -32,7 +31,7 @@ func (db *DB) flushLastUses(ctx context.Context) {
 		if at == 0 {
 			if sound {
 				if err := db.uses.turn(); err != nil && db.saidUses.due(time.Now()) {
-					db.log.Error("the log of uses could not be cleared; it is tried again soon", "error", plain(err))
+					db.log.Error("the log of uses could not be cleared; the next round tries again", "error", plain(err))
 				}
 			}
 			sound = true
@@ -40,7 +39,7 @@ func (db *DB) flushLastUses(ctx context.Context) {
 		for i := at; i < at+shardsPerTick; i++ {
 			err := db.writeLastUses(ctx, db.sessions.Unwritten(i, db.ahead.Microseconds()))
 			if sound = sound && err == nil; err != nil && ctx.Err() == nil && db.saidUses.due(time.Now()) {
-				db.log.Error("the last use of sessions could not be stored; it is tried again soon, and a crash before then may expire them early", "error", err)
+				db.log.Error("the last use of sessions could not be stored; the next round tries again, and a crash before then may expire them early", "error", err)
 			}
 		}
 	}
@@ -69,15 +68,15 @@ func (db *DB) writeLastUses(ctx context.Context, due []sessionindex.LastUse) err
 	return nil
 }
 
-// settleLastUses writes the exact last uses, for as long as there is time. Those
-// that are left keep the value that was written ahead.
+// settleLastUses writes the exact last uses, as long as there is time. The others keep the
+// value that was written ahead.
 func (db *DB) settleLastUses(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleBudget)
 	defer cancel()
 	for i := range sessionindex.Shards {
 		if err := db.writeLastUses(ctx, db.sessions.Unwritten(i, 0)); err != nil {
 			if ctx.Err() != nil {
-				return nil // what is left is on the safe side
+				return nil // the others are later than the last use, which is safe
 			}
 			return err
 		}

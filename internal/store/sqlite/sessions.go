@@ -19,11 +19,11 @@ func (db *DB) CreateSession(ctx context.Context, session authority.Session) erro
 			store.Micros(session.CreatedAt), ahead, store.Micros(session.ExpiresAt))
 		return store.RequireChange(n, err, authority.ErrExists)
 	}, func() {
-		// The writer runs this before any later change, so it has not ended.
+		// The writer runs this before any later change, so the session has not ended.
 		for !db.sessions.Add(session, used, ahead, db.sessions.Removals(sessionindex.ShardOf(session.Key))) {
 			continue
 		}
-		// It may have been read from the table just before, where its last use is ahead.
+		// The loader may have read it from the table just before, where its last use is ahead.
 		db.sessions.SetLastUse(session.Key, used)
 	})
 }
@@ -58,7 +58,7 @@ func (db *DB) isLoaded() bool {
 	}
 }
 
-// readThrough brings one live session into the index, or answers ErrNotFound.
+// readThrough reads one live session into the index, or returns ErrNotFound.
 func (db *DB) readThrough(ctx context.Context, key authority.SessionKey) error {
 	for {
 		removals := db.sessions.Removals(sessionindex.ShardOf(key))
@@ -87,7 +87,7 @@ const (
 	loadRetry = time.Second
 )
 
-// loadSessions brings all live sessions into the index.
+// loadSessions reads all live sessions into the index.
 func (db *DB) loadSessions(ctx context.Context) {
 	for number := int64(0); ; {
 		next, err := db.loadSome(ctx, number)
@@ -95,7 +95,7 @@ func (db *DB) loadSessions(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			db.log.Error("live sessions could not be read ahead; it is tried again soon, and until then each is read when it is used", "error", err)
+			db.log.Error("live sessions could not be loaded; the next attempt is soon, and until then each is read when it is used", "error", err)
 			retry := time.NewTimer(loadRetry)
 			select {
 			case <-retry.C:
@@ -113,7 +113,7 @@ func (db *DB) loadSessions(ctx context.Context) {
 	}
 }
 
-// loadSome reads a batch behind the given row number and answers the last one.
+// loadSome reads a batch of sessions after a row number and returns the last number.
 func (db *DB) loadSome(ctx context.Context, number int64) (int64, error) {
 	var removals [sessionindex.Shards]uint64
 	for i := range removals {
@@ -135,7 +135,7 @@ func (db *DB) loadSome(ctx context.Context, number int64) (int64, error) {
 		return number, err
 	}
 	for _, key := range again {
-		if err := db.readThrough(ctx, key); err != nil && err != authority.ErrNotFound { //nolint:errorlint // readThrough returns it as it is
+		if err := db.readThrough(ctx, key); err != nil && err != authority.ErrNotFound { //nolint:errorlint // readThrough returns it unwrapped
 			return number, err
 		}
 	}
@@ -176,8 +176,8 @@ func markEnded(t store.Tx, key authority.SessionKey, end authority.End) error {
 	return err
 }
 
-// endBatchSize is how many sessions of a user end in one step, so that ending very many
-// takes little memory and lets other changes pass.
+// endBatchSize is how many sessions of a user end in one step, so that ending very many takes
+// little memory and does not delay other changes for long.
 const endBatchSize = 1000
 
 // EndUserSessions implements authority.SessionStore.
@@ -228,8 +228,7 @@ func (db *DB) Sessions(ctx context.Context, query authority.SessionQuery) ([]aut
 	return sessions, err
 }
 
-// SweepSessions implements authority.SessionLog. It waits until the index is
-// complete.
+// SweepSessions implements authority.SessionLog. It waits until all sessions are loaded.
 func (db *DB) SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session, error) {
 	select {
 	case <-db.loaded:
@@ -244,8 +243,7 @@ func (db *DB) SweepSessions(ctx context.Context, now time.Time, idle time.Durati
 		return nil, nil
 	}
 	end := authority.End{At: now, Reason: authority.ReasonExpired}
-	// They are out of the index already, so this has to happen: it does not end
-	// with the caller's context.
+	// They were removed from the index, so cancellation of ctx is ignored.
 	err := db.write(context.WithoutCancel(ctx), func(t store.Tx) error {
 		for i := range swept {
 			swept[i].End = end
@@ -256,7 +254,7 @@ func (db *DB) SweepSessions(ctx context.Context, now time.Time, idle time.Durati
 		return nil
 	})
 	if err != nil {
-		for _, session := range swept { // expired all the same; the next sweep tries again
+		for _, session := range swept { // they are expired anyway; the next sweep tries again
 			used := store.Micros(session.LastUsedAt)
 			db.sessions.Add(session, used, used, db.sessions.Removals(sessionindex.ShardOf(session.Key)))
 		}

@@ -18,18 +18,18 @@ import (
 	"github.com/latchkey/latchkey/internal/store"
 )
 
-// useLog keeps uses of sessions that the table does not cover yet, so that a process
-// which is killed loses none: the table is written within seconds (lastuse.go), and the
-// log at once. A record that the operating system has survives the process, so nothing
-// waits for the disk. It is safe for concurrent use.
+// useLog holds uses of sessions that the table does not cover yet, so that a killed process
+// loses none: the table is written within seconds (lastuse.go), and the log at once. A record
+// in the operating system's cache survives the process, so nothing waits for the disk. It is
+// safe for concurrent use.
 //
-// There are two files. Records go to one of them for one round of flushLastUses. When
-// the next round has ended without an error, the table has everything that is in it.
+// There are two files. Records go to one of them for one round of flushLastUses. When the
+// next round has ended without an error, the table has everything that is in it.
 type useLog struct {
 	path string // of the database
 
 	mu      sync.Mutex
-	files   [2]*os.File // both nil: nothing is kept
+	files   [2]*os.File // both nil: nothing is logged
 	current int
 	size    int64
 }
@@ -104,8 +104,8 @@ func (l *useLog) add(key authority.SessionKey, until int64) error {
 	return nil
 }
 
-// turn begins a round. What was added before the round that has just ended is in the
-// table, so it is removed.
+// turn begins a round. The table has the records from before the round that has just ended,
+// so turn removes them.
 func (l *useLog) turn() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,7 +123,7 @@ func (l *useLog) turn() error {
 // empty removes every record.
 func (l *useLog) empty() error { return errors.Join(l.turn(), l.turn()) }
 
-// close gives the files up, and removes those that are empty.
+// close closes the files, and removes those that are empty.
 func (l *useLog) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -145,8 +145,8 @@ func (l *useLog) close() error {
 	return failed
 }
 
-// recoverUses writes the uses that a killed process has left in the log, and opens the
-// log. A database in memory has none.
+// recoverUses opens the log and writes the uses in it, which a killed process left, to the
+// table. A database in memory has no log.
 func (db *DB) recoverUses(ctx context.Context) error {
 	db.uses = &useLog{}
 	if db.path == "" {
@@ -174,8 +174,8 @@ func (db *DB) recoverUses(ctx context.Context) error {
 	return log.empty()
 }
 
-// keepUse records a use that the table does not cover. An error is not the caller's: the
-// session is good, and the table is written soon.
+// keepUse records a use that the table does not cover. It only logs errors: the session is
+// good, and the table is written soon.
 func (db *DB) keepUse(key authority.SessionKey, now time.Time) {
 	until := now.Add(db.ahead).UnixMicro()
 	err := db.uses.add(key, until)

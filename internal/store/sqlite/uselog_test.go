@@ -46,6 +46,7 @@ func crashed(t *testing.T, path string, options sqlite.Options) *sqlite.DB {
 // TestAUseSurvivesACrash uses sessions seldom, kills the process at once, and goes on with
 // what is left.
 func TestAUseSurvivesACrash(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ idle, ahead, gap time.Duration }{
 		"a short idle timeout":     {4 * time.Second, time.Second, 3900 * time.Millisecond},
 		"the default":              {20 * time.Minute, 5 * time.Minute, 19 * time.Minute},

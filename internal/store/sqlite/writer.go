@@ -15,12 +15,11 @@ const (
 	maxWaiting = 4096
 )
 
-// errClosed answers changes after Close.
+// errClosed is returned for changes after Close.
 var errClosed = errors.New("the database is closed")
 
-// writer is the one goroutine that changes the database. What waits together is
-// committed together: a commit that reaches the disk costs the same for one
-// change as for a hundred.
+// writer is the one goroutine that changes the database. Changes that wait together are
+// committed together: a durable commit costs the same for one change as for a hundred.
 type writer struct {
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
@@ -31,10 +30,10 @@ type writer struct {
 	written bool // whether the open transaction has changed a row
 }
 
-// change is one atomic step. do must not keep the tx. after runs once the commit
-// has happened, before anybody is told, even when the caller has left.
+// change is one atomic step. do must not keep the transaction. after runs after the commit
+// and before the caller gets the result, even if the caller has left.
 type change struct {
-	ctx    context.Context //nolint:containedctx // a change waits in a queue; its context says whether it is still wanted
+	ctx    context.Context //nolint:containedctx // a change that waits in the queue is skipped after its caller has left
 	do     func(store.Tx) error
 	after  func()
 	err    error
@@ -59,10 +58,10 @@ func startWriter(conn *sql.Conn, state *writeState) *writer {
 	return w
 }
 
-// write runs do in a transaction of its own and returns when it is durable. When
-// ctx ends first, write returns its error, and the change may happen or not, or
-// be happening: read what do and after set only when write answers nil. An error
-// of do leaves the database as it was.
+// write runs do in a transaction of its own and returns when it is durable. If ctx ends
+// first, write returns its error, and the change may happen, or be happening: callers read
+// what do and after set only if write returns nil. An error of do leaves the database as it
+// was.
 func (w *writer) write(ctx context.Context, do func(store.Tx) error, after func()) error {
 	c := &change{ctx: ctx, do: do, after: after, result: make(chan error, 1)}
 	select {
@@ -92,7 +91,7 @@ func (w *writer) write(ctx context.Context, do func(store.Tx) error, after func(
 	}
 }
 
-// stop lets what waits be written, and returns when the goroutine has ended.
+// stop writes the changes that wait, and returns when the goroutine has ended.
 func (w *writer) stop() {
 	close(w.closed)
 	<-w.done
@@ -130,10 +129,10 @@ func (w *writer) gather(first *change) []*change {
 	return batch
 }
 
-// commit runs a batch in one transaction, each change under a savepoint, so that
-// one that fails takes back only itself. A full disk or a failing one may make
-// SQLite roll the whole transaction back in the middle: then no change of the batch
-// has happened, those that are left are not run, and all of them return the error.
+// commit runs a batch in one transaction, each change under a savepoint, so that a failure
+// undoes only that change. On a full or failing disk SQLite may roll back the whole
+// transaction: then no change of the batch has happened, the remaining ones do not run, and
+// all of them return the error.
 func (w *writer) commit(batch []*change) {
 	err := w.transact(batch)
 	refused := err
@@ -147,7 +146,7 @@ func (w *writer) commit(batch []*change) {
 	}
 	for _, c := range batch {
 		if err != nil {
-			c.result <- fmt.Errorf("the database could not be written: %w", err)
+			c.result <- fmt.Errorf("write database: %w", err)
 			continue
 		}
 		if c.err == nil && c.after != nil {
@@ -162,7 +161,7 @@ func (w *writer) commit(batch []*change) {
 func (w *writer) transact(batch []*change) error {
 	w.written = false
 	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
-		_ = w.exec("ROLLBACK") // of one that could not be rolled back before, if that is why
+		_ = w.exec("ROLLBACK") // of an earlier transaction, if one is still open
 		return err
 	}
 	for _, c := range batch {
@@ -170,7 +169,7 @@ func (w *writer) transact(batch []*change) error {
 			continue
 		}
 		if err := w.step(c); err != nil {
-			_ = w.exec("ROLLBACK") // mostly there is no transaction any more
+			_ = w.exec("ROLLBACK") // in most cases there is no transaction anymore
 			return err
 		}
 	}
@@ -215,7 +214,7 @@ func (t transaction) stmt(query string) (*sql.Stmt, error) {
 	return s, err
 }
 
-// exec answers how many rows changed.
+// Exec implements store.Tx.
 func (t transaction) Exec(query string, arguments ...any) (int64, error) {
 	s, err := t.stmt(query)
 	if err != nil {
@@ -230,7 +229,7 @@ func (t transaction) Exec(query string, arguments ...any) (int64, error) {
 	return n, err
 }
 
-// query calls scan for each row.
+// Query implements store.Tx.
 func (t transaction) Query(scan func(store.Row) error, query string, arguments ...any) error {
 	s, err := t.stmt(query)
 	if err != nil {
@@ -243,7 +242,7 @@ func (t transaction) Query(scan func(store.Row) error, query string, arguments .
 	return each(rows, scan)
 }
 
-// locked implements tx. The writer is alone.
+// QueryLocked implements store.Tx. There is no other writer.
 func (t transaction) QueryLocked(scan func(store.Row) error, query string, arguments ...any) error {
 	return t.Query(scan, query, arguments...)
 }

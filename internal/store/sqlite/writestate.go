@@ -14,7 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/store"
 )
 
-// plain puts an error of the disk into words.
+// plain returns an error of the disk with a text that people understand.
 func plain(err error) error {
 	switch code(err) {
 	case sqlite3.SQLITE_FULL:
@@ -25,7 +25,7 @@ func plain(err error) error {
 	return err
 }
 
-// isFault reports whether err is of SQLite, and not of what it was asked to store.
+// isFault reports whether err is a fault of SQLite or the disk, and not a constraint.
 func isFault(err error) bool {
 	got := code(err)
 	return got != sqlite3.SQLITE_OK && got != sqlite3.SQLITE_CONSTRAINT
@@ -43,11 +43,11 @@ func code(err error) int {
 const (
 	// probeEvery is how often a database that could not be written is tried again.
 	probeEvery = time.Second
-	// remindEvery is how often the log says that it still cannot be.
+	// remindEvery is how often the log repeats that it cannot be written.
 	remindEvery = time.Minute
 )
 
-// writeState remembers whether the last write has failed. It is safe for concurrent
+// writeState is whether the last write failed. It is safe for concurrent
 // use.
 type writeState struct {
 	log *slog.Logger
@@ -82,7 +82,7 @@ func (s *writeState) failing() error {
 	return s.err
 }
 
-// reminder bounds how often something is said.
+// reminder bounds how often a message is logged.
 type reminder struct {
 	mu   sync.Mutex
 	last time.Time
@@ -107,8 +107,8 @@ func (r *reminder) reset() {
 // WriteFailure returns why the database cannot be written at this moment, or nil.
 func (db *DB) WriteFailure() error { return db.state.failing() }
 
-// probeWrites tries again and again to write a database that could not be written, so
-// that it is known when it can.
+// probeWrites writes to a database whose last write failed, every second, so that its recovery
+// is noticed.
 func (db *DB) probeWrites(ctx context.Context) {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
@@ -119,7 +119,7 @@ func (db *DB) probeWrites(ctx context.Context) {
 			return
 		}
 		if db.state.failing() != nil {
-			_ = db.write(ctx, func(t store.Tx) error { // the writer notes what came of it
+			_ = db.write(ctx, func(t store.Tx) error { // the writer notes the outcome
 				_, err := t.Exec(`UPDATE audit_head SET seq = seq WHERE id = 1`)
 				return err
 			})

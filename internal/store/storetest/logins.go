@@ -36,7 +36,7 @@ func BenchmarkLogIns(b *testing.B, stores authority.Stores) {
 					name := fmt.Sprint("user ", next.Add(1)%users)
 					for p.Next() {
 						if password == "wrong" { // a name that no user has
-							name = fmt.Sprint("nobody ", next.Add(1))
+							name = fmt.Sprint("unknown ", next.Add(1))
 						}
 						_, err := rules.LogIn(b.Context(), name, password, authority.Origin{Client: "key"})
 						if (err == nil) != (password == "right") {

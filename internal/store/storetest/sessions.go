@@ -164,7 +164,7 @@ func sessionEndedForGood(t *testing.T, s authority.Stores) {
 		}
 		for range 100 {
 			if _, err := s.Sessions.UseSession(ctx, Key(i), start, Idle); !errors.Is(err, authority.ErrNotFound) {
-				t.Errorf("an ended session answers %v", err)
+				t.Errorf("an ended session returned %v", err)
 			}
 		}
 		close(done)
