@@ -113,7 +113,7 @@ printf correct-horse | ./latchkey user add zoe --password-stdin --data ./local-d
 `,
 		wants: []string{`"user":"zbeeblebrox"}` + "\n" + `{"method":"GET"`},
 	}},
-	"testing.md: In Go": {{kind: elsewhere, reason: "../latchtest/readme_test.go"}},
+	"testing.md: In Go": {{kind: elsewhere, reason: "../latchtest/testingpage_test.go"}},
 	"testing.md: In any language": {
 		{kind: serve},
 		{wants: []string{

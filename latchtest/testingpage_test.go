@@ -65,12 +65,12 @@ func (p *inventory) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// TestReadme is the test that docs/testing.md shows, as the next test compares.
-func TestReadme(t *testing.T) {
+// TestOfTheTestingPage is the test in docs/testing.md; the next test compares them.
+func TestOfTheTestingPage(t *testing.T) {
 	New := func(url, apiKey string, apiSecret latchkey.Secret, user string, password latchkey.Secret, now func() time.Time) *inventory {
 		return newInventory(t, url, apiKey, apiSecret, user, password, now, keeper.NewMemoryState())
 	}
-	// README
+	// docs/testing.md begins
 	service := latchtest.NewServer(t) // ends with the test
 	program := New(service.URL, latchtest.APIKey, latchtest.APISecret, latchtest.User, latchtest.Password,
 		service.Now) // its latchkey.Config.Now, which its keeper follows
@@ -88,7 +88,7 @@ func TestReadme(t *testing.T) {
 		t.Errorf("%d logins, not 2", n)
 	}
 
-	// A login whose answer is lost may not become a storm that locks the account.
+	// A login whose response is lost must not lead to more logins that lock the account.
 	service.Advance(time.Minute)
 	service.ExpireSessions(latchtest.User)
 	service.Inject(latchtest.LogIn, latchtest.DropAfter(), 1)
@@ -100,21 +100,21 @@ func TestReadme(t *testing.T) {
 	if err := program.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// README ends
+	// docs/testing.md ends
 }
 
-func TestTheReadmeShowsTheTestThatRuns(t *testing.T) {
-	readme, err := os.ReadFile("../docs/testing.md")
+func TestTheTestingPageShowsTheTestAbove(t *testing.T) {
+	page, err := os.ReadFile("../docs/testing.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := os.ReadFile("readme_test.go")
+	source, err := os.ReadFile("testingpage_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, body, _ := strings.Cut(string(source), "// README\n")
-	body, _, found := strings.Cut(body, "\t// README ends\n")
-	if !found || !strings.Contains(string(readme), body) {
+	_, body, _ := strings.Cut(string(source), "// docs/testing.md begins\n")
+	body, _, found := strings.Cut(body, "\t// docs/testing.md ends\n")
+	if !found || !strings.Contains(string(page), body) {
 		t.Error("the test in docs/testing.md is not the one above")
 	}
 }
