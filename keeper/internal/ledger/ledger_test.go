@@ -95,6 +95,9 @@ func TestPhasesOfARotation(t *testing.T) {
 			w.now = w.now.Add(time.Minute)
 			w.run(ledger.Finish)
 			view := w.view()
+			if lost := view.Latch.Kind == ledger.LostPassword; lost != (c.then == ledger.Lost) {
+				t.Errorf("the latch is %+v in phase %q", view.Latch, view.Phase)
+			}
 			if view.Phase != c.then || w.stored != c.password || w.strikes > c.strikes || w.made > 1 {
 				t.Errorf("it ends %q with %q in the store, %d strikes and %d resets, want %q, %q, %d\n%s", view.Phase, w.stored,
 					w.strikes, w.made, c.then, c.password, c.strikes, strings.Join(w.trace, "\n"))
@@ -124,13 +127,30 @@ func TestANewPasswordMayBeRefusedOnce(t *testing.T) {
 	if view := w.view(); view.Phase != ledger.Refused || view.Strikes != 2 || !view.Stuck {
 		t.Errorf("after two refusals: %+v", view)
 	}
+	// After a reset of the guard it is tried again, and one more refusal is final.
+	w.guardReset()
+	w.run(ledger.Finish)
+	if view := w.view(); view.Phase != ledger.Refused || view.Strikes != 1 {
+		t.Errorf("after the third refusal: %+v", view)
+	}
 	w.password = made
-	record := w.open()
-	record.ResetGuard()
-	w.saved = record.Encode()
+	w.guardReset()
 	w.run(ledger.Finish)
 	if view := w.view(); view.Phase != "" || w.stored != made {
 		t.Errorf("after the reset of the guard: %+v", view)
+	}
+}
+
+func TestARefusalAfterAnUnclearProofIsFinal(t *testing.T) {
+	w := newWorld()
+	w.run(ledger.Renew)
+	w.faults = []fault{none, none, none, none, cut}
+	w.run(ledger.Rotate)
+	w.password = "not yet"
+	w.now = w.now.Add(time.Minute)
+	w.run(ledger.Finish)
+	if view := w.view(); view.Phase != ledger.Refused || view.Strikes != 2 || view.Latch.Kind != ledger.WrongPassword {
+		t.Errorf("got %+v", view)
 	}
 }
 
@@ -197,6 +217,10 @@ func TestRecallRestoresAResponse(t *testing.T) {
 	}
 	if recalled, obsolete := w.rules.Recall(record, kept, stored); recalled || obsolete {
 		t.Errorf("into one with the response: %t, %t", recalled, obsolete)
+	}
+	record.Rotation.Begun, record.Rotation.Response = kept.Begun.Add(time.Hour), ""
+	if recalled, obsolete := w.rules.Recall(record, kept, stored); recalled || obsolete {
+		t.Errorf("into another rotation: %t, %t", recalled, obsolete)
 	}
 	record.Rotation = nil
 	if recalled, obsolete := w.rules.Recall(record, kept, stored); !recalled || obsolete ||
