@@ -112,8 +112,7 @@ func (k *Keeper) acquireOrFind(ctx context.Context) (*leased, *session, error) {
 	}
 }
 
-// open reads the record under a new lease, and settles what the last holder has left
-// behind. On an error it releases the lease.
+// open reads the record under a new lease. On an error it releases the lease.
 func (k *Keeper) open(ctx context.Context, lease Lease) (*leased, error) {
 	h := &leased{Keeper: k, lease: lease}
 	var err error
@@ -121,7 +120,6 @@ func (k *Keeper) open(ctx context.Context, lease Lease) (*leased, error) {
 		h.release(ctx)
 		return nil, err
 	}
-	h.record.Recover()
 	h.recall(ctx)
 	h.saveChanges(ctx)
 	return h, nil
@@ -157,6 +155,7 @@ type leased struct {
 	resetErr   error                  // why the response to the reset is not known
 	resetSent  bool                   // and may have been executed
 	ending     ledger.Ending          // of the rotation
+	unsent     bool                   // the record notes an action that was not carried out
 }
 
 // reach acts until goal is reached, or until nothing more can be done for it now: it
@@ -169,7 +168,6 @@ func (h *leased) reach(ctx context.Context, goal ledger.Goal) (*session, error) 
 			return nil, err
 		}
 		h.stepOf(action, goal)
-		h.record.Begin(action, h.now())
 		if err := h.saveBefore(ctx, action); err != nil {
 			return nil, err
 		}
@@ -196,7 +194,7 @@ func (h *leased) reach(ctx context.Context, goal ledger.Goal) (*session, error) 
 	}
 }
 
-// decide returns the next action.
+// decide returns the next action, which the record notes.
 func (h *leased) decide(ctx context.Context, goal ledger.Goal) (ledger.Action, error) {
 	err := h.readCredential(ctx)
 	if err != nil && goal != ledger.Renew {
@@ -212,7 +210,9 @@ func (h *leased) decide(ctx context.Context, goal ledger.Goal) (ledger.Action, e
 	}
 	stored, begun := forLedger(*h.credential), h.begun()
 	h.ended(h.rules.Observe(h.record, stored), begun)
-	return h.rules.Decide(h.record, goal, stored, held, h.now()), nil
+	action := h.rules.Decide(h.record, goal, stored, held, h.now())
+	h.record.Begin(action, h.now())
+	return action, nil
 }
 
 // readCredential makes sure that the credential is loaded.
@@ -234,6 +234,7 @@ func (h *leased) saveBefore(ctx context.Context, action ledger.Action) error {
 		return nil
 	}
 	err := h.save(ctx)
+	h.unsent = err != nil
 	switch {
 	case err == nil:
 		return nil
@@ -377,8 +378,8 @@ func (h *leased) save(ctx context.Context) error {
 // does not undo what happened: it is noted, and a login that is on record counts as a
 // strike from then on.
 func (h *leased) saveChanges(ctx context.Context) (saved bool) {
-	if !h.record.NeedsSave() {
-		return true
+	if h.unsent || !h.record.NeedsSave() {
+		return !h.unsent
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
 	defer cancel()

@@ -221,6 +221,7 @@ func breaksAfter(times int) func() (credential.Credential, error) {
 type faultyState struct {
 	keeper.State
 	failFrom int
+	failTo   int
 	mu       sync.Mutex
 	saves    int
 }
@@ -239,7 +240,8 @@ func (l faultyLease) Save(ctx context.Context, data latchkey.Secret) error {
 	l.state.mu.Lock()
 	defer l.state.mu.Unlock()
 	l.state.saves++
-	if l.state.failFrom > 0 && l.state.saves >= l.state.failFrom {
+	if l.state.failFrom > 0 && l.state.saves >= l.state.failFrom &&
+		(l.state.failTo == 0 || l.state.saves <= l.state.failTo) {
 		return errDiskFull
 	}
 	return l.Lease.Save(ctx, data)

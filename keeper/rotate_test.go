@@ -118,6 +118,30 @@ func TestNoResetIsSentUnlessTheStateTakesTheIntent(t *testing.T) {
 	r.mustLogIn()
 }
 
+// One save fails, and the next one would succeed: what was not sent is not on record.
+func TestWhatCouldNotBeRecordedIsNotOnRecordLater(t *testing.T) {
+	r := newRig(t)
+	k := r.keeper(keeper.Config{State: &faultyState{State: r.state(), failFrom: 1, failTo: 1}})
+	if _, err := k.Tokens(t.Context()); !errors.Is(err, errDiskFull) {
+		t.Errorf("error %v, want that of the disk", err)
+	}
+	if status, err := r.keeper(keeper.Config{}).Status(t.Context()); err != nil || status.Strikes != 0 {
+		t.Errorf("status %+v, error %v", status, err)
+	}
+	other := r.keeper(keeper.Config{})
+	r.request(other)
+	if n := r.service.Count(latchtest.EventLogIn); n != 1 {
+		t.Errorf("%d logins, want one", n)
+	}
+	k = r.keeper(keeper.Config{State: &faultyState{State: r.state(), failFrom: 1, failTo: 1}})
+	r.wantState(k, k.Rotate(t.Context()), keeper.RotationNone)
+	r.wantResets(0)
+	r.wantStrikes(0)
+	if n := r.service.Count(latchtest.EventLogIn); n != 1 {
+		t.Errorf("%d logins, want no probe", n)
+	}
+}
+
 // The disk with the state is full from the moment on that the reset is sent. The
 // credential store still gets the password.
 func TestAStateThatFailsAfterTheResetLosesNothing(t *testing.T) {

@@ -47,6 +47,9 @@ const (
 	Stop
 	// OtherAccount: a rotation of another account's password is not finished.
 	OtherAccount
+	// Recover: settle what the last holder of the lease has left unsettled. Nothing is
+	// sent.
+	Recover
 	// AskUpstream for a fresh access token, because of Reason. The next login may cost a
 	// strike, which is too much to spend on finding out whether the upstream still has
 	// trouble.

@@ -34,6 +34,9 @@ func (rules Rules) Decide(r *Record, goal Goal, stored Credential, held Held, no
 			return Action{Do: UseSession, Token: token, Used: used}
 		}
 	}
+	if r.abandoned() {
+		return Action{Do: Recover}
+	}
 	id := rules.identify(r, stored)
 	rot := r.rotationOf(id.account)
 	switch {
@@ -54,27 +57,6 @@ func (rules Rules) Decide(r *Record, goal Goal, stored Credential, held Held, no
 		}
 	}
 	return rules.nextLogIn(r, rot, stored, held, now)
-}
-
-// Find returns the token of the recorded session, and when it was last used, if it is
-// the user's, is not known to be refused, and was not idle for too long. An empty user
-// stands for any.
-func (rules Rules) Find(r *Record, user string, held Held, now time.Time) (token string, used time.Time, ok bool) {
-	s := r.Session
-	if s == nil || s.Upstream != r.fingerprint(rules.Upstream) ||
-		user != "" && s.Account != r.fingerprint(rules.Upstream, user) {
-		return "", time.Time{}, false
-	}
-	// Others may have used a session since it was idle for too long here, unless the
-	// time of its last use cannot be relied on.
-	if held.Token == s.Token && (held.Refused || r.unsure) {
-		return "", time.Time{}, false
-	}
-	used = s.Created
-	if r.lastUse.After(used) {
-		used = r.lastUse
-	}
-	return s.Token, used, Since(used, now) < rules.IdleLimit
 }
 
 // nextLogIn returns the next login, or why none may be made now.
@@ -154,6 +136,8 @@ func (rules Rules) Settle(r *Record, action Action, out Outcome, now time.Time) 
 		if rot := r.rotationOf(action.id.account); rot != nil {
 			return r.settleRotation(rot, action, out, now)
 		}
+	case Recover:
+		r.recover()
 	case AskUpstream:
 		r.upstreamWorks = out.Verdict == Accepted
 	case CheckStore:
@@ -190,9 +174,14 @@ func (r *Record) settleGuard(id identity, out Outcome, now time.Time) {
 	}
 }
 
-// Recover settles what the last holder of the lease left behind. The outcome of its
+// abandoned reports whether the last holder of the lease has left something unsettled.
+func (r *Record) abandoned() bool {
+	return r.Attempt != nil || r.Rotation != nil && r.Rotation.Phase == Intent
+}
+
+// recover settles what the last holder of the lease left unsettled. The outcome of its
 // login is not known, so it counts as a strike.
-func (r *Record) Recover() {
+func (r *Record) recover() {
 	if r.Attempt != nil {
 		r.account(r.Attempt.Account).strike(r.Attempt.At, "a login was begun and its outcome never recorded: "+
 			"the program that made it has ended, or could not save")

@@ -125,6 +125,27 @@ func Open(data string, lastUse, now time.Time) (*Record, error) {
 	return &r, nil
 }
 
+// Find returns the token of the recorded session, and when it was last used, if it is
+// the user's, is not known to be refused, and was not idle for too long. An empty user
+// stands for any.
+func (rules Rules) Find(r *Record, user string, held Held, now time.Time) (token string, used time.Time, ok bool) {
+	s := r.Session
+	if s == nil || s.Upstream != r.fingerprint(rules.Upstream) ||
+		user != "" && s.Account != r.fingerprint(rules.Upstream, user) {
+		return "", time.Time{}, false
+	}
+	// Others may have used a session since it was idle for too long here, unless the
+	// time of its last use cannot be relied on.
+	if held.Token == s.Token && (held.Refused || r.unsure) {
+		return "", time.Time{}, false
+	}
+	used = s.Created
+	if r.lastUse.After(used) {
+		used = r.lastUse
+	}
+	return s.Token, used, Since(used, now) < rules.IdleLimit
+}
+
 // Encode returns r as it is saved.
 func (r *Record) Encode() string {
 	data, _ := json.Marshal(r) // plain fields cannot fail

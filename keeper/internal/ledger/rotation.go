@@ -124,7 +124,7 @@ func (rules Rules) nextOfRotation(r *Record, rot *Rotation, stored Credential, i
 // returns false if a login has to come first.
 func (rules Rules) nextOfReset(r *Record, stored Credential, id identity) (Action, bool) {
 	s, age, a := r.Session, r.passwordOf(id.account), r.guard(id.account)
-	proven := age != nil && age.Credential == id.credential && a.Strikes == 0 && r.Attempt == nil
+	proven := age != nil && age.Credential == id.credential && a.Strikes == 0
 	if !proven || s == nil || s.Account != id.account || s.Upstream != r.fingerprint(rules.Upstream) {
 		return Action{}, false
 	}
