@@ -16,15 +16,25 @@ var weak = []latchkey.Secret{"wrong", "e", " ", ".", "400", "old password", "pas
 
 func TestRedactionGapDoesNotRevealThePassword(t *testing.T) {
 	header := http.Header{"X-Request-Id": {"req-7-wrong-400"}, "Content-Type": {"text/wrong"}}
-	for body, want := range map[string]string{
-		`{"errorCode":"UnifiedWebService.REQUEST_FAILED.Password.Mismatch","errorMessage":"The old password is wrong; %s"}`: "the old password is wrong",
-		`{"errorCode":"UnifiedWebService.REQUEST_FAILED.Login.InvalidCredentials","errorMessage":"%s"}`:                     "the user name or the password is wrong",
-		`{"fault":{"code":"900901","message":"%s","description":"The access token is wrong"}}`:                              "the access token was refused",
-		`{"error":"invalid_client","error_description":"it is wrong: %s"}`:                                                  "the API key or its secret is wrong",
-		`{"errorCode":"Other.Code.400","errorMessage":"The old password is wrong: %s"}`:                                     "is not shown",
-		`{"error":"wrong","error_description":"x","cause":"%s"}`:                                                            "is not shown",
-		`<html>the old password is wrong</html><!-- %s -->`:                                                                 "the body is not an error of this API",
+	for _, test := range []struct{ body, want string }{
+		{
+			`{"errorCode":"UnifiedWebService.REQUEST_FAILED.Password.Mismatch","errorMessage":"The old password is wrong; %s"}`,
+			"the old password is wrong",
+		},
+		{
+			`{"errorCode":"UnifiedWebService.REQUEST_FAILED.Login.InvalidCredentials","errorMessage":"%s"}`,
+			"the user name or the password is wrong",
+		},
+		{
+			`{"fault":{"code":"900901","message":"%s","description":"The access token is wrong"}}`,
+			"the access token was refused",
+		},
+		{`{"error":"invalid_client","error_description":"it is wrong: %s"}`, "the API key or its secret is wrong"},
+		{`{"errorCode":"Other.Code.400","errorMessage":"The old password is wrong: %s"}`, "is not shown"},
+		{`{"error":"wrong","error_description":"x","cause":"%s"}`, "is not shown"},
+		{`<html>the old password is wrong</html><!-- %s -->`, "the body is not an error of this API"},
 	} {
+		body, want := test.body, test.want
 		shown := map[string]bool{}
 		for _, secret := range weak {
 			for _, echo := range []string{secret.Reveal(), "something else"} {

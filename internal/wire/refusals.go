@@ -82,11 +82,11 @@ var Refusals = []PublishedRefusal{
 		`{"error":"unauthorized","error_description":"A simulated refusal. UWS V1 REST accounts: [400]","cause":"simulated"}`,
 		MeaningSessionExpired},
 	{"cloud-connector-bearer", "Cloud Connector", http.StatusUnauthorized,
-		`{"error":"internal_server_error","error_description":"A simulated refusal. UWS V1 REST accounts: [401]","cause":"simulated"}`,
-		MeaningBearer},
+		`{"error":"internal_server_error",` +
+			`"error_description":"A simulated refusal. UWS V1 REST accounts: [401]","cause":"simulated"}`, MeaningBearer},
 	{"cloud-connector-bearer-500", "Cloud Connector", http.StatusInternalServerError,
-		`{"error":"internal_server_error","error_description":"A simulated refusal. UWS V1 REST accounts: [401]","cause":"simulated"}`,
-		MeaningBearer},
+		`{"error":"internal_server_error",` +
+			`"error_description":"A simulated refusal. UWS V1 REST accounts: [401]","cause":"simulated"}`, MeaningBearer},
 	{"bearer-invalid", "API gateway", http.StatusUnauthorized,
 		`{"fault":{"code":"900901","message":"Invalid Credentials","description":"A simulated refusal."}}`, MeaningBearer},
 	{"bearer-missing", "API gateway", http.StatusUnauthorized,
