@@ -75,7 +75,9 @@ func nextSerial(serial int64) int64 {
 
 // RevokeAccessToken ends the client's access token, if token is that one, and reports
 // whether it was. An invalid token is not an error (RFC 7009, section 2.2).
-func (a *Authority) RevokeAccessToken(ctx context.Context, key string, clientSecret, token secret.Text, origin Origin) (bool, error) {
+func (a *Authority) RevokeAccessToken(
+	ctx context.Context, key string, clientSecret, token secret.Text, origin Origin) (bool, error,
+) {
 	client, err := a.identifyClient(ctx, key, clientSecret)
 	if err != nil {
 		return false, err

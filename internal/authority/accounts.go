@@ -88,7 +88,9 @@ func (a *Authority) addUser(
 // SetPassword changes a user's password, ends all of the user's sessions and returns the
 // password, which it generates if the given one is empty. Strikes and locks stay:
 // UnlockUser lifts them.
-func (a *Authority) SetPassword(ctx context.Context, name string, password secret.Text, origin Origin) (secret.Text, error) {
+func (a *Authority) SetPassword(
+	ctx context.Context, name string, password secret.Text, origin Origin) (secret.Text, error,
+) {
 	password, hash, err := a.newPassword(ctx, name, password, false)
 	if err != nil {
 		return "", err
@@ -105,7 +107,9 @@ func (a *Authority) SetPassword(ctx context.Context, name string, password secre
 
 // newPassword checks or generates a password of a user and hashes it. A known password may
 // be weak.
-func (a *Authority) newPassword(ctx context.Context, user string, password secret.Text, known bool) (secret.Text, string, error) {
+func (a *Authority) newPassword(
+	ctx context.Context, user string, password secret.Text, known bool) (secret.Text, string, error,
+) {
 	if password == "" {
 		password = generatePassword()
 	}
@@ -155,7 +159,9 @@ func (a *Authority) RemoveUser(ctx context.Context, name string, origin Origin) 
 	return nil
 }
 
-func (a *Authority) changeUser(ctx context.Context, name string, change func(*User), origin Origin, kind EventKind) error {
+func (a *Authority) changeUser(
+	ctx context.Context, name string, change func(*User), origin Origin, kind EventKind,
+) error {
 	defer a.allow.forget(name)
 	user, err := a.stores.Users.UpdateUser(ctx, name, func(user *User) error {
 		change(user)
@@ -198,7 +204,9 @@ func (a *Authority) SetFailures(ctx context.Context, name string, failures int, 
 	return a.setStrikes(ctx, name, failures, false, origin, kind)
 }
 
-func (a *Authority) setStrikes(ctx context.Context, name string, failures int, manual bool, origin Origin, kind EventKind) error {
+func (a *Authority) setStrikes(
+	ctx context.Context, name string, failures int, manual bool, origin Origin, kind EventKind,
+) error {
 	if _, err := a.stores.Users.User(ctx, name); err != nil {
 		return adminError(err)
 	}

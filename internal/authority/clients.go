@@ -39,7 +39,9 @@ func (a *Authority) AddKnownClient(ctx context.Context, label string, credential
 	return err
 }
 
-func (a *Authority) addClient(ctx context.Context, label string, credentials Credentials, origin Origin) (Credentials, error) {
+func (a *Authority) addClient(
+	ctx context.Context, label string, credentials Credentials, origin Origin) (Credentials, error,
+) {
 	if err := checkName("label", label); err != nil {
 		return Credentials{}, err
 	}
@@ -85,7 +87,9 @@ func (a *Authority) RevokeClient(ctx context.Context, key string, origin Origin)
 	}, origin, EventClientRevoked)
 }
 
-func (a *Authority) changeClient(ctx context.Context, key string, change func(*Client), origin Origin, kind EventKind) error {
+func (a *Authority) changeClient(
+	ctx context.Context, key string, change func(*Client), origin Origin, kind EventKind,
+) error {
 	_, err := a.stores.Clients.UpdateClient(ctx, clientID(key), func(client *Client) error {
 		if client.Revoked {
 			return ErrNotFound

@@ -32,7 +32,9 @@ func (h *hooked) CreateSession(ctx context.Context, session authority.Session) e
 }
 
 // UpdateStrikes calls settle after the first update that settles a reservation.
-func (h *hooked) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+func (h *hooked) UpdateStrikes(
+	ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error,
+) error {
 	settles := false
 	err := h.StrikeStore.UpdateStrikes(ctx, key, func(s *authority.Strikes) error {
 		before := len(s.Reservations)

@@ -20,7 +20,9 @@ type failing struct {
 }
 
 // UpdateStrikes fails for updates that settle a reservation.
-func (f *failing) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+func (f *failing) UpdateStrikes(
+	ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error,
+) error {
 	return f.StrikeStore.UpdateStrikes(ctx, key, func(s *authority.Strikes) error {
 		before := len(s.Reservations)
 		err := change(s)
@@ -42,7 +44,9 @@ func (f *failing) EndUserSessions(
 
 // repeatable is a service in which zaphod's password was reset from "right", with
 // the key "key".
-func repeatable(t *testing.T, policy authority.Policy) (s *service, store *failing, token authority.SessionToken, made secret.Text) {
+func repeatable(
+	t *testing.T, policy authority.Policy) (s *service, store *failing, token authority.SessionToken, made secret.Text,
+) {
 	t.Helper()
 	store = &failing{}
 	s = newService(t, func(c *authority.Config) {

@@ -33,7 +33,9 @@ func (d *dying) CreateSession(ctx context.Context, session authority.Session) er
 
 // UpdateStrikes fails when a dead process would extend a reservation. Those that settle
 // one reach the database: what they find there is what the test is about.
-func (d *dying) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+func (d *dying) UpdateStrikes(
+	ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error,
+) error {
 	return d.StrikeStore.UpdateStrikes(ctx, key, func(s *authority.Strikes) error {
 		before := slices.Clone(s.Reservations)
 		err := change(s)

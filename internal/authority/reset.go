@@ -143,7 +143,9 @@ func (a *Authority) replayConcurrent(
 // changePassword writes the new hash if the user's password is still the one that was
 // verified, or else returns errChanged. It requires the sessions to end that the policy does
 // not keep.
-func (a *Authority) changePassword(ctx context.Context, verified User, hash string, session Session, repeat IdempotentReset) (User, error) {
+func (a *Authority) changePassword(
+	ctx context.Context, verified User, hash string, session Session, repeat IdempotentReset) (User, error,
+) {
 	if err := ctx.Err(); err != nil {
 		return User{}, unavailable(err) // no caller would receive the new password
 	}

@@ -70,7 +70,9 @@ func insertAudit(rows int) string {
 }
 
 // TrimAudit implements authority.AuditStore.
-func (db *Tables) TrimAudit(ctx context.Context, before, now time.Time, limit int, note authority.TrimNote) (removed int, err error) {
+func (db *Tables) TrimAudit(
+	ctx context.Context, before, now time.Time, limit int, note authority.TrimNote) (removed int, err error,
+) {
 	err = db.engine.Write(ctx, func(t Tx) error {
 		if _, _, err := LockAuditHead(t); err != nil {
 			return err

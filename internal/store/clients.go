@@ -41,7 +41,9 @@ func InsertClient(t Tx, client authority.Client) error {
 }
 
 // UpdateClient locks, reads, changes and writes a client.
-func UpdateClient(t Tx, id authority.ClientID, change func(*authority.Client) error) (client authority.Client, err error) {
+func UpdateClient(
+	t Tx, id authority.ClientID, change func(*authority.Client) error) (client authority.Client, err error,
+) {
 	found := false
 	err = t.QueryLocked(func(r Row) (err error) {
 		client, err = scanClient(r)

@@ -9,7 +9,9 @@ import (
 )
 
 // UpdateStrikes implements authority.StrikeStore.
-func (db *Tables) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+func (db *Tables) UpdateStrikes(
+	ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error,
+) error {
 	return db.engine.Write(ctx, func(t Tx) error {
 		strikes, err := lockStrikes(t, key)
 		if err != nil {

@@ -80,7 +80,9 @@ func (db *Tables) User(ctx context.Context, name string) (authority.User, error)
 }
 
 // UpdateUser implements authority.UserStore.
-func (db *Tables) UpdateUser(ctx context.Context, name string, change func(*authority.User) error) (authority.User, error) {
+func (db *Tables) UpdateUser(
+	ctx context.Context, name string, change func(*authority.User) error) (authority.User, error,
+) {
 	var user authority.User
 	err := db.engine.Write(ctx, func(t Tx) error {
 		found := false

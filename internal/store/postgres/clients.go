@@ -105,7 +105,9 @@ func (db *DB) CreateClient(ctx context.Context, client authority.Client) error {
 }
 
 // UpdateClient implements authority.ClientStore.
-func (db *DB) UpdateClient(ctx context.Context, id authority.ClientID, change func(*authority.Client) error) (authority.Client, error) {
+func (db *DB) UpdateClient(
+	ctx context.Context, id authority.ClientID, change func(*authority.Client) error) (authority.Client, error,
+) {
 	var client authority.Client
 	err := db.writeClients(ctx, func(t store.Tx) (err error) {
 		client, err = store.UpdateClient(t, id, change)

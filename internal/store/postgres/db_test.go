@@ -100,7 +100,9 @@ func (i *inTurn) CreateSession(ctx context.Context, session authority.Session) e
 	return i.next().CreateSession(ctx, session)
 }
 
-func (i *inTurn) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
+func (i *inTurn) UseSession(
+	ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error,
+) {
 	session, err := i.next().UseSession(ctx, key, now, idle)
 	if errors.Is(err, authority.ErrNotFound) {
 		i.catchUp(ctx)
@@ -108,17 +110,23 @@ func (i *inTurn) UseSession(ctx context.Context, key authority.SessionKey, now t
 	return session, err
 }
 
-func (i *inTurn) EndSession(ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error) {
+func (i *inTurn) EndSession(
+	ctx context.Context, key authority.SessionKey, end authority.End) (authority.Session, error,
+) {
 	defer i.catchUp(ctx)
 	return i.next().EndSession(ctx, key, end)
 }
 
-func (i *inTurn) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+func (i *inTurn) EndUserSessions(
+	ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error,
+) {
 	defer i.catchUp(ctx)
 	return i.next().EndUserSessions(ctx, user, version, keep, end)
 }
 
-func (i *inTurn) UpdateStrikes(ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error) error {
+func (i *inTurn) UpdateStrikes(
+	ctx context.Context, key authority.StrikeKey, change func(*authority.Strikes) error,
+) error {
 	return i.next().UpdateStrikes(ctx, key, change)
 }
 

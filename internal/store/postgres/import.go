@@ -40,7 +40,9 @@ type Imported struct {
 // have no other server key than this one. In one transaction Import copies everything,
 // compares all of it with what it read, and adds the event that note returns; if it fails,
 // the target is as it was. Sessions are not copied.
-func (db *DB) Import(ctx context.Context, from *sql.DB, key []byte, note func(Imported) authority.Event) (done Imported, err error) {
+func (db *DB) Import(
+	ctx context.Context, from *sql.DB, key []byte, note func(Imported) authority.Event) (done Imported, err error,
+) {
 	err = pgx.BeginFunc(ctx, db.pool, func(open pgx.Tx) error {
 		t := transaction{ctx, open}
 		if err := claimEmpty(t, key); err != nil {

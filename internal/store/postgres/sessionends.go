@@ -90,7 +90,9 @@ func (db *DB) endTogether(ctx context.Context, ends []ending) ([]ended, error) {
 
 // EndUserSessions implements authority.SessionStore. As EndSession, it returns when the
 // ends are committed.
-func (db *DB) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+func (db *DB) EndUserSessions(
+	ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error,
+) {
 	var keys []authority.SessionKey
 	err := db.engine.Write(ctx, func(t store.Tx) error {
 		keys = nil

@@ -37,7 +37,9 @@ func (db *DB) CreateSession(ctx context.Context, session authority.Session) erro
 // UseSession implements authority.SessionStore. Its result was true in the database at a
 // moment between the call and the return, or if it is cached, at most authority.MaxStaleness
 // before the call.
-func (db *DB) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
+func (db *DB) UseSession(
+	ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error,
+) {
 	if session, ok := db.cache.use(key, now); ok {
 		return session, nil
 	}
@@ -193,7 +195,9 @@ func (db *DB) Sessions(ctx context.Context, query authority.SessionQuery) ([]aut
 }
 
 // SweepSessions implements authority.SessionLog.
-func (db *DB) SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session, error) {
+func (db *DB) SweepSessions(
+	ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session, error,
+) {
 	end := authority.End{At: now, Reason: authority.ReasonExpired}
 	var swept []authority.Session
 	err := db.engine.Write(ctx, func(t store.Tx) error {

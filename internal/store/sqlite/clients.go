@@ -50,7 +50,9 @@ func (db *DB) Clients(context.Context) ([]authority.Client, error) {
 }
 
 // UpdateClient implements authority.ClientStore.
-func (db *DB) UpdateClient(ctx context.Context, id authority.ClientID, change func(*authority.Client) error) (authority.Client, error) {
+func (db *DB) UpdateClient(
+	ctx context.Context, id authority.ClientID, change func(*authority.Client) error) (authority.Client, error,
+) {
 	var client authority.Client
 	err := db.writer.write(ctx, func(t store.Tx) (err error) {
 		// From the table, not the map: a change before this one in the same

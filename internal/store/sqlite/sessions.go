@@ -29,7 +29,9 @@ func (db *DB) CreateSession(ctx context.Context, session authority.Session) erro
 }
 
 // UseSession implements authority.SessionStore. It leaves Address empty.
-func (db *DB) UseSession(ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error) {
+func (db *DB) UseSession(
+	ctx context.Context, key authority.SessionKey, now time.Time, idle time.Duration) (authority.Session, error,
+) {
 	for {
 		loaded := db.isLoaded() // before the lookup, or a load could finish in between
 		use := db.sessions.Use(key, now, idle)
@@ -181,7 +183,9 @@ func markEnded(t store.Tx, key authority.SessionKey, end authority.End) error {
 const endBatchSize = 1000
 
 // EndUserSessions implements authority.SessionStore.
-func (db *DB) EndUserSessions(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+func (db *DB) EndUserSessions(
+	ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error,
+) {
 	for total := 0; ; {
 		n, err := db.endSomeOfUser(ctx, user, version, keep, end)
 		if total += n; err != nil || n < endBatchSize {
@@ -190,7 +194,9 @@ func (db *DB) EndUserSessions(ctx context.Context, user string, version int64, k
 	}
 }
 
-func (db *DB) endSomeOfUser(ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error) {
+func (db *DB) endSomeOfUser(
+	ctx context.Context, user string, version int64, keep authority.SessionKey, end authority.End) (int, error,
+) {
 	var keys []authority.SessionKey
 	err := db.writer.write(ctx, func(t store.Tx) error {
 		err := t.Query(func(r store.Row) error {
@@ -229,7 +235,9 @@ func (db *DB) Sessions(ctx context.Context, query authority.SessionQuery) ([]aut
 }
 
 // SweepSessions implements authority.SessionLog. It waits until all sessions are loaded.
-func (db *DB) SweepSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session, error) {
+func (db *DB) SweepSessions(
+	ctx context.Context, now time.Time, idle time.Duration, limit int) ([]authority.Session, error,
+) {
 	select {
 	case <-db.loaded:
 	case <-ctx.Done():
