@@ -13,6 +13,8 @@ import (
 	"github.com/latchkey/latchkey/keeper"
 )
 
+// front responds to the requests of the API itself, and leaves logins and bearers to the
+// model. It counts how often every body is closed.
 type front struct {
 	*model
 	api func(req *http.Request, body string) (*http.Response, error)
@@ -74,6 +76,7 @@ func (f *front) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// allClosed checks that the body of each response was closed exactly once.
 func (f *front) allClosed(t *testing.T, want int) {
 	t.Helper()
 	if len(f.answers) != want {
@@ -86,6 +89,8 @@ func (f *front) allClosed(t *testing.T, want int) {
 	}
 }
 
+// inFront runs test in a bubble, with a keeper that has been at work for a while and
+// responses from api. n counts the requests.
 func inFront(t *testing.T, api func(n int, body string) (*http.Response, error),
 	test func(*testing.T, *front, *keeper.Keeper)) {
 	synctest.Test(t, func(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"github.com/latchkey/latchkey/latchtest"
 )
 
+// rig is a real service, and a credential file and a state file on a disk.
 type rig struct {
 	*testing.T
 	service    *latchtest.Server
@@ -50,6 +51,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+// keeper returns a new Keeper on the files of the rig. config says what is not as usual.
 func (r *rig) keeper(config keeper.Config) *keeper.Keeper {
 	r.Helper()
 	if config.Upstream == nil {
@@ -89,6 +91,7 @@ func (r *rig) note(e keeper.Event) {
 	}
 }
 
+// stored returns the password that the store holds.
 func (r *rig) stored() latchkey.Secret {
 	r.Helper()
 	c, err := r.store.Load(r.Context())
@@ -98,6 +101,7 @@ func (r *rig) stored() latchkey.Secret {
 	return c.Password
 }
 
+// mustLogIn checks that the password in the store is in effect.
 func (r *rig) mustLogIn() {
 	r.Helper()
 	if _, err := r.service.Client.LogIn(r.Context(), latchtest.User, r.stored()); err != nil {
@@ -105,6 +109,7 @@ func (r *rig) mustLogIn() {
 	}
 }
 
+// request checks that a request through k succeeds.
 func (r *rig) request(k *keeper.Keeper) {
 	r.Helper()
 	resp, err := k.HTTPClient().Get(r.service.URL + "/api/m2m/v1/devices")
@@ -119,6 +124,7 @@ func (r *rig) request(k *keeper.Keeper) {
 	}
 }
 
+// wantState checks that err is a RotationError of that state, and that Status agrees.
 func (r *rig) wantState(k *keeper.Keeper, err error, state keeper.RotationState) {
 	r.Helper()
 	var rotation *keeper.RotationError
@@ -145,6 +151,7 @@ func (r *rig) wantResets(want int) {
 	}
 }
 
+// nothingInTheClear checks that no file of the rig contains a password.
 func (r *rig) nothingInTheClear(passwords ...latchkey.Secret) {
 	r.Helper()
 	files, err := os.ReadDir(r.dir)
@@ -164,6 +171,7 @@ func (r *rig) nothingInTheClear(passwords ...latchkey.Secret) {
 	}
 }
 
+// faultyStore is a store that fails.
 type faultyStore struct {
 	credential.Store
 	mu   sync.Mutex
@@ -196,6 +204,8 @@ func (s *faultyStore) Load(ctx context.Context) (credential.Credential, error) {
 	return s.Store.Load(ctx)
 }
 
+// another returns a load whose result is the right credential at first, and then one with
+// another password.
 func another() func() (credential.Credential, error) {
 	loads := 0
 	return func() (credential.Credential, error) {
@@ -218,6 +228,7 @@ func breaksAfter(times int) func() (credential.Credential, error) {
 	}
 }
 
+// faultyState is a State whose saves fail from one on, to another one if that is set.
 type faultyState struct {
 	keeper.State
 	failFrom int
@@ -247,6 +258,7 @@ func (l faultyLease) Save(ctx context.Context, data latchkey.Secret) error {
 	return l.Lease.Save(ctx, data)
 }
 
+// hintOf returns the advice that err has.
 func hintOf(err error) string {
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) {

@@ -15,12 +15,6 @@ import (
 	"github.com/latchkey/latchkey/latchtest"
 )
 
-// rig is a real service, and a credential file and a state file on a disk.
-// keeper is another one on the same files. config says what is not as usual.
-// stored is the password that the store holds.
-// mustLogIn wants that the password in the store is the one in force.
-// request wants that a request through k succeeds.
-// wantState wants a RotationError of that state, and that Status says the same.
 func TestRotateStoresAndProvesTheNewPassword(t *testing.T) {
 	r := newRig(t)
 	k := r.keeper(keeper.Config{})
@@ -56,8 +50,6 @@ func TestRotateStoresAndProvesTheNewPassword(t *testing.T) {
 	}
 }
 
-// nothingInTheClear searches all files of the rig.
-// faultyStore is a store that goes wrong.
 func TestNoResetIsSentUnlessTheStoreKeepsWhatItIsGiven(t *testing.T) {
 	old := func() (credential.Credential, error) {
 		return credential.Credential{User: latchtest.User, Password: latchtest.Password, Version: "1"}, nil
@@ -93,7 +85,6 @@ func TestNoResetIsSentUnlessTheStoreKeepsWhatItIsGiven(t *testing.T) {
 	}
 }
 
-// another returns the right credential at first, and then one with another password.
 func TestNoResetIsSentFromAPlaceThatCannotKeepIt(t *testing.T) {
 	r := newRig(t)
 	for name, config := range map[string]keeper.Config{
@@ -108,7 +99,6 @@ func TestNoResetIsSentFromAPlaceThatCannotKeepIt(t *testing.T) {
 	r.wantResets(0)
 }
 
-// faultyState is a State whose saves fail from one on.
 func TestNoResetIsSentUnlessTheStateTakesTheIntent(t *testing.T) {
 	r := newRig(t)
 	r.request(r.keeper(keeper.Config{}))
@@ -292,7 +282,6 @@ func TestALostPasswordCostsOneStrikeAndLeavesTheSession(t *testing.T) {
 	r.mustLogIn()
 }
 
-// hintOf returns the advice that err has.
 // While the upstream does not even hand out access tokens, the one login is not
 // spent on asking which password holds.
 func TestWhichPasswordHoldsIsNotAskedWhileTheUpstreamIsAway(t *testing.T) {

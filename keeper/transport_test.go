@@ -19,11 +19,6 @@ import (
 	"github.com/latchkey/latchkey/keeper"
 )
 
-// front responds to the requests of the API itself, and leaves logins and bearers to
-// the model. It counts the closing of every body.
-// allClosed checks that each answer was closed exactly once.
-// inFront runs test in a bubble, with a keeper that has been at work for a while
-// and returns from api. n counts the requests.
 func TestARequestRefusedForItsTokenIsSentAgainWhateverItsMethod(t *testing.T) {
 	for _, refusal := range refusals {
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
