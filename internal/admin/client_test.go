@@ -47,8 +47,9 @@ func TestClientHasAMethodForEachOperation(t *testing.T) {
 	if made := must[admin.Password](t)(c.AddUser(ctx, admin.Password{Name: "zoe"})); len(made.Password) != 20 {
 		t.Errorf("AddUser returned %+v, want a generated password", made)
 	}
-	if made := must[admin.Password](t)(c.SetPassword(ctx, admin.Password{Name: "zoe", Password: "correct-horse"})); made.Password != "" {
-		t.Errorf("SetPassword returned the given password: %+v", made)
+	chosen := must[admin.Password](t)(c.SetPassword(ctx, admin.Password{Name: "zoe", Password: "correct-horse"}))
+	if chosen.Password != "" {
+		t.Errorf("SetPassword returned the given password: %+v", chosen)
 	}
 	for name, change := range map[string]func(context.Context, string) error{
 		"LockUser": c.LockUser, "DisableUser": c.DisableUser,
@@ -94,7 +95,8 @@ func TestClientHasAMethodForEachOperation(t *testing.T) {
 	if err := c.RemoveUser(ctx, "zoe"); err != nil {
 		t.Error(err)
 	}
-	events := must[[]admin.Event](t)(c.Events(ctx, admin.EventQuery{User: "zoe", Kinds: []string{"locked"}, Last: true, Limit: 5}))
+	lockedOnly := admin.EventQuery{User: "zoe", Kinds: []string{"locked"}, Last: true, Limit: 5}
+	events := must[[]admin.Event](t)(c.Events(ctx, lockedOnly))
 	if len(events) != 1 || events[0].Address != admin.Operator() || events[0].RequestID == "" {
 		t.Errorf("the events are %+v", events)
 	}
@@ -108,7 +110,8 @@ func TestClientHasAMethodForEachOperation(t *testing.T) {
 	if store := must[admin.Store](t)(c.Store(ctx)); store.Name != "memory" {
 		t.Errorf("the store is %+v", store)
 	}
-	if _, err := c.Only(admin.Store{ID: "other"}).Store(ctx); !errors.As(err, &reported) || reported.Code != admin.CodeOtherStore {
+	_, err := c.Only(admin.Store{ID: "other"}).Store(ctx)
+	if !errors.As(err, &reported) || reported.Code != admin.CodeOtherStore {
 		t.Errorf("a request for another store: %v", err)
 	}
 }
