@@ -12,7 +12,7 @@ import (
 // origin is who does what a test asks for, in the audit trail.
 var origin = authority.Origin{Address: "latchtest"}
 
-// AddUser adds a user. The test fails where there is one of that name.
+// AddUser adds a user. The test fails if there is one of that name.
 func (s *Server) AddUser(name string, password latchkey.Secret) {
 	s.t.Helper()
 	s.do(fmt.Sprintf("add the user %q", name), func(ctx context.Context, a *authority.Authority) error {
@@ -21,8 +21,8 @@ func (s *Server) AddUser(name string, password latchkey.Secret) {
 	})
 }
 
-// AddClient adds an API client and answers a Client that uses it. The test fails
-// where there is one of that key.
+// AddClient adds an API client and returns a Client that uses it. The test fails if there
+// is one with that key.
 func (s *Server) AddClient(key string, apiSecret latchkey.Secret) *latchkey.Client {
 	s.t.Helper()
 	s.do(fmt.Sprintf("add the API client %q", key), func(ctx context.Context, a *authority.Authority) error {
@@ -31,8 +31,8 @@ func (s *Server) AddClient(key string, apiSecret latchkey.Secret) *latchkey.Clie
 	return s.client(key, apiSecret)
 }
 
-// SetPassword changes a user's password behind the user's back, and ends the
-// user's sessions.
+// SetPassword changes a user's password, as an operator does, and ends the user's
+// sessions.
 func (s *Server) SetPassword(name string, password latchkey.Secret) {
 	s.t.Helper()
 	s.do(fmt.Sprintf("set the password of %q", name), func(ctx context.Context, a *authority.Authority) error {
@@ -41,7 +41,7 @@ func (s *Server) SetPassword(name string, password latchkey.Secret) {
 	})
 }
 
-// LockUser locks a user, as the fifth failed login does. Live sessions go on.
+// LockUser locks a user, as the fifth failed login does. Live sessions continue.
 func (s *Server) LockUser(name string) {
 	s.t.Helper()
 	s.do(fmt.Sprintf("lock the user %q", name), func(ctx context.Context, a *authority.Authority) error {
@@ -49,7 +49,7 @@ func (s *Server) LockUser(name string) {
 	})
 }
 
-// UnlockUser lifts a lock and forgets the strikes.
+// UnlockUser lifts a lock and clears the strikes.
 func (s *Server) UnlockUser(name string) {
 	s.t.Helper()
 	s.do(fmt.Sprintf("unlock the user %q", name), func(ctx context.Context, a *authority.Authority) error {
@@ -57,8 +57,8 @@ func (s *Server) UnlockUser(name string) {
 	})
 }
 
-// Strikes answers how many logins of the user failed in a row, and whether the
-// user is locked.
+// Strikes returns how many consecutive logins of the user failed, and whether the user is
+// locked.
 func (s *Server) Strikes(name string) (failures int, locked bool) {
 	s.t.Helper()
 	s.do(fmt.Sprintf("count the strikes of %q", name), func(ctx context.Context, a *authority.Authority) error {
@@ -69,9 +69,9 @@ func (s *Server) Strikes(name string) (failures int, locked bool) {
 	return failures, locked
 }
 
-// ExpireSessions ends all sessions of a user and answers how many there were.
-// Requests with their tokens are told that the session has expired. To let one
-// idle out instead, move the clock.
+// ExpireSessions ends all sessions of a user and returns how many there were. Requests
+// with their tokens are refused because the session has expired. To let a session expire
+// by itself, move the clock.
 func (s *Server) ExpireSessions(name string) (ended int) {
 	s.t.Helper()
 	s.do(fmt.Sprintf("end the sessions of %q", name), func(ctx context.Context, a *authority.Authority) (err error) {
@@ -81,8 +81,8 @@ func (s *Server) ExpireSessions(name string) (ended int) {
 	return ended
 }
 
-// RevokeBearer ends the access token of an API client. The client's next request
-// for one gets another.
+// RevokeBearer ends the access token of an API client. The client's next request for a
+// token returns another one.
 func (s *Server) RevokeBearer(key string) {
 	s.t.Helper()
 	s.do(fmt.Sprintf("revoke the access token of %q", key), func(ctx context.Context, a *authority.Authority) error {

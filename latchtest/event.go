@@ -7,36 +7,37 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-// EventKind says what happened.
+// EventKind is the kind of an Event.
 type EventKind string
 
-// The kinds of events that tests ask for most. There are more, for what an
-// operator does.
+// The most useful kinds of events. There are more, for the acts of operators.
 const (
-	EventLogIn         = EventKind(authority.EventLogIn)
-	EventLogInFailed   = EventKind(authority.EventLogInFailed)  // a strike
-	EventLogInRefused  = EventKind(authority.EventLogInRefused) // the account was locked already
-	EventLocked        = EventKind(authority.EventLocked)
-	EventUnlocked      = EventKind(authority.EventUnlocked)
-	EventLogOut        = EventKind(authority.EventLogOut)
-	EventExpired       = EventKind(authority.EventExpired) // idle for too long
-	EventReset         = EventKind(authority.EventReset)
-	EventResetFailed   = EventKind(authority.EventResetFailed)   // a strike, unless the detail says otherwise
-	EventResetRepeated = EventKind(authority.EventResetRepeated) // the same new password again, in the same session or by an idempotency key
+	EventLogIn        = EventKind(authority.EventLogIn)
+	EventLogInFailed  = EventKind(authority.EventLogInFailed)  // a strike
+	EventLogInRefused = EventKind(authority.EventLogInRefused) // the account was locked already
+	EventLocked       = EventKind(authority.EventLocked)
+	EventUnlocked     = EventKind(authority.EventUnlocked)
+	EventLogOut       = EventKind(authority.EventLogOut)
+	EventExpired      = EventKind(authority.EventExpired) // idle for too long
+	EventReset        = EventKind(authority.EventReset)
+	EventResetFailed  = EventKind(authority.EventResetFailed) // a strike, unless the detail says otherwise
+	// EventResetRepeated means that a repeated reset returned the same new password, in the
+	// same session or by an idempotency key.
+	EventResetRepeated = EventKind(authority.EventResetRepeated)
 	EventSessionEnded  = EventKind(authority.EventSessionEnded)
 	EventTokenRevoked  = EventKind(authority.EventTokenRevoked)
 )
 
-// Event is something that happened at the service. What DropBefore, Fail,
-// Throttle and ForbidXML kept from happening is none.
+// Event is an event of the audit trail. A request that DropBefore, Fail, Throttle or
+// ForbidXML prevented from being executed causes none.
 type Event struct {
 	At        time.Time // by the service's clock
 	Kind      EventKind
-	User      string // empty where the name was nobody's
-	SessionID string // the public name of a session; it opens nothing
+	User      string // empty if there is no user of that name
+	SessionID string // the public ID of a session; it gives no access
 	Client    string // API key
-	// Count is how many refusals the event stands for: those of a minute are folded
-	// into the first and one for the others. 1 for every other kind of event.
+	// Count is how many failures the event represents: those of a minute become one event
+	// for the first and one for the others. It is 1 for every other kind of event.
 	Count  int
 	Detail string // prose
 }
@@ -44,8 +45,8 @@ type Event struct {
 // eventPage is how many events are read at once.
 const eventPage = 1000
 
-// Events answers everything that happened, oldest first. The first two events
-// are the adding of User and APIKey.
+// Events returns all events, oldest first. The first two are that User and APIKey were
+// added.
 func (s *Server) Events() []Event {
 	s.t.Helper()
 	var all []Event
@@ -65,7 +66,7 @@ func (s *Server) Events() []Event {
 	}
 }
 
-// Count returns how often something of a kind has happened.
+// Count returns how many events of a kind there were.
 func (s *Server) Count(kind EventKind) (n int) {
 	s.t.Helper()
 	for _, event := range s.Events() {

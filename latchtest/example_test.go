@@ -27,7 +27,7 @@ func (p *program) end() {
 	}
 }
 
-// A session idles out, and nobody waits for it.
+// A session expires without a wait.
 func Example() {
 	t := &program{} // in a test, the *testing.T
 	defer t.end()

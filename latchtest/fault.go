@@ -6,7 +6,7 @@ import (
 	"github.com/latchkey/latchkey/internal/simulate"
 )
 
-// Operation names what a request is for.
+// Operation is the purpose of a request.
 type Operation string
 
 // The operations that faults can be for.
@@ -18,37 +18,37 @@ const (
 	LogOut   Operation = Operation(simulate.LogOut)  // ending it
 	Reset    Operation = Operation(simulate.Reset)   // resetting the password
 	Verify   Operation = Operation(simulate.Verify)  // the session check for proxies
-	Session  Operation = Operation(simulate.Session) // asking about one's own session
+	Session  Operation = Operation(simulate.Session) // the session of the request itself
 	API      Operation = Operation(simulate.API)     // any other request to the API
 )
 
-// Fault is something that goes wrong. The functions that answer one say what.
+// Fault is a failure to inject. The functions that return one describe it.
 type Fault struct{ fault simulate.Fault }
 
-// DropAfter has the request executed, and then cuts the connection instead of
-// answering: the client cannot know that it happened.
+// DropAfter executes the request and then cuts the connection instead of responding: the
+// client cannot know that the request was executed.
 func DropAfter() Fault { return Fault{simulate.Fault{Kind: simulate.DropAfter}} }
 
-// DropBefore cuts the connection instead of executing the request. To the client
-// that looks exactly as DropAfter does.
+// DropBefore cuts the connection instead of executing the request. The client cannot
+// distinguish it from DropAfter.
 func DropBefore() Fault { return Fault{simulate.Fault{Kind: simulate.DropBefore}} }
 
-// Delay holds the request up for so long, in real time, and has it executed
-// then. It is executed as soon as the client leaves, which a 0 waits for: so a
-// client's timeout can be tested with a timeout of milliseconds.
+// Delay delays the execution of the request by d, in real time. If the client disconnects
+// first, the request is executed then. A delay of 0 waits for that, so a client's timeout
+// can be tested with a timeout of milliseconds.
 func Delay(d time.Duration) Fault { return Fault{simulate.Fault{Kind: simulate.Delay, Delay: d}} }
 
-// Fail answers with a status between 500 and 599. The request is not executed.
+// Fail responds with a status between 500 and 599. The request is not executed.
 func Fail(status int) Fault { return Fault{simulate.Fault{Kind: simulate.Fail, Status: status}} }
 
-// Throttle answers 429 and asks to try again after so long, in whole seconds. The
-// request is not executed.
+// Throttle responds with 429 and a Retry-After of so many whole seconds. The request is not
+// executed.
 func Throttle(after time.Duration) Fault {
 	return Fault{simulate.Fault{Kind: simulate.Throttle, RetryAfter: after}}
 }
 
-// ForbidXML answers 403 with a fault in XML, as the vendor's gateway may. The
-// request is not executed.
+// ForbidXML responds with 403 and a fault in XML, as the vendor's gateway may. The request
+// is not executed.
 func ForbidXML() Fault { return Fault{simulate.Fault{Kind: simulate.ForbidXML}} }
 
 // Refusal is a form in which a service of the vendor's API refuses a request.
@@ -81,7 +81,7 @@ const (
 )
 
 // RefuseAs refuses the request in a published form. The request is not executed,
-// and the tokens stay as good as they are.
+// and the tokens stay valid.
 func RefuseAs(form Refusal) Fault {
 	return Fault{simulate.Fault{Kind: simulate.RefuseAs, Form: string(form)}}
 }
@@ -97,8 +97,8 @@ func ExpireSessions() Fault { return Fault{simulate.Fault{Kind: simulate.ExpireS
 // executed.
 func RevokeBearer() Fault { return Fault{simulate.Fault{Kind: simulate.RevokeBearer}} }
 
-// Inject has a fault happen to the next so many requests of an operation. Where
-// several faults are to come, a request meets the first that is for it.
+// Inject makes a fault happen to the next requests of an operation, as many as times. If
+// several faults are pending, a request meets the first one for its operation.
 func (s *Server) Inject(operation Operation, fault Fault, times int) {
 	s.t.Helper()
 	if times < 1 {
@@ -110,8 +110,8 @@ func (s *Server) Inject(operation Operation, fault Fault, times int) {
 	}
 }
 
-// FaultsLeft answers how many requests the faults are still to come for: 0 where
-// all have happened.
+// FaultsLeft returns how many requests the pending faults are for. It returns 0 if all have
+// happened.
 func (s *Server) FaultsLeft() (left int) {
 	for _, fault := range s.service.Faults() {
 		left += fault.Times
@@ -119,5 +119,5 @@ func (s *Server) FaultsLeft() (left int) {
 	return left
 }
 
-// ClearFaults forgets the faults that are still to come.
+// ClearFaults removes the pending faults.
 func (s *Server) ClearFaults() { s.service.ClearFaults() }

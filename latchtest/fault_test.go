@@ -194,7 +194,7 @@ func TestADelayedRequestHappensAlthoughItsCallerLeft(t *testing.T) {
 		func() bool { return s.Count(latchtest.EventLogOut) == 1 })
 	s.Inject(latchtest.LogOut, latchtest.DropAfter(), 1)
 	if err := s.Client.LogOut(t.Context(), token); err == nil {
-		t.Error("the logout is answered")
+		t.Error("the logout got a response")
 	}
 	if n := s.Count(latchtest.EventLogOut); n != 2 {
 		t.Errorf("%d logouts happened", n)
@@ -208,7 +208,7 @@ func TestTheEndOfATestEndsDelays(t *testing.T) {
 		s.Inject(latchtest.GetToken, latchtest.Delay(0), 1)
 		go func() {
 			defer close(left)
-			_, _ = s.Client.AccessToken(context.Background()) // answered or cut off, but not held up
+			_, _ = s.Client.AccessToken(context.Background()) // it gets a response or is cut off, but not delayed
 		}()
 		for s.FaultsLeft() > 0 { // until the request has met it
 			select {
@@ -243,7 +243,7 @@ func TestFaultsHappenInTheirOrderAndAsOftenAsAsked(t *testing.T) {
 	}
 	for i, status := range []int{500, 500, 502, 200} {
 		if seen[i] != status {
-			t.Errorf("request %d is answered %d, not %d", i, seen[i], status)
+			t.Errorf("request %d got %d, not %d", i, seen[i], status)
 		}
 	}
 	if left := s.FaultsLeft(); left != 1 {

@@ -30,7 +30,7 @@ func logIn(t *testing.T, s *latchtest.Server) latchkey.Secret {
 	return token
 }
 
-// get sends a GET and answers the body, and what went wrong by the client's own
+// get sends a GET and returns the body, and what went wrong by the client's own
 // judgement.
 func get(t *testing.T, s *latchtest.Server, path string, token latchkey.Secret) (string, error) {
 	t.Helper()
@@ -134,7 +134,7 @@ func TestTheRestOfTheAPIEchoesWithTwoLiveTokens(t *testing.T) {
 	_, err = get(t, s, "/api/m2m/v1/devices", "bcce3ea6-fe4f-4952-bacf-eadd80718e83")
 	want(t, "with another's", err, latchkey.ErrSessionExpired)
 	if _, err = get(t, s, "/elsewhere", token); err == nil {
-		t.Error("a path that is not below /api/ is answered")
+		t.Error("a path that is not below /api/ got a response")
 	}
 	_, err = get(t, s, "/latchkey/v1/simulate/clock", token)
 	var fault *latchkey.FaultError
@@ -200,7 +200,7 @@ func TestSwitchesDecideWhatAResetEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := get(t, s, "/api/m2m/v1/devices", other); (err == nil) != keep {
-			t.Errorf("keep %v: the other session answers %v", keep, err)
+			t.Errorf("keep %v: the other session got %v", keep, err)
 		}
 	}
 }
@@ -251,7 +251,7 @@ type told struct {
 
 func (f *told) Fatalf(format string, args ...any) { f.failure = fmt.Sprintf(format, args...) }
 
-func TestMistakesOfATestAreToldInWords(t *testing.T) {
+func TestAMisuseFailsTheTestWithAMessage(t *testing.T) {
 	f := &told{T: t}
 	s := latchtest.NewServer(f)
 	for words, mistake := range map[string]func(){
@@ -268,7 +268,7 @@ func TestMistakesOfATestAreToldInWords(t *testing.T) {
 		f.failure = ""
 		mistake()
 		if !strings.HasPrefix(f.failure, "latchtest: ") || !strings.Contains(f.failure, words) {
-			t.Errorf("the test is told %q, which lacks %q", f.failure, words)
+			t.Errorf("the failure is %q, which lacks %q", f.failure, words)
 		}
 	}
 }

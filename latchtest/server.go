@@ -1,6 +1,6 @@
 // Package latchtest runs the session service inside a test, so that a program
 // that uses the API can be tested against the real thing: the same rules, the
-// same database (in memory) and the same HTTP answers as `latchkey serve`, on a
+// same database (in memory) and the same HTTP responses as `latchkey serve`, on a
 // port of its own on this machine, up in milliseconds.
 //
 //	func TestMyProgram(t *testing.T) {
@@ -17,18 +17,18 @@
 //     sessions and the hour of an access token need no waiting. Give your own
 //     code [Server.Now] where it has a clock of its own.
 //   - Faults. [Server.Inject] makes the next requests of an operation go wrong:
-//     [DropAfter] loses the answer of a login that happened, [LockUser] locks the
+//     [DropAfter] loses the response to a login that happened, [LockUser] locks the
 //     account just before, [RefuseAs] refuses in any form that the vendor's services
 //     have, and so on. [Server.LockUser], [Server.ExpireSessions],
 //     [Server.RevokeBearer] and [Server.SetPassword] do such things at once.
 //   - Switches, for what the vendor leaves undocumented: does a second login end
-//     the first session? See [Switches], and test under both answers.
-//   - Events. [Server.Events] tells what happened, and [Server.Count] how often:
+//     the first session? See [Switches], and test with both settings.
+//   - Events. [Server.Events] returns what happened, and [Server.Count] how often:
 //     most defects of programs like yours are one login too many.
 //
-// The rest of the API is stood in for by an echo: a request to any other path
-// under /api/ that carries two live tokens is answered 200 with its method, its
-// path and the user as JSON (in an array where the API has one: an account's
+// An echo replaces the rest of the API: the response to a request to any other path
+// under /api/ with two valid tokens is 200, with its method, its path and the user as
+// JSON (in an array where the API has one: an account's
 // callbacks and service plans), and is refused as the vendor would refuse it
 // otherwise.
 //
@@ -54,7 +54,7 @@ import (
 	"github.com/latchkey/latchkey/internal/simulate"
 )
 
-// What a Server begins with.
+// The accounts that a Server begins with.
 const (
 	APIKey    = "demo-key"
 	APISecret = latchkey.Secret("demo-secret")
@@ -81,7 +81,7 @@ type Server struct {
 	service *simulate.Service
 }
 
-// Option says how a Server begins.
+// Option configures a Server.
 type Option func(*simulate.Config)
 
 // At sets the clock. Without it, it stands at the moment of NewServer.
@@ -94,7 +94,7 @@ func With(switches Switches) Option {
 	return func(c *simulate.Config) { c.Switches = simulate.Switches(switches) }
 }
 
-// Log has the service log to a handler. Without it, it logs nothing.
+// Log makes the service log to a handler. Without it, it logs nothing.
 func Log(handler slog.Handler) Option {
 	return func(c *simulate.Config) { c.Log = slog.New(handler) }
 }
@@ -141,7 +141,7 @@ func (s *Server) client(key string, secret latchkey.Secret) *latchkey.Client {
 	s.t.Helper()
 	client, err := latchkey.NewClient(latchkey.Config{
 		BaseURL: s.URL, APIKey: key, APISecret: secret, Now: s.Now,
-		HTTPClient: &http.Client{Transport: &http.Transport{}}, // no proxy stands between a test and its service
+		HTTPClient: &http.Client{Transport: &http.Transport{}}, // without a proxy
 	})
 	if err != nil {
 		s.t.Fatalf("latchtest: %v", err)
@@ -150,7 +150,7 @@ func (s *Server) client(key string, secret latchkey.Secret) *latchkey.Client {
 	return client
 }
 
-// do does something with the rules, and fails the test where that fails.
+// do calls work with the rules, and fails the test if that fails.
 func (s *Server) do(what string, work func(context.Context, *authority.Authority) error) {
 	s.t.Helper()
 	err := s.service.With(func(a *authority.Authority) error { return work(context.Background(), a) })

@@ -2,16 +2,21 @@ package latchtest
 
 import "github.com/latchkey/latchkey/internal/simulate"
 
-// Switches decide what the vendor leaves undocumented. A program that is to work
-// with the vendor's service should work under any setting.
+// Switches select behavior that the vendor leaves undocumented. A program for the vendor's
+// service should work with every setting.
 type Switches struct {
-	EndSessionsOnLogin  bool // a login ends the user's other sessions; off: they go on
-	KeepSessionsOnReset bool // a password reset leaves the user's other sessions alive; off: it ends them
-	StrikeOnAbort       bool // a login whose caller leaves before it is answered, or that DropBefore cuts off, is a strike; off: it is none
+	// EndSessionsOnLogin makes a login end the user's other sessions. Off: they continue.
+	EndSessionsOnLogin bool
+	// KeepSessionsOnReset makes a password reset keep the user's other sessions. Off: it
+	// ends them.
+	KeepSessionsOnReset bool
+	// StrikeOnAbort makes a login a strike if its caller disconnects before the response, or
+	// if DropBefore cuts it off. Off: it is none.
+	StrikeOnAbort bool
 }
 
-// SetSwitches has requests from now on served under these switches. Sessions and
-// accounts stay as they are.
+// SetSwitches applies the switches to requests from now on. Sessions and accounts stay as
+// they are.
 func (s *Server) SetSwitches(switches Switches) {
 	s.t.Helper()
 	if err := s.service.SetSwitches(simulate.Switches(switches)); err != nil {

@@ -34,7 +34,7 @@ func sessionLoad(path, address, bearer string, sessions uint64) load {
 	return tokenLoad(path, address, bearer, spread(sessions, sessions))
 }
 
-// spread answers the tokens of n of so many sessions, all over the database.
+// spread returns the tokens of n of so many sessions, all over the database.
 func spread(sessions, n uint64) [][36]byte {
 	tokens := make([][36]byte, n)
 	for i := range tokens {
@@ -80,7 +80,7 @@ func accessToken(ctx context.Context, address string) (string, error) {
 	return answer.AccessToken, err
 }
 
-// benchChecks compares session checks with a handler that answers a constant.
+// benchChecks compares session checks with a handler that returns a constant.
 func benchChecks(ctx context.Context, all *databases) error {
 	fewPath, err := all.with(ctx, few)
 	if err != nil {

@@ -18,7 +18,7 @@ type databases struct {
 	directory string
 }
 
-// with answers the path of a database with n live sessions.
+// with returns the path of a database with n live sessions.
 func (d *databases) with(ctx context.Context, n int) (string, error) {
 	if d.directory == "" {
 		directory, err := os.MkdirTemp("", "latchkey-bench-")

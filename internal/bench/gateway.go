@@ -25,7 +25,7 @@ import (
 // proxied is what is asked of the upstream.
 const proxied = wire.PathAPI + "m2m/v1/accounts/0000123456-00001"
 
-// upstream answers whatever it is asked, at once, and logs anybody in.
+// upstream responds to every request at once, and logs every user in.
 func upstream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", wire.MediaTypeJSON)
 	switch r.URL.Path {
@@ -71,7 +71,7 @@ http {
 }
 `
 
-// startNginx answers nil where there is no nginx.
+// startNginx returns no address if there is no nginx.
 func startNginx(ctx context.Context, upstream string) (address string, stop func(), err error) {
 	binary, err := exec.LookPath("nginx")
 	if err != nil {

@@ -25,7 +25,7 @@ const (
 
 const nowhereURL = "https://upstream.example/"
 
-// nowhere answers at once and without a network, so that what remains is what a
+// nowhere responds at once and without a network, so that what remains is what a
 // transport adds.
 type nowhere struct{}
 
@@ -50,7 +50,7 @@ func (constant) AccessToken(context.Context) (latchkey.AccessToken, error) {
 
 func (constant) InvalidateAccessToken(latchkey.Secret) {}
 
-// send sends many requests from as many goroutines, and answers what one costs.
+// send sends many requests from as many goroutines, and returns what one costs.
 func send(ctx context.Context, rt http.RoundTripper, goroutines int) (nanoseconds, allocations float64, err error) {
 	client := &http.Client{Transport: rt}
 	var before, after runtime.MemStats

@@ -40,12 +40,12 @@ type result struct {
 	good      int
 	refused   int
 	elapsed   time.Duration
-	latencies []time.Duration // of good answers, ascending
+	latencies []time.Duration // of good responses, ascending
 }
 
 func (r result) rate() float64 { return float64(r.good) / r.elapsed.Seconds() }
 
-// p99 returns the latency that all but a hundredth of good answers stayed within.
+// p99 returns the latency that all but a hundredth of good responses stayed within.
 func (r result) p99() time.Duration {
 	if len(r.latencies) == 0 {
 		return 0
@@ -53,7 +53,7 @@ func (r result) p99() time.Duration {
 	return r.latencies[min(len(r.latencies)-1, len(r.latencies)*99/100)]
 }
 
-// tails answers the p99 of each load at a fixed rate, round by round.
+// tails returns the p99 of each load at a fixed rate, round by round.
 func tails(ctx context.Context, loads []load, perSecond float64) ([][]time.Duration, error) {
 	found := make([][]time.Duration, len(loads))
 	for range rounds {
@@ -68,7 +68,7 @@ func tails(ctx context.Context, loads []load, perSecond float64) ([][]time.Durat
 	return found, nil
 }
 
-// saturate sends as fast as the server answers, over every connection.
+// saturate sends as fast as the server responds, over every connection.
 func (l load) saturate(ctx context.Context, lasting time.Duration, conns int) (result, error) {
 	return l.run(ctx, lasting, conns, 0)
 }

@@ -14,7 +14,7 @@ import (
 
 const (
 	// Short measurements, and many: what is compared with one another is measured
-	// within seconds, whatever else the machine does meanwhile.
+	// within seconds, whatever else the machine does.
 	scaleDuration = 500 * time.Millisecond
 	scaleRounds   = 15
 	onceRounds    = 3 // of what is measured with a new replica
@@ -72,7 +72,7 @@ type scale struct {
 	serving   []func() // ends each server
 }
 
-// subject starts a server. Whoever has no sessions gets any bearer token.
+// subject starts a server. One without sessions gets any bearer token.
 func (s *scale) subject(ctx context.Context, name string, sessions uint64, arguments ...string) (*subject, error) {
 	p, err := start(ctx, arguments...)
 	if err != nil {
@@ -357,7 +357,7 @@ func (s *scale) once(ctx context.Context, sessions uint64) (float64, error) {
 		s.serving[len(s.serving)-1]()
 		s.serving = s.serving[:len(s.serving)-1]
 	}()
-	// Connections are made meanwhile, for a token that opens nothing.
+	// Connections are opened with a token that gives no access.
 	stranger := [][36]byte{[36]byte([]byte(token(many).Reveal()))}
 	prepare := tokenLoad(wire.PathVerify, replica.load.address, replica.bearer, stranger)
 	prepare.refusals = []int{http.StatusUnauthorized, http.StatusForbidden}

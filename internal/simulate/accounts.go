@@ -13,7 +13,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// maxUsers is how many users one answer holds at most.
+// maxUsers is the largest number of users in one response.
 const maxUsers = 1000
 
 func (s *Service) showUsers(ctx context.Context, r *http.Request) (any, error) {

@@ -21,11 +21,11 @@ func TestUsersPasswordsAndStrikesAreSet(t *testing.T) {
 	tokens, _ := s.tokens()
 	s.must(204, "POST", wire.PathSimulateUsers, `{"name":"zoe","password":"x"}`)
 	if text := s.logIn(tokens[1], "zoe", "x"); !strings.Contains(text, "sessionToken") {
-		t.Errorf("the new user is answered %s", text)
+		t.Errorf("the new user got %s", text)
 	}
 	s.must(204, "PUT", wire.PathSimulatePassword, `{"name":"zoe","password":"y"}`)
 	if text := s.logIn(tokens[1], "zoe", "x"); !strings.Contains(text, "InvalidCredentials") {
-		t.Errorf("the old password is answered %s", text)
+		t.Errorf("the old password got %s", text)
 	}
 	s.must(204, "PUT", wire.PathSimulateStrikes, `{"name":"zoe","failures":4}`)
 	if text := s.must(200, "GET", wire.PathSimulateUsers+"?after=y&limit=10", ""); !strings.Contains(text, `"name":"zoe","disabled":false,"failures":4,"passwordChangedAt"`) || strings.Contains(text, "next") {
@@ -35,14 +35,14 @@ func TestUsersPasswordsAndStrikesAreSet(t *testing.T) {
 		t.Errorf("the first user is %s", text)
 	}
 	if text := s.logIn(tokens[1], "zoe", "x"); !strings.Contains(text, "InvalidCredentials") {
-		t.Errorf("the fifth failure is answered %s", text)
+		t.Errorf("the fifth failure got %s", text)
 	}
 	if text := s.logIn(tokens[1], "zoe", "y"); !strings.Contains(text, "AccountLocked") {
-		t.Errorf("after it the right password is answered %s", text)
+		t.Errorf("after it the right password got %s", text)
 	}
 	s.must(204, "PUT", wire.PathSimulateStrikes, `{"name":"zoe","failures":0}`)
 	if text := s.logIn(tokens[1], "zoe", "y"); !strings.Contains(text, "sessionToken") {
-		t.Errorf("without strikes the right password is answered %s", text)
+		t.Errorf("without strikes the right password got %s", text)
 	}
 	s.must(204, "PUT", wire.PathSimulateStrikes, `{"name":"zoe","failures":5}`)
 	if text := s.must(200, "GET", wire.PathSimulateUsers+"?after=y", ""); !strings.Contains(text, `"failures":5,"lockedAt":`) {
@@ -124,14 +124,14 @@ func TestTheClockIsBounded(t *testing.T) {
 		}
 		for _, step := range []string{"87600h", "1ns"} {
 			if status, text := s.do(t.Context(), s.client, "POST", wire.PathSimulateClock, `{"advance":"`+step+`"}`); status != 400 || !strings.Contains(text, "out of bounds") {
-				t.Errorf("%s more is answered %d %s", step, status, text)
+				t.Errorf("%s more got %d %s", step, status, text)
 			}
 		}
 		if now := s.clock("GET", ""); now.Now.Before(far.Now) || now.Now.After(far.Now.Add(time.Minute)) {
 			t.Errorf("the clock went from %v to %v", far.Now, now.Now)
 		}
 		if tokens, refusal := s.tokens(); tokens == nil || s.status(tokens) != 200 {
-			t.Errorf("a hundred years later a login is answered %s", refusal)
+			t.Errorf("a hundred years later a login got %s", refusal)
 		}
 	}
 }

@@ -19,10 +19,10 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// maxEvents is how many events one answer holds at most.
+// maxEvents is the largest number of events in one response.
 const maxEvents = 1000
 
-// action answers a request to a control: with a body, or with nil for none.
+// action handles a request to a control and returns the body of the response; nil for none.
 type action func(ctx context.Context, r *http.Request) (any, error)
 
 // actions lists every control: its path, its method, and what it does.
@@ -224,7 +224,7 @@ func (s *Service) clearFaults(context.Context, *http.Request) (any, error) {
 }
 
 func (s *Service) showSwitches(context.Context, *http.Request) (any, error) {
-	return wire.SimulateSwitches(s.Switches()), nil
+	return s.Switches(), nil
 }
 
 func (s *Service) putSwitches(ctx context.Context, r *http.Request) (any, error) {
@@ -232,7 +232,7 @@ func (s *Service) putSwitches(ctx context.Context, r *http.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.SetSwitches(Switches(body)); err != nil {
+	if err := s.SetSwitches(body); err != nil {
 		return nil, err
 	}
 	return s.showSwitches(ctx, r)

@@ -80,12 +80,12 @@ func (s *service) must(status int, method, path, body string) string {
 	s.t.Helper()
 	got, text := s.do(s.t.Context(), s.client, method, path, body)
 	if got != status {
-		s.t.Fatalf("%s %s answered %d %s", method, path, got, text)
+		s.t.Fatalf("%s %s returned %d %s", method, path, got, text)
 	}
 	return text
 }
 
-// tokens logs in and answers the headers of a request, or the refusal.
+// tokens logs in and returns the headers of a request, or the refusal.
 func (s *service) tokens() ([]string, string) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), "POST", s.url+wire.PathToken, strings.NewReader("grant_type=client_credentials"))
@@ -149,7 +149,7 @@ func TestTheClockRunsAndIsMovedAhead(t *testing.T) {
 		t.Errorf("the clock moved by %v", moved)
 	}
 	if status := s.status(tokens); status != 400 {
-		t.Errorf("an idle session answers %d", status)
+		t.Errorf("an idle session returns %d", status)
 	}
 	if events := s.must(200, "GET", wire.PathSimulateEvents+"?after=3&limit=1", ""); !strings.Contains(events, `"kind":"expired"`) {
 		t.Errorf("the events say %s", events)
@@ -165,14 +165,14 @@ func TestFaultsAreAddedListedAndCleared(t *testing.T) {
 		t.Errorf("the faults are %s", text)
 	}
 	if status := s.status(tokens); status != 502 {
-		t.Errorf("the first request is answered %d", status)
+		t.Errorf("the first request got %d", status)
 	}
 	if text := s.must(200, "GET", wire.PathSimulateFaults, ""); !strings.Contains(text, `"times":1,"status":502`) {
 		t.Errorf("then the faults are %s", text)
 	}
 	s.must(204, "DELETE", wire.PathSimulateFaults, "")
 	if status := s.status(tokens); status != 200 {
-		t.Errorf("without faults a request is answered %d", status)
+		t.Errorf("without faults a request got %d", status)
 	}
 }
 
@@ -185,15 +185,15 @@ func TestEachPublishedRefusalIsSimulated(t *testing.T) {
 			t.Errorf("the faults are %s, want %s", text, want)
 		}
 		if status, text := s.do(t.Context(), s.plain, "GET", "/api/m2m/v1/devices", "", tokens...); status != form.Status || text != form.Body {
-			t.Errorf("%s is answered %d %s", form.Name, status, text)
+			t.Errorf("%s got %d %s", form.Name, status, text)
 		}
 	}
 	if status := s.status(tokens); status != 200 {
-		t.Errorf("afterwards a request is answered %d", status)
+		t.Errorf("afterwards a request got %d", status)
 	}
 	for _, fault := range []string{`{"fault":"refuse-as"}`, `{"fault":"refuse-as","form":"other"}`, `{"fault":"throttle","form":"location"}`} {
 		if status, text := s.do(t.Context(), s.plain, "POST", wire.PathSimulateFaults, fault); status != 400 || !strings.Contains(text, "location") {
-			t.Errorf("%s is answered %d %s", fault, status, text)
+			t.Errorf("%s got %d %s", fault, status, text)
 		}
 	}
 }
@@ -216,18 +216,18 @@ func TestUsersAndTokensAreHit(t *testing.T) {
 	tokens, _ := s.tokens()
 	s.must(204, "POST", wire.PathSimulateLock, `{"name":"zbeeblebrox"}`)
 	if _, refusal := s.tokens(); !strings.Contains(refusal, "AccountLocked") {
-		t.Errorf("a locked user is answered %s", refusal)
+		t.Errorf("a locked user got %s", refusal)
 	}
 	s.must(204, "POST", wire.PathSimulateUnlock, `{"name":"zbeeblebrox"}`)
 	if text := s.must(200, "POST", wire.PathSimulateExpire, `{"name":"zbeeblebrox"}`); text != `{"count":1}` {
-		t.Errorf("expiring answers %s", text)
+		t.Errorf("expiring returns %s", text)
 	}
 	if status := s.status(tokens); status != 400 {
-		t.Errorf("an ended session answers %d", status)
+		t.Errorf("an ended session returns %d", status)
 	}
 	s.must(204, "POST", wire.PathSimulateRevoke, `{"key":"demo-key"}`)
 	if status := s.status(tokens); status != 401 {
-		t.Errorf("a revoked bearer answers %d", status)
+		t.Errorf("a revoked bearer returns %d", status)
 	}
 }
 
@@ -245,7 +245,7 @@ func TestAResetBringsBackTheSeed(t *testing.T) {
 		t.Errorf("the switches are %s", text)
 	}
 	if _, refusal := s.tokens(); refusal != "" {
-		t.Errorf("the seeded user is answered %s", refusal)
+		t.Errorf("the seeded user got %s", refusal)
 	}
 	if events, err := s.Events(t.Context(), 0, 100); err != nil || len(events) != 3 || events[2].Kind != authority.EventLogIn {
 		t.Errorf("the events are %v, %v", events, err)
@@ -291,13 +291,13 @@ func TestMistakesAreRefusedInWords(t *testing.T) {
 	} {
 		status, text := s.do(apitest.Malformed(t.Context()), s.client, c.method, c.path, c.body)
 		if status != c.status || !strings.Contains(text, c.words) {
-			t.Errorf("%s %s %s answered %d %s", c.method, c.path, c.body, status, text)
+			t.Errorf("%s %s %s returned %d %s", c.method, c.path, c.body, status, text)
 		}
 	}
 	if status, text := s.do(t.Context(), s.plain, "DELETE", wire.PathSimulateClock, ""); status != 405 {
-		t.Errorf("another method answers %d %s", status, text)
+		t.Errorf("another method returns %d %s", status, text)
 	}
 	if status, text := s.do(t.Context(), s.plain, "GET", wire.PathSimulate+"nothing", ""); status != 404 {
-		t.Errorf("another path answers %d %s", status, text)
+		t.Errorf("another path returns %d %s", status, text)
 	}
 }

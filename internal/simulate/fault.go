@@ -92,8 +92,8 @@ func forms() (names []string) {
 	return names
 }
 
-// answers reports whether the fault responds in place of the service.
-func (f Fault) answers() bool {
+// responds reports whether the fault responds in place of the service.
+func (f Fault) responds() bool {
 	return f.Kind == Fail || f.Kind == Throttle || f.Kind == ForbidXML || f.Kind == RefuseAs
 }
 

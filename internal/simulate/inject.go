@@ -24,7 +24,7 @@ const faultForbidden = "900908"
 // inject makes the fault happen to the request.
 func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Operation, fault Fault) {
 	body := keepBody(r)
-	if fault.answers() {
+	if fault.responds() {
 		drain(r)
 	}
 	switch fault.Kind {
@@ -103,8 +103,8 @@ func (s *Service) wait(ctx context.Context, delay time.Duration) {
 	}
 }
 
-// strike hits whom the request is from. A request that names nobody is left
-// alone: it is about to be refused.
+// strike hits whom the request is from. A request that names no user is left
+// alone: it will be refused.
 func (s *Service) strike(r *http.Request, operation Operation, kind Kind, body []byte) {
 	ctx := context.WithoutCancel(r.Context())
 	_ = s.With(func(a *authority.Authority) error {
@@ -139,7 +139,7 @@ func (s *Service) strike(r *http.Request, operation Operation, kind Kind, body [
 	})
 }
 
-// answer sends what a fault answers in place of the service.
+// answer responds for a fault in place of the service.
 func answer(w http.ResponseWriter, fault Fault, status int, body any) {
 	if fault.RetryAfter > 0 {
 		seconds := (fault.RetryAfter + time.Second - 1) / time.Second
@@ -148,8 +148,8 @@ func answer(w http.ResponseWriter, fault Fault, status int, body any) {
 	writeJSON(w, status, body)
 }
 
-// forbid answers as the vendor's gateway does to a client whose Accept header it
-// does not like: in XML.
+// forbid responds in XML, as the vendor's gateway does to a client whose Accept header it
+// does not accept.
 func forbid(w http.ResponseWriter) {
 	text, err := xml.Marshal(struct {
 		XMLName     xml.Name `xml:"http://wso2.org/apimanager fault"`
@@ -165,7 +165,7 @@ func forbid(w http.ResponseWriter) {
 	_, _ = w.Write(append([]byte(xml.Header), text...)) // a caller who left needs no answer
 }
 
-// discard is a response that nobody gets.
+// discard is a response that no caller receives.
 type discard struct{ header http.Header }
 
 func (d *discard) Header() http.Header {

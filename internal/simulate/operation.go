@@ -31,7 +31,7 @@ var operationOfPath = map[string]Operation{
 	wire.PathResetPassword: Reset, wire.PathResetPasswordAlias: Reset, wire.PathVerify: Verify, wire.PathSession: Session,
 }
 
-// operationOf answers false for what no fault ever meets: probes, metrics,
+// operationOf returns false for requests that no fault ever meets: probes, metrics,
 // documents and the controls.
 func operationOf(path string) (Operation, bool) {
 	if operation, ok := operationOfPath[path]; ok {

@@ -11,11 +11,12 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// Whoever reaches the controls may use them. A web page that somebody looks at on the
-// same machine reaches them, too: with a form, with a request that needs nobody's
-// consent, or, after its own name was made to lead to this machine, with any request.
-// foreign returns why a request may come from such a page, and the status to refuse it
-// with; "" if it does not.
+// foreign returns why a request may come from a web page, and the status to refuse it with;
+// "" if it does not.
+//
+// Every caller that reaches the controls may use them. A web page that a user opens on the
+// same machine reaches them as well: with a form, with a request that needs no consent, or,
+// after it made its own name lead to this machine, with any request.
 func foreign(r *http.Request, hasBody bool) (status int, problem string) {
 	switch {
 	case !isOwnHost(r.Host):

@@ -77,7 +77,7 @@ func TestNoWebPageDrivesTheControls(t *testing.T) {
 	} {
 		before := s.Now()
 		if status, allowed := s.send("POST", wire.PathSimulateClock, `{"advance":"1h"}`, c.headers); status != c.status || allowed != "" {
-			t.Errorf("%v is answered %d, not %d, for %q", c.headers, status, c.status, allowed)
+			t.Errorf("%v got %d, not %d, for %q", c.headers, status, c.status, allowed)
 		}
 		if moved := s.Now().Sub(before).Hours() >= 1; moved != (c.status == 200) {
 			t.Errorf("%v moved the clock: %v", c.headers, moved)
@@ -89,11 +89,11 @@ func TestNoWebPageDrivesTheControls(t *testing.T) {
 			403: {"Host": "evil.example"}, 415: {"Content-Type": text}, 200: {},
 		} {
 			if status, _ := s.send(method, path, "", headers); status != want && (want != 200 || status != 204) {
-				t.Errorf("%s %s with %v is answered %d", method, path, headers, status)
+				t.Errorf("%s %s with %v got %d", method, path, headers, status)
 			}
 		}
 		if status, _ := s.send(method, path, "", map[string]string{"Origin": "https://evil.example"}); status != 403 {
-			t.Errorf("%s %s of a page is answered %d", method, path, status)
+			t.Errorf("%s %s of a page got %d", method, path, status)
 		}
 	}
 	// The API itself is as it always is.

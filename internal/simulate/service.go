@@ -32,7 +32,7 @@ type Seed struct {
 	Password  secret.Text
 }
 
-// Config says how a Service begins.
+// Config configures a Service.
 type Config struct {
 	Seed Seed
 	// Start is where the clock stands still until it is moved. Zero: the clock
@@ -58,7 +58,7 @@ type Service struct {
 	control  http.Handler
 	closing  chan struct{} // closed by Release
 	released sync.Once
-	changes  sync.Mutex // held by whoever replaces stage
+	changes  sync.Mutex // held while stage is replaced
 
 	mu    sync.RWMutex // guards stage
 	stage *stage
@@ -120,7 +120,7 @@ func (s *Service) seed(ctx context.Context) (*stage, error) {
 // build applies the rules to a world.
 func (s *Service) build(w *world, switches Switches) (*stage, error) {
 	a, err := authority.New(authority.Config{
-		Stores: w.db.Stores(), Key: w.key, Policy: switches.apply(s.config.Policy), Hash: cheap, Now: s.clock.now, Log: s.config.Log,
+		Stores: w.db.Stores(), Key: w.key, Policy: apply(switches, s.config.Policy), Hash: cheap, Now: s.clock.now, Log: s.config.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (s *Service) build(w *world, switches Switches) (*stage, error) {
 	}, nil
 }
 
-// enter answers the stage, which lasts until leave is called.
+// enter returns the stage, which is used until leave is called.
 func (s *Service) enter() (now *stage, leave func()) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -159,7 +159,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.execute(w, r)
 }
 
-// execute has the request served as if there were no faults.
+// execute serves the request without faults.
 func (s *Service) execute(w http.ResponseWriter, r *http.Request) {
 	now, leave := s.enter()
 	defer leave()
@@ -199,7 +199,7 @@ func (s *Service) With(do func(*authority.Authority) error) error {
 	return do(now.authority)
 }
 
-// Now tells the time of the service.
+// Now returns the time of the service.
 func (s *Service) Now() time.Time { return s.clock.now() }
 
 // Advance moves the clock ahead and writes down what has expired by then.
@@ -210,23 +210,23 @@ func (s *Service) Advance(ctx context.Context, d time.Duration) error {
 	return s.sweep(ctx)
 }
 
-// Inject adds a fault behind those that are still to come.
+// Inject adds a fault after the pending ones.
 func (s *Service) Inject(fault Fault) error { return s.faults.add(fault) }
 
-// Faults answers the faults that are still to come, with the times left.
+// Faults returns the pending faults, each with the number of times left.
 func (s *Service) Faults() []Fault { return s.faults.list() }
 
-// ClearFaults forgets the faults that are still to come.
+// ClearFaults removes the pending faults.
 func (s *Service) ClearFaults() { s.faults.clear() }
 
-// Switches answers the switches in force.
+// Switches returns the current switches.
 func (s *Service) Switches() Switches {
 	now, leave := s.enter()
 	defer leave()
 	return now.switches
 }
 
-// SetSwitches has requests from now on served under these switches.
+// SetSwitches applies the switches to requests from now on.
 func (s *Service) SetSwitches(switches Switches) error {
 	s.changes.Lock()
 	defer s.changes.Unlock()
@@ -241,8 +241,7 @@ func (s *Service) SetSwitches(switches Switches) error {
 	return nil
 }
 
-// Events answers up to limit events of the audit trail behind the one with this
-// number.
+// Events returns up to limit events of the audit trail after the one with this number.
 func (s *Service) Events(ctx context.Context, after int64, limit int) (events []authority.Event, err error) {
 	err = s.With(func(a *authority.Authority) error {
 		a.Flush(ctx) // a test expects to see what has happened

@@ -9,8 +9,8 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// echo is what stands in for the rest of the API: it says what it was asked, and
-// by whom.
+// echo replaces the rest of the API: it returns the request's method and path, and the
+// user.
 type echo struct {
 	Method string `json:"method"`
 	Path   string `json:"path"`
@@ -54,13 +54,13 @@ func isList(r *http.Request) bool {
 	return false
 }
 
-// maxDrained bounds how much of a body is read that nobody looks at.
+// maxDrained bounds how much of an unused body is read.
 const maxDrained = 64 << 20
 
 // drain reads the body to its end. A response to a request whose body is still on its
 // way would end the connection, and the caller might never see it.
 func drain(r *http.Request) {
-	_, _ = io.CopyN(io.Discard, r.Body, maxDrained) // a caller who stops sending is told nothing
+	_, _ = io.CopyN(io.Discard, r.Body, maxDrained) // the error of a caller that stops sending is ignored
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

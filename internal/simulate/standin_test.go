@@ -10,7 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-func TestTheStandInAnswersListsAsTheAPIDoes(t *testing.T) {
+func TestTheEchoReturnsListsAsTheAPIDoes(t *testing.T) {
 	s := start(t)
 	tokens, _ := s.tokens()
 	for _, c := range []struct{ method, path, want string }{
@@ -24,11 +24,11 @@ func TestTheStandInAnswersListsAsTheAPIDoes(t *testing.T) {
 		{"GET", "/api/m2m/v1/callbacks", `{"method":"GET","path":"/api/m2m/v1/callbacks","user":"zbeeblebrox"}`},
 	} {
 		if status, text := s.do(t.Context(), s.plain, c.method, c.path, "", tokens...); status != 200 || text != c.want {
-			t.Errorf("%s %s is answered %d %s", c.method, c.path, status, text)
+			t.Errorf("%s %s got %d %s", c.method, c.path, status, text)
 		}
 	}
 	if status, text := s.do(t.Context(), s.plain, "GET", "/api/m2m/v1/callbacks/0000123456-00001", ""); status != 401 || !json.Valid([]byte(text)) {
-		t.Errorf("without tokens it is answered %d %s", status, text)
+		t.Errorf("without tokens it got %d %s", status, text)
 	}
 }
 
@@ -57,12 +57,12 @@ func TestBodiesAreReadToTheirEnd(t *testing.T) {
 		return response.StatusCode, nil
 	}
 	if status, err := upload(); status != 200 {
-		t.Errorf("an upload is answered %d, %v", status, err)
+		t.Errorf("an upload got %d, %v", status, err)
 	}
 	for want, fault := range map[int]string{503: `"fail"`, 429: `"throttle"`, 403: `"forbid-xml"`, 400: `"refuse-as","form":"location"`, 200: `"delay","delay":"1ms"`} {
 		s.must(200, "POST", wire.PathSimulateFaults, `{"operation":"api","fault":`+fault+`}`)
 		if status, err := upload(); status != want {
-			t.Errorf("an upload that meets %s is answered %d, %v", fault, status, err)
+			t.Errorf("an upload that meets %s got %d, %v", fault, status, err)
 		}
 	}
 }
