@@ -122,3 +122,13 @@ func (k *Keeper) renewBearer(ctx context.Context, _ bool) (*bearer, error) {
 	k.note(Event{Kind: EventBearer})
 	return k.newBearer(token, last), nil
 }
+
+// askUpstream returns an error unless the upstream returns a fresh access token.
+func (k *Keeper) askUpstream(ctx context.Context) error {
+	token, err := k.config.Upstream.AccessToken(ctx)
+	if err == nil { // it may come from a cache
+		k.config.Upstream.InvalidateAccessToken(token.Token)
+		_, err = k.config.Upstream.AccessToken(ctx)
+	}
+	return err
+}

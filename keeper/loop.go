@@ -120,7 +120,9 @@ func (k *Keeper) open(ctx context.Context, lease Lease) (*leased, error) {
 		h.release(ctx)
 		return nil, err
 	}
-	h.recall(ctx)
+	if kept := h.kept.Load(); kept != nil {
+		h.recall(ctx, kept)
+	}
 	h.saveChanges(ctx)
 	return h, nil
 }
@@ -167,7 +169,9 @@ func (h *leased) reach(ctx context.Context, goal ledger.Goal) (*session, error) 
 		if err != nil {
 			return nil, err
 		}
-		h.stepOf(action, goal)
+		if goal != ledger.Renew || h.record.Rotation != nil {
+			h.stepOf(action, goal)
+		}
 		if err := h.saveBefore(ctx, action); err != nil {
 			return nil, err
 		}
@@ -178,7 +182,9 @@ func (h *leased) reach(ctx context.Context, goal ledger.Goal) (*session, error) 
 		begun := h.begun()
 		ending := h.rules.Settle(h.record, action, outcome, h.now())
 		h.settled(ctx, action, outcome)
-		h.ended(ending, begun)
+		if ending != ledger.NotEnded {
+			h.ended(ending, begun)
+		}
 		switch {
 		case err != nil:
 			return nil, h.failed(action, err)
@@ -209,7 +215,9 @@ func (h *leased) decide(ctx context.Context, goal ledger.Goal) (ledger.Action, e
 		return ledger.Action{Do: ledger.UseSession, Token: token, Used: used}, nil
 	}
 	stored, begun := forLedger(*h.credential), h.begun()
-	h.ended(h.rules.Observe(h.record, stored), begun)
+	if ending := h.rules.Observe(h.record, stored); ending != ledger.NotEnded {
+		h.ended(ending, begun)
+	}
 	action := h.rules.Decide(h.record, goal, stored, held, h.now())
 	h.record.Begin(action, h.now())
 	return action, nil
@@ -325,16 +333,6 @@ func (k *Keeper) logIn(ctx context.Context, c ledger.Credential) (latchkey.Secre
 		token, err = k.config.Upstream.LogIn(ctx, c.User, latchkey.Secret(c.Password))
 	}
 	return token, err
-}
-
-// askUpstream returns an error unless the upstream returns a fresh access token.
-func (k *Keeper) askUpstream(ctx context.Context) error {
-	token, err := k.config.Upstream.AccessToken(ctx)
-	if err == nil { // it may come from a cache
-		k.config.Upstream.InvalidateAccessToken(token.Token)
-		_, err = k.config.Upstream.AccessToken(ctx)
-	}
-	return err
 }
 
 func outcomeOf(err error) ledger.Outcome {

@@ -281,11 +281,7 @@ type keptResponse struct {
 }
 
 // recall puts the response that is in memory into the record, if it is not there.
-func (h *leased) recall(ctx context.Context) {
-	kept := h.kept.Load()
-	if kept == nil {
-		return
-	}
+func (h *leased) recall(ctx context.Context, kept *keptResponse) {
 	recalled, obsolete := h.rules.Recall(h.record, kept.rotation, func() (ledger.Credential, error) {
 		c, err := h.loadCredential(ctx)
 		return forLedger(c), err
@@ -298,11 +294,8 @@ func (h *leased) recall(ctx context.Context) {
 	}
 }
 
-// ended notes how a rotation has ended, if it has.
+// ended notes how a rotation has ended.
 func (h *leased) ended(ending ledger.Ending, begun time.Time) {
-	if ending == ledger.NotEnded {
-		return
-	}
 	h.ending = ending
 	h.kept.Store(nil)
 	switch ending {
