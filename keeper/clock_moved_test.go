@@ -12,7 +12,7 @@ import (
 )
 
 // wall is a clock that can be set, and has nothing but what it shows: no monotonic
-// reading tells that it was set.
+// reading shows that it was set.
 type wall struct{ ahead atomic.Int64 }
 
 func (w *wall) now() time.Time { return time.Now().Round(0).Add(time.Duration(w.ahead.Load())) }

@@ -17,7 +17,7 @@ const (
 	EventLogInFailed    EventKind = "login_failed"    // why; the login may not have been sent
 	EventLatched        EventKind = "latched"         // a *LatchedError: no further login is made
 	EventGuardReset     EventKind = "guard_reset"     // an operator has reset the guard
-	EventAdopted        EventKind = "session_adopted" // a live session was found in the State
+	EventSessionFound   EventKind = "session_found"   // a live session was found in the State
 	EventSessionRefused EventKind = "session_refused" // the upstream refused the session
 	EventLogOut         EventKind = "logged_out"
 	EventBearer         EventKind = "bearer_renewed"
@@ -47,7 +47,7 @@ var levels = map[EventKind]slog.Level{
 	EventLogInFailed:    slog.LevelWarn,
 	EventLatched:        slog.LevelError,
 	EventGuardReset:     slog.LevelWarn,
-	EventAdopted:        slog.LevelInfo,
+	EventSessionFound:   slog.LevelInfo,
 	EventSessionRefused: slog.LevelInfo,
 	EventLogOut:         slog.LevelInfo,
 	EventBearer:         slog.LevelDebug,

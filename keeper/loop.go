@@ -82,7 +82,7 @@ func (k *Keeper) find(ctx context.Context) (*ledger.Record, *session, error) {
 
 // foundSession returns a session that was in the State.
 func (k *Keeper) foundSession(token string, used time.Time) *session {
-	k.note(Event{Kind: EventAdopted})
+	k.note(Event{Kind: EventSessionFound})
 	s := k.newSession(latchkey.Secret(token), used)
 	s.found = true
 	return s

@@ -231,7 +231,7 @@ func (w *world) take(t *testing.T, s step) {
 		w.moved = true
 		w.mu.Unlock()
 	case "operator":
-		// The vendor's support clears the strikes, and the operator tells the
+		// The vendor's support clears the strikes, and the operator notifies the
 		// keepers. That waits for a login under way, whose strike is forgiven, too.
 		forgive := func() { w.model.strikes, w.model.maxStrikes = 0, 0 }
 		w.model.change(forgive)

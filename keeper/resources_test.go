@@ -329,7 +329,7 @@ func TestA400ToHeadIsSettledByOneRenewal(t *testing.T) {
 	})
 }
 
-// A response that repeats the tokens tells them to no log and no event.
+// The tokens in a response that repeats them are in no log and no event.
 func TestARefusalThatRepeatsTheTokensIsReportedWithoutThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel()
