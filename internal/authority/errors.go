@@ -11,7 +11,7 @@ import (
 // "unknown, try again": never as "allowed" and never as "expired".
 var (
 	ErrInvalidCredentials   = errors.New("the user name or the password is wrong")
-	ErrAccountLocked        = errors.New("the account is locked after too many failed logins; an operator has to unlock it")
+	ErrAccountLocked        = errors.New("the account is locked after too many failed logins")
 	ErrPasswordMismatch     = errors.New("the old password is wrong")
 	ErrPasswordReplaced     = fmt.Errorf("%w: it was replaced a moment ago", ErrPasswordMismatch)
 	ErrIdempotencyKeyReused = errors.New("the idempotency key was used for another reset already")

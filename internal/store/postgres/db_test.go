@@ -66,8 +66,11 @@ func TestStoreBehindPgBouncer(t *testing.T) {
 // TestStoreOverThreeReplicas uses three replicas in turn.
 func TestStoreOverThreeReplicas(t *testing.T) {
 	t.Parallel()
-	for name, open := range map[string]func(*testing.T, postgres.Options) *postgres.DB{"database": openPostgres, "cached": openCached} {
+	for name, open := range map[string]func(*testing.T, postgres.Options) *postgres.DB{
+		"database": openPostgres, "cached": openCached,
+	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			storetest.Run(t, func(t *testing.T) authority.Stores {
 				options := postgres.Options{URL: enginetest.Postgres(t)}
 				all := &inTurn{replicas: []*postgres.DB{open(t, options), open(t, options), open(t, options)}}
@@ -201,7 +204,8 @@ func TestANewerSchema(t *testing.T) {
 func TestADatabaseOfADevelopmentVersionIsRefused(t *testing.T) {
 	t.Parallel()
 	address := enginetest.Postgres(t)
-	execute(t, address, `CREATE TABLE schema_version (id SERIAL PRIMARY KEY, version_id BIGINT, is_applied BOOLEAN, tstamp TIMESTAMP DEFAULT now());
+	execute(t, address, `CREATE TABLE schema_version
+			(id SERIAL PRIMARY KEY, version_id BIGINT, is_applied BOOLEAN, tstamp TIMESTAMP DEFAULT now());
 		INSERT INTO schema_version (version_id, is_applied) VALUES (0, true), (6, true); CREATE TABLE users (name TEXT)`)
 	_, opened := postgres.Open(t.Context(), postgres.Options{URL: address})
 	inspected := postgres.Inspect(t.Context(), address, nil)
@@ -261,7 +265,8 @@ func TestClientsAreTheSameEverywhere(t *testing.T) {
 		if got, err := other.Client(t.Context(), client.ID); err != nil || got.TokenSerial != int64(i) {
 			t.Fatalf("after %d changes elsewhere the client is %+v, error %v", i, got, err)
 		}
-		if _, err := one.UpdateClient(t.Context(), client.ID, func(c *authority.Client) error { c.TokenSerial++; return nil }); err != nil {
+		_, err := one.UpdateClient(t.Context(), client.ID, func(c *authority.Client) error { c.TokenSerial++; return nil })
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -290,7 +295,8 @@ func TestAnotherServerKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	address := enginetest.Postgres(t)
 	one, other := openPostgres(t, postgres.Options{URL: address}), openPostgres(t, postgres.Options{URL: address})
-	if err := errors.Join(one.AgreeOnKey(t.Context(), []byte("k1")), other.AgreeOnKey(t.Context(), []byte("k1"))); err != nil {
+	err := errors.Join(one.AgreeOnKey(t.Context(), []byte("k1")), other.AgreeOnKey(t.Context(), []byte("k1")))
+	if err != nil {
 		t.Error(err)
 	}
 	if err := other.AgreeOnKey(t.Context(), []byte("k2")); !errors.Is(err, postgres.ErrOtherKey) {
@@ -310,7 +316,8 @@ func TestTheDatabaseDiesAndComesBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%2 == 0 {
-			if _, err := db.EndSession(ctx, storetest.Key(i), authority.End{At: start, Reason: authority.ReasonLogout}); err != nil {
+			_, err := db.EndSession(ctx, storetest.Key(i), authority.End{At: start, Reason: authority.ReasonLogout})
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -318,7 +325,8 @@ func TestTheDatabaseDiesAndComesBack(t *testing.T) {
 	for range 2 {
 		server.Kill()
 		for i := range 40 {
-			if _, err := db.UseSession(ctx, storetest.Key(i), start, storetest.Idle); err == nil || errors.Is(err, authority.ErrNotFound) {
+			_, err := db.UseSession(ctx, storetest.Key(i), start, storetest.Idle)
+			if err == nil || errors.Is(err, authority.ErrNotFound) {
 				t.Fatalf("without its database a session check returned %v", err)
 			}
 		}
@@ -350,7 +358,8 @@ func TestPostgresThatCannotBeUsed(t *testing.T) {
 			t.Errorf("%s was opened", address)
 			continue
 		}
-		if strings.Contains(err.Error(), "hunter2@") || strings.Contains(err.Error(), ":hunter2") || strings.Contains(err.Error(), "\n") {
+		text := err.Error()
+		if strings.Contains(text, "hunter2@") || strings.Contains(text, ":hunter2") || strings.Contains(text, "\n") {
 			t.Errorf("it was refused with: %v", err)
 		}
 	}

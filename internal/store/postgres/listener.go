@@ -106,12 +106,28 @@ func (l *listener) report(err error) {
 		l.log.Info("sessions are cached; the database notifies this replica when one ends")
 		return
 	}
-	l.log.Warn("sessions are not cached for now; every check queries the database", "error", text)
+	attributes := []any{"error", text}
+	var hinted *hintedError
+	if errors.As(err, &hinted) {
+		attributes = append(attributes, "hint", hinted.hint)
+	}
+	l.log.Warn("sessions are not cached for now; every check queries the database", attributes...)
 }
 
+// hintedError is an error with advice.
+type hintedError struct{ text, hint string }
+
+func (e *hintedError) Error() string { return e.text }
+
+// Hint returns what to do.
+func (e *hintedError) Hint() string { return e.hint }
+
 var (
-	errPooler = errors.New("a connection pooler is between this replica and the database, and does not pass notifications on; name the database itself with --database-listen")
-	errDeaf   = errors.New("heartbeats do not come back over the listening connection")
+	errPooler error = &hintedError{
+		"a connection pooler is between this replica and the database, and does not pass notifications on",
+		"name the database itself with --database-listen",
+	}
+	errDeaf = errors.New("heartbeats do not come back over the listening connection")
 	// errOtherTriggers means that a restore, or an operator, replaced the table.
 	errOtherTriggers = errors.New("the triggers on sessions were removed, disabled or made again")
 )
@@ -200,7 +216,8 @@ func (l *listener) subscribe(ctx context.Context, conn *pgconn.PgConn, own *chan
 	// A replica that died or was stopped must not block the queue of notifications, and one
 	// that is running is idle as long as no session ends. Not every server and platform has
 	// these settings.
-	_ = conn.Exec(ctx, "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000").Close()
+	_ = conn.Exec(ctx, "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; "+
+		"SET tcp_keepalives_count = 3; SET tcp_user_timeout = 30000").Close()
 	_ = conn.Exec(ctx, "SET idle_session_timeout = 0").Close()
 	if err := conn.Exec(ctx, "LISTEN "+notifyChannel+"; LISTEN "+own.name).Close(); err != nil {
 		return err
@@ -245,7 +262,8 @@ func (l *listener) beat(ctx context.Context, own *channel) error {
 		pause := beatEvery
 		sent := l.cache.clock()
 		sending, cancel := context.WithTimeout(ctx, beatTimeout)
-		tag, err := l.beats.Exec(sending, "SELECT pg_notify($1, $2) WHERE ("+triggersAre+") = $3", own.name, own.payload(sent), own.triggers)
+		tag, err := l.beats.Exec(sending, "SELECT pg_notify($1, $2) WHERE ("+triggersAre+") = $3",
+			own.name, own.payload(sent), own.triggers)
 		cancel()
 		switch {
 		case err != nil:

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"flag"
 	"testing"
 	"time"
 
@@ -9,6 +10,13 @@ import (
 	"github.com/latchkey/latchkey/internal/enginetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, enginetest.Leaks()...) }
+// TestMain runs more tests at a time than there are processors: most of their time, they wait
+// for the database. The flag -parallel overrides it.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, enginetest.Leaks()...)
+}
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -34,14 +34,17 @@ func TestEndsWithoutANotification(t *testing.T) {
 	t.Parallel()
 	const ends = `UPDATE sessions SET ended_at = 1; `
 	for name, statements := range map[string]string{
-		"triggers disabled":       `ALTER TABLE sessions DISABLE TRIGGER ALL; ` + ends,
-		"disabled for the moment": `BEGIN; ALTER TABLE sessions DISABLE TRIGGER ALL; ` + ends + `ALTER TABLE sessions ENABLE TRIGGER ALL; COMMIT`,
+		"triggers disabled": `ALTER TABLE sessions DISABLE TRIGGER ALL; ` + ends,
+		"disabled for the moment": `BEGIN; ALTER TABLE sessions DISABLE TRIGGER ALL; ` + ends +
+			`ALTER TABLE sessions ENABLE TRIGGER ALL; COMMIT`,
 		"disabled by name": `BEGIN; ALTER TABLE sessions DISABLE TRIGGER latchkey_session_changed_1; ` + ends +
 			`ALTER TABLE sessions ENABLE ALWAYS TRIGGER latchkey_session_changed_1; COMMIT`,
-		"triggers dropped":     `DROP FUNCTION latchkey_notify_session CASCADE; ` + ends,
-		"logical replication":  `SET session_replication_role = replica; ` + ends,
-		"restored":             `BEGIN; CREATE TABLE again (LIKE sessions INCLUDING ALL); DROP TABLE sessions; ALTER TABLE again RENAME TO sessions; COMMIT`,
-		"restored with others": `BEGIN; CREATE TABLE again (LIKE sessions INCLUDING ALL); ALTER TABLE sessions RENAME TO former; ALTER TABLE again RENAME TO sessions; COMMIT`,
+		"triggers dropped":    `DROP FUNCTION latchkey_notify_session CASCADE; ` + ends,
+		"logical replication": `SET session_replication_role = replica; ` + ends,
+		"restored": `BEGIN; CREATE TABLE again (LIKE sessions INCLUDING ALL); DROP TABLE sessions;
+			ALTER TABLE again RENAME TO sessions; COMMIT`,
+		"restored with others": `BEGIN; CREATE TABLE again (LIKE sessions INCLUDING ALL);
+			ALTER TABLE sessions RENAME TO former; ALTER TABLE again RENAME TO sessions; COMMIT`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := enginetest.Postgres(t)
@@ -70,7 +73,8 @@ func TestAnotherProgramSendsHeartbeats(t *testing.T) {
 	other := openCached(t, postgres.Options{
 		URL: server.URL(), ListenURL: strings.Replace(server.URL(), server.Addr(), proxy.Addr(), 1),
 	})
-	channels := textOf(t, server.URL(), `SELECT string_agg(substring(query FROM 'latchkey_[0-9a-f]+'), ' ') FROM pg_stat_activity
+	channels := textOf(t, server.URL(), `SELECT string_agg(substring(query FROM 'latchkey_[0-9a-f]+'), ' ')
+		FROM pg_stat_activity
 		WHERE query LIKE '%LISTEN latchkey_%' AND pid <> pg_backend_pid()`)
 	if n := len(strings.Fields(channels)); n != 2 {
 		t.Fatalf("%d replicas listen: %s", n, channels)
@@ -122,6 +126,12 @@ func TestAnotherProgramSendsHeartbeats(t *testing.T) {
 func TestAServerThatEndsIdleSessions(t *testing.T) {
 	t.Parallel()
 	url := enginetest.Postgres(t)
+	// The tables are created before: on a busy machine, a migration is idle for longer.
+	migrated, err := postgres.Open(t.Context(), postgres.Options{
+		URL: url, IdleTimeout: storetest.Idle, Log: slog.New(slog.DiscardHandler),
+	})
+	must(t, err)
+	must(t, migrated.Close(context.Background()))
 	execute(t, url, "ALTER DATABASE "+textOf(t, url, "SELECT current_database()")+" SET idle_session_timeout = 300")
 	var log bytes.Buffer
 	db, err := postgres.Open(t.Context(), postgres.Options{
@@ -153,14 +163,18 @@ func TestServersThatTakeNoWrites(t *testing.T) {
 	primary, standby := enginetest.StartPostgres(t), enginetest.StartPostgres(t)
 	one := openCached(t, postgres.Options{URL: primary.URL()})
 	cacheSession(t, 1, one)
-	cacheSession(t, 1, openPostgres(t, postgres.Options{URL: standby.URL(), CacheSessions: true})) // as if it had been replicated
+	// As if the session had been replicated.
+	cacheSession(t, 1, openPostgres(t, postgres.Options{URL: standby.URL(), CacheSessions: true}))
 	readOnly := func(server *enginetest.PostgresServer, value string) {
 		writable := server.URL() + "&default_transaction_read_only=off"
 		execute(t, writable, "ALTER DATABASE postgres SET default_transaction_read_only = "+value)
-		execute(t, writable, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'postgres' AND pid <> pg_backend_pid()`)
+		execute(t, writable, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = 'postgres' AND pid <> pg_backend_pid()`)
 	}
 	readOnly(standby, "on")
-	both := openPostgres(t, postgres.Options{URL: strings.Replace(primary.URL(), primary.Addr(), standby.Addr()+","+primary.Addr(), 1)})
+	both := openPostgres(t, postgres.Options{
+		URL: strings.Replace(primary.URL(), primary.Addr(), standby.Addr()+","+primary.Addr(), 1),
+	})
 	must(t, endOf(one, 1))
 	if err := useOf(t, both, 1); !errors.Is(err, authority.ErrNotFound) {
 		t.Errorf("for a session that has ended at the primary a replica which names the standby first returns %v", err)
