@@ -116,7 +116,8 @@ func (a *Authority) Authenticate(ctx context.Context, bearer string) (Client, er
 		return Client{}, unavailable(err)
 	}
 	want := a.tokens.mac(client)
-	if subtle.ConstantTimeCompare(mac[:], want[:]) != 1 || serial != client.TokenSerial || client.Revoked || !a.tokenLive(client, a.now()) {
+	if subtle.ConstantTimeCompare(mac[:], want[:]) != 1 || serial != client.TokenSerial ||
+		client.Revoked || !a.tokenLive(client, a.now()) {
 		return Client{}, ErrInvalidBearer
 	}
 	return client, nil

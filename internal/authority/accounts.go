@@ -150,7 +150,8 @@ func (a *Authority) RemoveUser(ctx context.Context, name string, origin Origin) 
 	}
 	err := a.stores.Users.RemoveUser(ctx, name)
 	if errors.Is(err, ErrUserInUse) {
-		return unavailable(errors.New("the user is disabled, but sessions of the user could not be ended yet, or the user was enabled again"))
+		return unavailable(errors.New(
+			"the user is disabled, but sessions of the user could not be ended yet, or the user was enabled again"))
 	}
 	if err != nil {
 		return adminError(err)

@@ -41,13 +41,16 @@ func checkAllow(rules []string) (string, error) {
 		segments := strings.Split(path, "/")
 		stars := slices.Index(segments, "**")
 		switch {
-		case strings.Trim(methods, "ABCDEFGHIJKLMNOPQRSTUVWXYZ,*") != "" || methods != "*" && strings.Contains(methods, "*") ||
+		case strings.Trim(methods, "ABCDEFGHIJKLMNOPQRSTUVWXYZ,*") != "" ||
+			methods != "*" && strings.Contains(methods, "*") ||
 			slices.Contains(strings.Split(methods, ","), ""):
 			return "", &InvalidError{"allow", Unacceptable, "has no methods like GET, GET,POST or *"}
 		case !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl):
 			return "", &InvalidError{"allow", IllegalCharacter, "holds a control character, or is not UTF-8"}
-		case !strings.HasPrefix(path, "/api/") && !isOfHost(segments) || strings.Contains(path, "//") || stars >= 0 && stars < len(segments)-1:
-			return "", &InvalidError{"allow", Unacceptable, "has no path that begins with /api/ or /latchkey/hosts/NAME/ and has ** at its end only"}
+		case !strings.HasPrefix(path, "/api/") && !isOfHost(segments) || strings.Contains(path, "//") ||
+			stars >= 0 && stars < len(segments)-1:
+			const problem = "has no path that begins with /api/ or /latchkey/hosts/NAME/ and has ** at its end only"
+			return "", &InvalidError{"allow", Unacceptable, problem}
 		case strings.ContainsAny(path, `?#%\;`) || slices.Contains(segments, ".") || slices.Contains(segments, ".."):
 			const problem = "can match no request: rules are compared with the decoded path, without the query"
 			return "", &InvalidError{"allow", Unacceptable, problem}
@@ -113,11 +116,13 @@ func (c *allowCache) forget(name string) { c.users.Delete(name) }
 func (a *Authority) Permits(ctx context.Context, session Session, method, path string) (bool, error) {
 	now := a.now()
 	may := func(account User) bool {
-		return !account.Disabled && (session.PasswordVersion == 0 || account.owns(session)) && permits(account.Allow, method, path)
+		return !account.Disabled && (session.PasswordVersion == 0 || account.owns(session)) &&
+			permits(account.Allow, method, path)
 	}
 	if found, ok := a.allow.users.Load(session.User); ok {
 		known, ok := found.(allowed)
-		if ok && now.Sub(known.at) < allowStale && !now.Before(known.at) && (session.PasswordVersion == 0 || known.user.owns(session)) {
+		if ok && now.Sub(known.at) < allowStale && !now.Before(known.at) &&
+			(session.PasswordVersion == 0 || known.user.owns(session)) {
 			return may(known.user), nil
 		}
 	}

@@ -18,7 +18,8 @@ func TestRulesPermitWhatTheyMatchAndNothingElse(t *testing.T) {
 	}{
 		{"", "GET /api/a|DELETE /api/x/y", ""},
 		{"GET /api/m2m/v1/devices/**", "GET /api/m2m/v1/devices|GET /api/m2m/v1/devices/|GET /api/m2m/v1/devices/7/x",
-			"POST /api/m2m/v1/devices/7|GET /api/m2m/v1/devicesx|GET /api/m2m/v1|GET /api/m2m/v1/Devices/7|HEAD /api/m2m/v1/devices"},
+			"POST /api/m2m/v1/devices/7|GET /api/m2m/v1/devicesx|GET /api/m2m/v1|GET /api/m2m/v1/Devices/7|" +
+				"HEAD /api/m2m/v1/devices"},
 		{"get,Post /api/a/*/c|* /api/z", "GET /api/a/b/c|POST /api/a/x/c|PATCH /api/z",
 			"GET /api/a/c|GET /api/a//c|GET /api/a/b/d|GET /api/a/b/c/d|DELETE /api/a/b/c|GET /api/z/z"},
 		{"GET /api/**", "GET /api/|GET /api/a/b/c", "POST /api/a"},
@@ -43,7 +44,11 @@ func TestRulesPermitWhatTheyMatchAndNothingElse(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{"GET", "GET /x", "/api/a", "GET /api/**/a", "GET /api//a", "G3T /api/a", "GET, /api/a", "GET,* /api/a", "GET /api/a b", "GET /api/a?b=c", "GET /api/a%20b", "GET /api/a/../b", "GET /api/./a", `GET /api/a\b`, "GET /api/a;b", "GET /api/" + strings.Repeat("a", 600)} {
+	for _, bad := range []string{
+		"GET", "GET /x", "/api/a", "GET /api/**/a", "GET /api//a", "G3T /api/a", "GET, /api/a", "GET,* /api/a",
+		"GET /api/a b", "GET /api/a?b=c", "GET /api/a%20b", "GET /api/a/../b", "GET /api/./a", `GET /api/a\b`,
+		"GET /api/a;b", "GET /api/" + strings.Repeat("a", 600),
+	} {
 		var invalid *authority.InvalidError
 		if err := s.SetAllow(t.Context(), "zaphod", []string{bad}, authority.Origin{}); !errors.As(err, &invalid) {
 			t.Errorf("rule %q: error %v, want that it is invalid", bad, err)
@@ -64,7 +69,8 @@ func TestRulesOfOthersAreNoticedSoon(t *testing.T) {
 	if may, err := s.Permits(t.Context(), authority.Session{User: "zaphod"}, "GET", "/api/a"); err != nil || !may {
 		t.Fatalf("permitted %v, error %v", may, err)
 	}
-	if _, err := users.UpdateUser(t.Context(), "zaphod", func(u *authority.User) error { u.Allow = "GET /api/b"; return nil }); err != nil {
+	_, err := users.UpdateUser(t.Context(), "zaphod", func(u *authority.User) error { u.Allow = "GET /api/b"; return nil })
+	if err != nil {
 		t.Fatal(err)
 	}
 	s.advance(2 * time.Second)

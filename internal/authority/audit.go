@@ -21,7 +21,9 @@ func (a *Authority) AuditEvents(ctx context.Context, query AuditQuery) ([]Event,
 func (a *Authority) record(ctx context.Context, origin Origin, event Event) {
 	event.At = a.now()
 	event.Client, event.Address, event.RequestID = origin.Client, origin.Address, origin.RequestID
-	before := a.refused.take(func(key refusalKey, _ *openWindow) bool { return key.user == event.User && event.User != "" })
+	before := a.refused.take(func(key refusalKey, _ *openWindow) bool {
+		return key.user == event.User && event.User != ""
+	})
 	a.recordEvents(ctx, append(before, event)...)
 }
 
@@ -47,7 +49,8 @@ func (a *Authority) recordEvents(ctx context.Context, events ...Event) {
 		}
 		if err != nil {
 			a.auditFailures.Add(1)
-			a.log.Error("an audit event could not be stored; it is in this line only", append(event.attributes(), "error", err)...)
+			a.log.Error("an audit event could not be stored; it is in this line only",
+				append(event.attributes(), "error", err)...)
 		}
 	}
 }

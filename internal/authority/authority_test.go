@@ -154,7 +154,8 @@ func TestResetEndsOtherSessionsAndTheOldPassword(t *testing.T) {
 	want(t, "a reset with a wrong password", err, authority.ErrPasswordMismatch)
 	changed, err := s.ResetPassword(t.Context(), own, "right", "", authority.Origin{})
 	want(t, "the reset", err, nil)
-	if len(changed.Reveal()) != 20 || strings.Trim(changed.Reveal(), "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") != "" {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	if len(changed.Reveal()) != 20 || strings.Trim(changed.Reveal(), alphabet) != "" {
 		t.Error("the new password is not 20 letters and digits")
 	}
 	_, err = s.Check(t.Context(), own)
@@ -313,7 +314,9 @@ func TestSweepEndsWhatExpiredAndWritesItDown(t *testing.T) {
 }
 
 func TestNewListsEveryFault(t *testing.T) {
-	_, err := authority.New(authority.Config{Policy: authority.Policy{LockAfter: -1, IdleTimeout: -1}, Hash: authority.HashParams{Lanes: 1}})
+	_, err := authority.New(authority.Config{
+		Policy: authority.Policy{LockAfter: -1, IdleTimeout: -1}, Hash: authority.HashParams{Lanes: 1},
+	})
 	for _, words := range []string{"idle timeout", "locking after -1", "argon2id", "server key"} {
 		if err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("the error does not speak of %q: %v", words, err)

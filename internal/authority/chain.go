@@ -75,7 +75,8 @@ const (
 // is not enough to make one.
 func (a *Authority) trimNote(removed int, seq int64, chain Chain) Event {
 	detail := fmt.Sprintf(trimmedDetail, removed, seq, chain)
-	return Event{At: a.now(), Kind: EventAuditTrimmed, Detail: detail + trimmedSeal + hex.EncodeToString(a.trimSeal(detail))}
+	seal := hex.EncodeToString(a.trimSeal(detail))
+	return Event{At: a.now(), Kind: EventAuditTrimmed, Detail: detail + trimmedSeal + seal}
 }
 
 func (a *Authority) trimSeal(detail string) []byte {
@@ -191,7 +192,8 @@ func (v *verification) end() AuditProof {
 	case mark <= v.provenSeq:
 		v.proof.MarkTrimmed = true
 	case mark <= v.trimmed.seq:
-		v.broken(v.trimmed.note, fmt.Sprintf("the event of the head, #%d, is gone; this event says that it was trimmed, but carries "+
+		v.broken(v.trimmed.note, fmt.Sprintf("the event of the head, #%d, is gone; this event says "+
+			"that it was trimmed, but carries "+
 			"no seal of this server's key: it was made with another key, or it is forged", mark))
 	case mark < v.proof.First:
 		v.broken(v.proof.First, fmt.Sprintf("the event of the head, #%d, is gone, and no event of a retention says so", mark))
@@ -214,7 +216,8 @@ func (a *Authority) trimAudit(ctx context.Context) error {
 	if keep == 0 {
 		return nil
 	}
-	oldest, err := a.stores.Audit.AuditEvents(ctx, AuditQuery{Until: a.now(), Limit: 1}) // events of a clock that was ahead do not count
+	// Events of a clock that was ahead do not count.
+	oldest, err := a.stores.Audit.AuditEvents(ctx, AuditQuery{Until: a.now(), Limit: 1})
 	if err != nil || len(oldest) == 0 || !oldest[0].At.Before(a.now().Add(-keep-trimAfter)) {
 		return unavailable(err)
 	}

@@ -54,7 +54,8 @@ func TestMadeUpNamesHashAsUsersDo(t *testing.T) {
 			}
 		}
 		if expect := names * loggedIn / users; n < expect-names/10 || n > expect+names/10 || loggedIn == 0 && n > 0 {
-			t.Errorf("after %d of %d users have logged in, %d of %d made-up names have today's parameters", loggedIn, users, n, names)
+			t.Errorf("after %d of %d users have logged in, %d of %d made-up names have today's parameters",
+				loggedIn, users, n, names)
 		}
 	}
 }
@@ -62,7 +63,9 @@ func TestMadeUpNamesHashAsUsersDo(t *testing.T) {
 // TestMadeUpNamesTakeAsLongAsUsers measures logins where today's hash is a thousand times
 // as expensive as that of every user.
 func TestMadeUpNamesTakeAsLongAsUsers(t *testing.T) {
-	s := hashedAnew(t, 10, authority.HashParams{MemoryKiB: 8, Passes: 1, Lanes: 1}, authority.HashParams{MemoryKiB: 64 << 10, Passes: 1, Lanes: 1})
+	s := hashedAnew(t, 10,
+		authority.HashParams{MemoryKiB: 8, Passes: 1, Lanes: 1},
+		authority.HashParams{MemoryKiB: 64 << 10, Passes: 1, Lanes: 1})
 	quickest := func(name string) time.Duration {
 		least := time.Hour
 		for i := range 10 {

@@ -164,7 +164,9 @@ func TestAnEarlierPendingEndIsKept(t *testing.T) {
 			}{
 				"the session that made the reset": {old, authority.ErrSessionExpired},
 				"another session from before":     {other, authority.ErrSessionExpired},
-				"a later one":                     {later, map[bool]error{true: nil, false: authority.ErrSessionExpired}[policy.KeepSessionsOnReset]},
+				"a later one": {
+					later, map[bool]error{true: nil, false: authority.ErrSessionExpired}[policy.KeepSessionsOnReset],
+				},
 			} {
 				_, err := s.Check(t.Context(), check.token)
 				want(t, what, err, check.want)
@@ -250,7 +252,9 @@ func TestAClientAddedAgainHasNoOldToken(t *testing.T) {
 		db, err := sqlite.Open(t.Context(), sqlite.Options{})
 		want(t, "a database", err, nil)
 		t.Cleanup(func() { want(t, "closing", db.Close(context.Background()), nil) })
-		a, err := authority.New(authority.Config{Stores: db.Stores(), Key: serverKey, Hash: cheap, Now: func() time.Time { return at }})
+		a, err := authority.New(authority.Config{
+			Stores: db.Stores(), Key: serverKey, Hash: cheap, Now: func() time.Time { return at },
+		})
 		want(t, "an authority", err, nil)
 		credentials := authority.Credentials{Key: "demo-key", Secret: "demo-secret"}
 		want(t, "a client", a.AddKnownClient(t.Context(), "demo", credentials, authority.Origin{}), nil)

@@ -37,9 +37,11 @@ const (
 func (p HashParams) check() error {
 	switch {
 	case p.Lanes == 0 || p.Passes == 0 || p.Passes > maxHashPasses:
-		return fmt.Errorf("argon2id needs 1 to %d passes and at least one lane, not %d and %d", maxHashPasses, p.Passes, p.Lanes)
+		return fmt.Errorf("argon2id needs 1 to %d passes and at least one lane, not %d and %d",
+			maxHashPasses, p.Passes, p.Lanes)
 	case p.MemoryKiB < 8*uint32(p.Lanes) || p.MemoryKiB > maxHashMemoryKiB:
-		return fmt.Errorf("argon2id memory of %d KiB is not between %d and %d", p.MemoryKiB, 8*uint32(p.Lanes), maxHashMemoryKiB)
+		return fmt.Errorf("argon2id memory of %d KiB is not between %d and %d",
+			p.MemoryKiB, 8*uint32(p.Lanes), maxHashMemoryKiB)
 	}
 	return nil
 }
@@ -74,13 +76,13 @@ func parseHash(phc string) (storedHash, error) {
 		return storedHash{}, fmt.Errorf("a stored password hash is not argon2id version %d", argon2.Version)
 	}
 	var h storedHash
-	if n, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &h.params.MemoryKiB, &h.params.Passes, &h.params.Lanes); n != 3 || err != nil {
+	n, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &h.params.MemoryKiB, &h.params.Passes, &h.params.Lanes)
+	if n != 3 || err != nil {
 		return storedHash{}, fmt.Errorf("a stored password hash has unreadable parameters")
 	}
 	if err := h.params.check(); err != nil {
 		return storedHash{}, fmt.Errorf("a stored password hash: %w", err)
 	}
-	var err error
 	if h.salt, err = base64.RawStdEncoding.DecodeString(fields[4]); err != nil || len(h.salt) < 8 {
 		return storedHash{}, fmt.Errorf("a stored password hash has an unreadable salt")
 	}
@@ -92,7 +94,8 @@ func parseHash(phc string) (storedHash, error) {
 
 // sumOf hashes a password with the salt and the parameters of the stored hash.
 func (h storedHash) sumOf(password secret.Text) []byte {
-	return argon2.IDKey([]byte(password.Reveal()), h.salt, h.params.Passes, h.params.MemoryKiB, h.params.Lanes, uint32(len(h.sum))) //nolint:gosec // at most 64, see parseHash
+	size := uint32(len(h.sum)) //nolint:gosec // at most 64, see parseHash
+	return argon2.IDKey([]byte(password.Reveal()), h.salt, h.params.Passes, h.params.MemoryKiB, h.params.Lanes, size)
 }
 
 // holds reports whether sum is the stored one.

@@ -73,7 +73,8 @@ const FieldIdempotencyKey = "Idempotency-Key"
 // user gets nothing, even in a session that could not be ended yet.
 func (a *Authority) replay(user User, session SessionKey, old secret.Text, key string) (secret.Text, error) {
 	now, repeat := a.now(), user.LastReset
-	age := now.Sub(user.PasswordChangedAt).Abs() // the clock of another replica may be ahead; Sweep corrects what is further
+	// The clock of another replica may be ahead. Sweep corrects a larger difference.
+	age := now.Sub(user.PasswordChangedAt).Abs()
 	recent := age < resendWindow && !repeat.Until.IsZero()
 	switch {
 	case user.Disabled:
@@ -96,7 +97,9 @@ func (a *Authority) sealReset(user User, session SessionKey, key string, old, ma
 	}
 	salt := make([]byte, saltBytes)
 	randomBytes(salt)
-	r.Sealed = a.params.phc(salt, a.sealing(a.params, salt, old).Seal(nil, nil, []byte(made.Reveal()), r.bound(user))) //nolint:gosec // the AEAD makes its nonces itself
+	aead := a.sealing(a.params, salt, old)
+	sealed := aead.Seal(nil, nil, []byte(made.Reveal()), r.bound(user)) //nolint:gosec // the AEAD makes its nonces itself
+	r.Sealed = a.params.phc(salt, sealed)
 	return r
 }
 

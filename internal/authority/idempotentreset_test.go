@@ -70,8 +70,9 @@ func TestARepeatWhoseReservationIsLostTellsNothing(t *testing.T) {
 		t.Error("it told the password")
 	}
 	store.settling.Store(false)
-	if told, err := s.ResetPassword(t.Context(), token, "right", "key", authority.Origin{}); err != nil || !told.Equal(made) {
-		t.Errorf("the next repeat told the same password: %v, error %v", told.Equal(made), err)
+	repeated, err := s.ResetPassword(t.Context(), token, "right", "key", authority.Origin{})
+	if err != nil || !repeated.Equal(made) {
+		t.Errorf("the next repeat returned the same password: %v, error %v", repeated.Equal(made), err)
 	}
 }
 
@@ -97,8 +98,9 @@ func TestARepeatMayComeOverAnotherSessionAndNeitherCostsNorForgivesAStrike(t *te
 	_, err := s.logIn(t, "zaphod", "wrong")
 	want(t, "a wrong password", err, authority.ErrInvalidCredentials)
 	for range 6 {
-		if told, err := s.ResetPassword(t.Context(), other, "right", "key", authority.Origin{}); err != nil || !told.Equal(made) {
-			t.Fatalf("a repeat told the same password: %v, error %v", told.Equal(made), err)
+		repeated, err := s.ResetPassword(t.Context(), other, "right", "key", authority.Origin{})
+		if err != nil || !repeated.Equal(made) {
+			t.Fatalf("a repeat returned the same password: %v, error %v", repeated.Equal(made), err)
 		}
 	}
 	if account, err := s.Account(t.Context(), "zaphod"); err != nil || account.Strikes.Failures != 1 {
@@ -124,8 +126,9 @@ func TestARepeatSurvivesAChangeOfTheHashParameters(t *testing.T) {
 	if _, err := dearer.LogIn(t.Context(), "zaphod", made, authority.Origin{}); err != nil { // stores another hash
 		t.Fatal(err)
 	}
-	if told, err := dearer.ResetPassword(t.Context(), token, "right", "key", authority.Origin{}); err != nil || !told.Equal(made) {
-		t.Errorf("the repeat told the same password: %v, error %v", told.Equal(made), err)
+	repeated, err := dearer.ResetPassword(t.Context(), token, "right", "key", authority.Origin{})
+	if err != nil || !repeated.Equal(made) {
+		t.Errorf("the repeat returned the same password: %v, error %v", repeated.Equal(made), err)
 	}
 }
 
@@ -182,7 +185,8 @@ func TestASweepForgetsWhatCanBeRepeatedNoMore(t *testing.T) {
 	}
 	s.advance(time.Microsecond)
 	want(t, "a sweep", s.Sweep(t.Context()), nil)
-	if user, err := stores.Users.User(t.Context(), "zaphod"); err != nil || user.LastReset != (authority.IdempotentReset{}) {
+	user, err := stores.Users.User(t.Context(), "zaphod")
+	if err != nil || user.LastReset != (authority.IdempotentReset{}) {
 		t.Errorf("two minutes later the sweep leaves %+v, error %v", user.LastReset, err)
 	}
 	if _, err := s.SetPassword(t.Context(), "zaphod", "another password", authority.Origin{}); err != nil {
@@ -190,7 +194,8 @@ func TestASweepForgetsWhatCanBeRepeatedNoMore(t *testing.T) {
 	}
 	s.advance(2 * time.Minute)
 	want(t, "a sweep", s.Sweep(t.Context()), nil)
-	if user, err := stores.Users.User(t.Context(), "zaphod"); err != nil || user.LastReset != (authority.IdempotentReset{}) {
+	user, err = stores.Users.User(t.Context(), "zaphod")
+	if err != nil || user.LastReset != (authority.IdempotentReset{}) {
 		t.Errorf("two minutes after an operator's change the sweep leaves %+v, error %v", user.LastReset, err)
 	}
 }

@@ -122,7 +122,8 @@ func (a *Authority) endOthers(ctx context.Context, session Session, origin Origi
 		return unavailable(err)
 	}
 	if n > 0 {
-		a.record(ctx, origin, Event{Kind: EventSessionEnded, User: session.User, Detail: fmt.Sprintf("%d, by a later login", n)})
+		detail := fmt.Sprintf("%d, by a later login", n)
+		a.record(ctx, origin, Event{Kind: EventSessionEnded, User: session.User, Detail: detail})
 	}
 	return nil
 }

@@ -67,7 +67,9 @@ func TestAReservationLivesAsLongAsItsAttempt(t *testing.T) {
 				slow := &dying{SessionStore: stores.Sessions, StrikeStore: stores.Strikes, hang: c.hang}
 				slow.dead.Store(c.dead)
 				rules := func(stores authority.Stores) *authority.Authority {
-					a, err := authority.New(authority.Config{Stores: stores, Key: serverKey, Hash: cheap, Log: slog.New(slog.DiscardHandler)})
+					a, err := authority.New(authority.Config{
+						Stores: stores, Key: serverKey, Hash: cheap, Log: slog.New(slog.DiscardHandler),
+					})
 					want(t, "an authority", err, nil)
 					return a
 				}

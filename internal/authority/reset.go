@@ -45,7 +45,9 @@ func (a *Authority) ResetPassword(
 	t, err := a.begin(ctx, session.User)
 	if err != nil {
 		if errors.Is(err, ErrAccountLocked) {
-			a.refuse(ctx, origin, Event{Kind: EventResetFailed, User: session.User, SessionID: session.Key.ID(), Detail: "locked"})
+			a.refuse(ctx, origin, Event{
+				Kind: EventResetFailed, User: session.User, SessionID: session.Key.ID(), Detail: "locked",
+			})
 		}
 		return "", err
 	}

@@ -174,5 +174,8 @@ const (
 
 // foldBounds returns the bounds for StrikeStore.FoldStrikes.
 func (a *Authority) foldBounds() FoldBounds {
-	return FoldBounds{Keep: a.unknownStrikes, AtOnce: 2 * foldEvery, Most: maxFoldedStrikes, ReservedBefore: a.now().Add(-longestHold)}
+	return FoldBounds{
+		Keep: a.unknownStrikes, AtOnce: 2 * foldEvery, Most: maxFoldedStrikes,
+		ReservedBefore: a.now().Add(-longestHold),
+	}
 }

@@ -36,7 +36,8 @@ func (a *Authority) Sweep(ctx context.Context) error {
 	if mine, err := a.leads(ctx); !mine || err != nil {
 		return errors.Join(counted, err)
 	}
-	return errors.Join(counted, a.sweepPendingEnds(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx), a.forgetResets(ctx), a.trimAudit(ctx))
+	return errors.Join(counted, a.sweepPendingEnds(ctx), a.sweepExpired(ctx), a.purgeEnded(ctx),
+		a.forgetResets(ctx), a.trimAudit(ctx))
 }
 
 // ClockSlack is how far apart correct clocks may be.
@@ -114,7 +115,10 @@ func (a *Authority) sweepExpired(ctx context.Context) error {
 		}
 		events := make([]Event, len(swept))
 		for i, session := range swept {
-			events[i] = Event{At: a.now(), Kind: EventExpired, User: session.User, SessionID: session.Key.ID(), Client: session.Client}
+			events[i] = Event{
+				At: a.now(), Kind: EventExpired,
+				User: session.User, SessionID: session.Key.ID(), Client: session.Client,
+			}
 		}
 		a.recordEvents(ctx, events...)
 		if mine, err := a.leads(ctx); len(swept) < sweepBatch || !mine || err != nil {

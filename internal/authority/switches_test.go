@@ -101,5 +101,6 @@ func TestEndingAnAccessTokenMakesTheNextOneAnother(t *testing.T) {
 	if err != nil || next.Token.Equal(token.Token) {
 		t.Errorf("the next token is the same one, or %v", err)
 	}
-	want(t, "a client that there is not", s.EndAccessToken(t.Context(), "nobody", authority.Origin{}), authority.ErrNotFound)
+	err = s.EndAccessToken(t.Context(), "nobody", authority.Origin{})
+	want(t, "a client that there is not", err, authority.ErrNotFound)
 }

@@ -40,7 +40,8 @@ func checkStrength(user string, password secret.Text) error {
 	plain := strings.TrimSpace(foldPassword(text))
 	switch {
 	case utf8.RuneCountInString(text) < MinPasswordLength:
-		return &InvalidError{"password", Unacceptable, fmt.Sprintf("has fewer than %d characters%s", MinPasswordLength, otherwise)}
+		problem := fmt.Sprintf("has fewer than %d characters%s", MinPasswordLength, otherwise)
+		return &InvalidError{"password", Unacceptable, problem}
 	case commonPasswords()[plain]:
 		return &InvalidError{"password", Unacceptable, "is one of the most common passwords" + otherwise}
 	case isRun(plain):

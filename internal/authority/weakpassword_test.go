@@ -16,11 +16,16 @@ func TestOperatorsSetNoWeakPasswords(t *testing.T) {
 	})
 	for password, weak := range map[secret.Text]bool{
 		"short": true, "1234567": true, "\u00e4\u00f6\u00fc\u00df\u2603": true, // 12 bytes, 5 characters
-		"password": true, "PassWord": true, "12345678": true, "qwertyuiop": true, "jennifer": true, "00000000": true, "P@ssw0rd": true,
+		"password": true, "PassWord": true, "12345678": true, "qwertyuiop": true, "jennifer": true,
+		"00000000": true, "P@ssw0rd": true,
 		"password1": true, "iloveyou": true, "ADMINISTRATOR": true, "1q2w3e4r": true,
-		"zaphod": true, "        ": true, "87654321": true, "abcdefgh": true, "ABCDEFGHIJ": true, "zzzzzzzzzzzzz": true, "\u2603\u2603\u2603\u2603\u2603\u2603\u2603\u2603": true,
-		"password ": true, "\u00a0Password1  ": true, "\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44": true, "pa\u017f\u017fword": true, // full width; a long s
-		"abcdefgi": false, "abababab!": false, "IMgr8-and-more": false, "given-to-me": false, "\u00e4\u00f6\u00fc\u00df\u2603\u2603\u2603\u2603": false, "correct horse battery staple": false, "passwords of mine": false, "": false,
+		"zaphod": true, "        ": true, "87654321": true, "abcdefgh": true, "ABCDEFGHIJ": true,
+		"zzzzzzzzzzzzz": true, "\u2603\u2603\u2603\u2603\u2603\u2603\u2603\u2603": true,
+		"password ": true, "\u00a0Password1  ": true,
+		"\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44": true, "pa\u017f\u017fword": true, // full width; a long s
+		"abcdefgi": false, "abababab!": false, "IMgr8-and-more": false, "given-to-me": false,
+		"\u00e4\u00f6\u00fc\u00df\u2603\u2603\u2603\u2603": false, "correct horse battery staple": false,
+		"passwords of mine": false, "": false,
 	} {
 		var invalid *authority.InvalidError
 		_, err := strict.SetPassword(t.Context(), "zaphod", password, authority.Origin{})
@@ -40,7 +45,8 @@ func TestOperatorsSetNoWeakPasswords(t *testing.T) {
 	}
 	for password, weak := range map[secret.Text]bool{"trillian": true, " TRILLIAN": true, "trillian9": false} {
 		var invalid *authority.InvalidError
-		if _, err := strict.AddUser(t.Context(), "Trillian", password, authority.Origin{}); errors.As(err, &invalid) != weak || err != nil && !weak {
+		_, err := strict.AddUser(t.Context(), "Trillian", password, authority.Origin{})
+		if errors.As(err, &invalid) != weak || err != nil && !weak {
 			t.Errorf("adding Trillian with %q: %v, want it refused: %v", password, err, weak)
 		}
 	}

@@ -42,8 +42,10 @@ func AppendEvents(t Tx, events ...authority.Event) error {
 			e = e.Valid()
 			head = e.After(head)
 			seq++
-			arguments = append(arguments, seq, Micros(e.At), string(e.Kind), e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail,
-				e.Method, e.Host, e.Path, int64(e.Status), e.Duration.Microseconds(), e.UpstreamID, int64(e.Count), bytes.Clone(head[:]))
+			arguments = append(arguments, seq, Micros(e.At), string(e.Kind),
+				e.User, e.SessionID, e.Client, e.Address, e.RequestID, e.Detail,
+				e.Method, e.Host, e.Path, int64(e.Status), e.Duration.Microseconds(), e.UpstreamID, int64(e.Count),
+				bytes.Clone(head[:]))
 		}
 		if _, err := t.Exec(query, arguments...); err != nil {
 			return err

@@ -60,7 +60,9 @@ func UpdateClient(
 		return client, err
 	}
 	client.TokenIssuedAt = Moment(Micros(client.TokenIssuedAt))
-	_, err = t.Exec(`UPDATE clients SET secret_hash = ?, label = ?, revoked = ?, token_serial = ?, token_issued_at = ? WHERE id = ?`,
-		client.SecretHash[:], client.Label, boolToInt(client.Revoked), client.TokenSerial, Micros(client.TokenIssuedAt), id[:])
+	_, err = t.Exec(`UPDATE clients
+		SET secret_hash = ?, label = ?, revoked = ?, token_serial = ?, token_issued_at = ? WHERE id = ?`,
+		client.SecretHash[:], client.Label, boolToInt(client.Revoked), client.TokenSerial,
+		Micros(client.TokenIssuedAt), id[:])
 	return client, err
 }

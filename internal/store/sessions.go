@@ -9,7 +9,8 @@ import (
 )
 
 // SessionColumns are the columns that ScanSession scans.
-const SessionColumns = `session_key, user_name, password_version, api_key, address, created_at, last_used, expires_at, ended_at, ended_reason, ended_by`
+const SessionColumns = `session_key, user_name, password_version, api_key, address,
+	created_at, last_used, expires_at, ended_at, ended_reason, ended_by`
 
 // ScanSession returns the session of a row that has other columns before SessionColumns.
 func ScanSession(r Row, before ...any) (authority.Session, error) {
@@ -69,7 +70,8 @@ func (db *Tables) ListSessions(ctx context.Context, query authority.SessionQuery
 // keeps what is left of its absolute lifetime.
 func PullBack(t Tx, now time.Time) error {
 	us, future := Micros(now), Micros(now.Add(authority.ClockSlack))
-	_, err := t.Exec(`UPDATE sessions SET expires_at = CASE WHEN expires_at > 0 THEN expires_at - (created_at - ?) ELSE 0 END, created_at = ?
+	_, err := t.Exec(`UPDATE sessions
+		SET expires_at = CASE WHEN expires_at > 0 THEN expires_at - (created_at - ?) ELSE 0 END, created_at = ?
 		WHERE ended_at = 0 AND created_at > ?`, us, us, future)
 	if err != nil {
 		return err

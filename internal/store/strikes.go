@@ -20,7 +20,8 @@ func (db *Tables) UpdateStrikes(
 		if err := change(&strikes); err != nil {
 			return err
 		}
-		_, err = t.Exec(`UPDATE strikes SET failures = ?, locked_at = ?, manual = ?, reservations = ?, guesses = ?, updated_at = ?
+		_, err = t.Exec(`UPDATE strikes
+			SET failures = ?, locked_at = ?, manual = ?, reservations = ?, guesses = ?, updated_at = ?
 			WHERE strike_key = ?`, strikes.Failures, Micros(strikes.LockedAt), boolToInt(strikes.Manual),
 			encodeReservations(strikes.Reservations), encodeGuesses(strikes.Guesses), Micros(strikes.ChangedAt), key[:])
 		return err

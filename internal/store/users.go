@@ -21,7 +21,8 @@ const setMutable = `password_hash = ?, password_version = ?, password_changed_at
 func mutableValues(user authority.User) []any {
 	end, reset := &user.PendingEnd, &user.LastReset
 	return []any{
-		user.PasswordHash, user.PasswordVersion, Micros(user.PasswordChangedAt), boolToInt(user.Disabled), Micros(user.CreatedAt),
+		user.PasswordHash, user.PasswordVersion, Micros(user.PasswordChangedAt),
+		boolToInt(user.Disabled), Micros(user.CreatedAt),
 		end.Version, end.Keep[:], string(end.Reason),
 		reset.Key[:], reset.Session[:], reset.Replaced, reset.Sealed, Micros(reset.Until), user.Allow,
 	}
@@ -54,7 +55,8 @@ func (db *Tables) CreateUser(ctx context.Context, user authority.User) error {
 			return err
 		}
 		values := append([]any{user.Name}, mutableValues(user.WithGeneration(generation))...)
-		n, err := t.Exec(`INSERT INTO users (`+userColumns+`, name_key, strike_key) VALUES (?`+strings.Repeat(`, ?`, len(values)+1)+`)
+		n, err := t.Exec(`INSERT INTO users (`+userColumns+`, name_key, strike_key)
+			VALUES (?`+strings.Repeat(`, ?`, len(values)+1)+`)
 			ON CONFLICT DO NOTHING`, append(values, []byte(user.Name), key[:])...)
 		if err := RequireChange(n, err, authority.ErrExists); err != nil {
 			return err
@@ -117,7 +119,8 @@ func (db *Tables) RemoveUser(ctx context.Context, name string) error {
 			return err
 		}
 		there := false
-		if err := t.Query(func(Row) error { there = true; return nil }, `SELECT name FROM users WHERE name = ?`, name); err != nil {
+		err = t.Query(func(Row) error { there = true; return nil }, `SELECT name FROM users WHERE name = ?`, name)
+		if err != nil {
 			return err
 		}
 		if there {
@@ -137,7 +140,8 @@ func (db *Tables) HashCounts(ctx context.Context) (map[string]int, error) {
 		counts[params] += n
 		return err
 	}, `SELECT params, count(*) FROM (SELECT substr(password_hash, 1, length(password_hash) - ?) AS params
-		FROM users WHERE length(password_hash) > ?) AS hashes GROUP BY params`, authority.SaltAndSumBytes, authority.SaltAndSumBytes)
+		FROM users WHERE length(password_hash) > ?) AS hashes GROUP BY params`,
+		authority.SaltAndSumBytes, authority.SaltAndSumBytes)
 	return counts, err
 }
 
@@ -160,6 +164,7 @@ func (db *Tables) Users(ctx context.Context, query authority.UserQuery) ([]autho
 		user, err := scanUser(r)
 		users = append(users, user)
 		return err
-	}, `SELECT `+userColumns+` FROM users WHERE name_key > ?`+where+` ORDER BY name_key LIMIT ?`, append(arguments, limitOr100(query.Limit))...)
+	}, `SELECT `+userColumns+` FROM users WHERE name_key > ?`+where+` ORDER BY name_key LIMIT ?`,
+		append(arguments, limitOr100(query.Limit))...)
 	return users, err
 }

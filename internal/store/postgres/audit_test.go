@@ -43,7 +43,8 @@ func TestAnEventThatPostgresRefusesIsItsCallersOnly(t *testing.T) {
 	}
 	calls.Wait()
 	events, err := db.AuditEvents(t.Context(), authority.AuditQuery{Limit: 1000})
-	if err != nil || len(events) != 190 || slices.ContainsFunc(events, func(e authority.Event) bool { return e.Detail == "poison" }) {
+	poison := func(e authority.Event) bool { return e.Detail == "poison" }
+	if err != nil || len(events) != 190 || slices.ContainsFunc(events, poison) {
 		t.Errorf("%d events are stored, want 190; %v", len(events), err)
 	}
 	var head authority.Chain

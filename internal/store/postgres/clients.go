@@ -89,14 +89,16 @@ func (db *DB) refreshClients(ctx context.Context) error {
 }
 
 func (db *DB) revision(ctx context.Context, name string) (value int64, err error) {
-	err = db.engine.Query(ctx, func(r store.Row) error { return r.Scan(&value) }, `SELECT value FROM revisions WHERE name = ?`, name)
+	err = db.engine.Query(ctx, func(r store.Row) error { return r.Scan(&value) },
+		`SELECT value FROM revisions WHERE name = ?`, name)
 	return value, err
 }
 
 // Clients implements authority.ClientStore.
 func (db *DB) Clients(ctx context.Context) ([]authority.Client, error) {
 	all, err := db.AllClients(ctx)
-	return slices.SortedFunc(maps.Values(all), func(a, b authority.Client) int { return strings.Compare(a.Key, b.Key) }), err
+	byKey := func(a, b authority.Client) int { return strings.Compare(a.Key, b.Key) }
+	return slices.SortedFunc(maps.Values(all), byKey), err
 }
 
 // CreateClient implements authority.ClientStore.

@@ -152,7 +152,9 @@ func Open(ctx context.Context, options Options) (*DB, error) {
 func (db *DB) connect(ctx context.Context, address string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(address)
 	if err != nil {
-		return nil, &store.OpenError{Action: "parse URL of", Database: db.name, Err: errors.New(plainly(err)), Advice: urlAdvice}
+		return nil, &store.OpenError{
+			Action: "parse URL of", Database: db.name, Err: errors.New(plainly(err)), Advice: urlAdvice,
+		}
 	}
 	if !strings.Contains(address, "pool_max_conns") {
 		config.MaxConns = maxConnections
@@ -206,7 +208,9 @@ func (db *DB) migrate(ctx context.Context) error {
 		return err
 	}
 	locker, err := lock.NewPostgresTableLocker(
-		lock.WithTableName("schema_lock"), lock.WithTableLockTimeout(250*time.Millisecond, 400), lock.WithTableLogger(slog.New(slog.DiscardHandler)))
+		lock.WithTableName("schema_lock"),
+		lock.WithTableLockTimeout(250*time.Millisecond, 400),
+		lock.WithTableLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return err
 	}

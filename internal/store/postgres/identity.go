@@ -62,7 +62,8 @@ func identityOf(ctx context.Context, db interface {
 }) (string, error) {
 	var number []byte
 	var database, table uint32
-	err := db.QueryRow(ctx, `SELECT value, (SELECT oid FROM pg_database WHERE datname = current_database()), 'shared_settings'::regclass::oid
+	err := db.QueryRow(ctx, `SELECT value,
+		(SELECT oid FROM pg_database WHERE datname = current_database()), 'shared_settings'::regclass::oid
 		FROM shared_settings WHERE name = 'identity'`).Scan(&number, &database, &table)
 	if err != nil {
 		return "", err

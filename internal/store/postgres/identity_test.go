@@ -66,7 +66,8 @@ func TestEveryDatabaseHasItsOwnIdentity(t *testing.T) {
 	if got := ask(address + "&search_path=copy"); got == mine || got == "" {
 		t.Errorf("a copy in another schema has the identity %q", got)
 	}
-	if _, err := postgres.IdentityAt(t.Context(), "postgres://nobody:hunter2@127.0.0.1:1/none"); err == nil || strings.Contains(err.Error(), "hunter2") {
+	_, err = postgres.IdentityAt(t.Context(), "postgres://nobody:hunter2@127.0.0.1:1/none")
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a database that is not there: %v", err)
 	}
 }

@@ -60,21 +60,24 @@ func (db *DB) Import(
 			return fmt.Errorf("read the end of the audit trail: %w", err)
 		}
 		copy(done.Head[:], chain)
-		if _, err := t.Exec(`UPDATE audit_head SET seq = ?, chain = ? WHERE id = 1`, done.LastEvent, done.Head[:]); err != nil {
+		_, err := t.Exec(`UPDATE audit_head SET seq = ?, chain = ? WHERE id = 1`, done.LastEvent, done.Head[:])
+		if err != nil {
 			return err
 		}
 		var generation int64
 		if err := from.QueryRowContext(ctx, `SELECT value FROM user_generations WHERE id = 1`).Scan(&generation); err != nil {
 			return fmt.Errorf("read the number of generations: %w", err)
 		}
-		if _, err := t.Exec(`UPDATE user_generations SET value = ? WHERE id = 1 AND value < ?`, generation, generation); err != nil {
+		_, err = t.Exec(`UPDATE user_generations SET value = ? WHERE id = 1 AND value < ?`, generation, generation)
+		if err != nil {
 			return err
 		}
-		done.Users, done.Clients, done.Strikes, done.Events = counts["users"], counts["clients"], counts["strikes"], counts["audit"]
+		done.Users, done.Clients = counts["users"], counts["clients"]
+		done.Strikes, done.Events = counts["strikes"], counts["audit"]
 		if err := store.AppendEvents(t, note(done)); err != nil {
 			return err
 		}
-		_, err := t.Exec(`UPDATE revisions SET value = value + 1 WHERE name = 'clients'`)
+		_, err = t.Exec(`UPDATE revisions SET value = value + 1 WHERE name = 'clients'`)
 		return err
 	})
 	if err != nil {
@@ -91,20 +94,26 @@ func claimEmpty(t store.Tx, key []byte) error {
 	}
 	for _, table := range []string{"users", "clients", "strikes", "sessions", "audit"} {
 		rows := 0
-		if err := t.Query(func(r store.Row) error { return r.Scan(&rows) }, `SELECT count(*) FROM (SELECT 1 FROM `+table+` LIMIT 1) AS found`); err != nil {
+		err := t.Query(func(r store.Row) error { return r.Scan(&rows) },
+			`SELECT count(*) FROM (SELECT 1 FROM `+table+` LIMIT 1) AS found`)
+		if err != nil {
 			return err
 		}
 		if rows > 0 {
 			return fmt.Errorf("%w: there are %s in it", ErrNotEmpty, map[string]string{
-				"users": "users", "clients": "API clients", "strikes": "strikes", "sessions": "sessions", "audit": "events of an audit trail",
+				"users": "users", "clients": "API clients", "strikes": "strikes", "sessions": "sessions",
+				"audit": "events of an audit trail",
 			}[table])
 		}
 	}
 	mine, agreed := keySum(key), []byte(nil)
-	if _, err := t.Exec(`INSERT INTO shared_settings (name, value) VALUES ('server-key', ?) ON CONFLICT DO NOTHING`, mine[:]); err != nil {
+	_, err := t.Exec(`INSERT INTO shared_settings (name, value) VALUES ('server-key', ?) ON CONFLICT DO NOTHING`, mine[:])
+	if err != nil {
 		return err
 	}
-	if err := t.Query(func(r store.Row) error { return r.Scan(&agreed) }, `SELECT value FROM shared_settings WHERE name = 'server-key'`); err != nil {
+	err = t.Query(func(r store.Row) error { return r.Scan(&agreed) },
+		`SELECT value FROM shared_settings WHERE name = 'server-key'`)
+	if err != nil {
 		return err
 	}
 	if subtle.ConstantTimeCompare(mine[:], agreed) != 1 {
@@ -168,7 +177,8 @@ func copyTable(ctx context.Context, to pgx.Tx, from *sql.DB, table, by string) (
 		return 0, err
 	}
 	if read != wrote {
-		return 0, fmt.Errorf("the %s are not the same in both databases: %d rows were copied, %d are there", table, wrote.rows, read.rows)
+		return 0, fmt.Errorf("the %s are not the same in both databases: %d rows were copied, %d are there",
+			table, wrote.rows, read.rows)
 	}
 	return wrote.rows, nil
 }

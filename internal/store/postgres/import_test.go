@@ -34,7 +34,8 @@ func TestEveryTableIsImportedOrKnownNotToBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer rows.Close()
-	known := append(postgres.ImportedTables(), "audit_head", "user_generations", "sessions", "goose_db_version", "sqlite_sequence")
+	known := append(postgres.ImportedTables(), "audit_head", "user_generations",
+		"sessions", "goose_db_version", "sqlite_sequence")
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {
@@ -59,9 +60,15 @@ func TestAnImportThroughAPooler(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	events := make([]authority.Event, 3000)
 	for i := range events {
-		events[i] = authority.Event{At: at, Kind: authority.EventForwarded, User: "zoe", Method: "GET", Path: "/api/" + strings.Repeat("x", i%200), Duration: time.Duration(i) * time.Microsecond}
+		events[i] = authority.Event{
+			At: at, Kind: authority.EventForwarded, User: "zoe", Method: "GET",
+			Path: "/api/" + strings.Repeat("x", i%200), Duration: time.Duration(i) * time.Microsecond,
+		}
 	}
-	if err := errors.Join(db.AppendAudit(t.Context(), events...), db.CreateUser(t.Context(), authority.User{Name: "zoe", CreatedAt: at})); err != nil {
+	if err := errors.Join(
+		db.AppendAudit(t.Context(), events...),
+		db.CreateUser(t.Context(), authority.User{Name: "zoe", CreatedAt: at}),
+	); err != nil {
 		t.Fatal(err)
 	}
 	target := openPostgres(t, postgres.Options{URL: enginetest.StartPgBouncer(t, enginetest.Postgres(t))})

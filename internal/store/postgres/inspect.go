@@ -35,7 +35,8 @@ func Inspect(ctx context.Context, address string, key []byte) error {
 	err = conn.QueryRow(ctx, `SELECT max(version_id) FROM schema_version`).Scan(&have)
 	if isMissingTable(err) {
 		var may bool
-		if err := conn.QueryRow(ctx, `SELECT COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)`).Scan(&may); err != nil {
+		row := conn.QueryRow(ctx, `SELECT COALESCE(has_schema_privilege(current_schema(), 'CREATE'), false)`)
+		if err := row.Scan(&may); err != nil {
 			return cannot(err)
 		}
 		if !may {

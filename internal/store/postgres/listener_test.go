@@ -117,7 +117,8 @@ func TestTheListeningConnectionIsReplaced(t *testing.T) {
 				eventually(t, "sessions are checked again", func() bool { return useOf(t, db, 2*i+1) == nil })
 			}
 		} else {
-			execute(t, server.URL(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LISTEN latchkey_%' AND pid <> pg_backend_pid()`)
+			execute(t, server.URL(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+				WHERE query LIKE '%LISTEN latchkey_%' AND pid <> pg_backend_pid()`)
 		}
 		if i == 4 { // the triggers were removed
 			execute(t, server.URL(), `DROP FUNCTION latchkey_notify_session CASCADE`)

@@ -11,7 +11,8 @@ import (
 
 var (
 	lookupsMetric = prometheus.NewDesc("latchkey_session_lookups_total",
-		"Session checks by where the session was found: in the cache of this process, or in the database.", []string{"in"}, nil)
+		"Session checks by where the session was found: in the cache of this process, or in the database.",
+		[]string{"in"}, nil)
 	trustedMetric = prometheus.NewDesc("latchkey_session_cache_trusted",
 		"Whether cached sessions are trusted at this moment; if not, every check queries the database.", nil, nil)
 	roundTripMetric = prometheus.NewDesc("latchkey_session_cache_heartbeat_seconds",

@@ -58,8 +58,11 @@ var triggersAre = func() string {
 	for i, trigger := range triggers {
 		names[i] = "'" + trigger.name + "'"
 	}
-	return fmt.Sprintf(`SELECT CASE COUNT(*) WHEN %d THEN string_agg(concat_ws('/', tgrelid, oid, xmin), ' ' ORDER BY tgname) ELSE '' END FROM pg_catalog.pg_trigger
-		WHERE tgrelid IN ('sessions'::regclass, 'revisions'::regclass) AND tgname IN (%s) AND tgenabled = 'A'`, len(triggers), strings.Join(names, ", "))
+	return fmt.Sprintf(`SELECT CASE COUNT(*)
+		WHEN %d THEN string_agg(concat_ws('/', tgrelid, oid, xmin), ' ' ORDER BY tgname) ELSE '' END
+		FROM pg_catalog.pg_trigger
+		WHERE tgrelid IN ('sessions'::regclass, 'revisions'::regclass) AND tgname IN (%s) AND tgenabled = 'A'`,
+		len(triggers), strings.Join(names, ", "))
 }()
 
 // prepareNotifications creates missing triggers, and returns the identity of all.
@@ -75,7 +78,8 @@ func (db *DB) prepareNotifications(ctx context.Context) (string, error) {
 		// A transaction that waits for a lock on a table blocks all later ones.
 		statements := append([]string{`SET LOCAL lock_timeout = '2s'`}, triggerFunctions...)
 		for _, trigger := range triggers {
-			statements = append(statements, `DROP TRIGGER IF EXISTS `+trigger.name+` ON `+trigger.table, `CREATE TRIGGER `+trigger.name+` `+trigger.when,
+			statements = append(statements, `DROP TRIGGER IF EXISTS `+trigger.name+` ON `+trigger.table,
+				`CREATE TRIGGER `+trigger.name+` `+trigger.when,
 				`ALTER TABLE `+trigger.table+` ENABLE ALWAYS TRIGGER `+trigger.name)
 		}
 		for _, statement := range statements {

@@ -43,10 +43,12 @@ func keySum(key []byte) [sha256.Size]byte {
 // agree returns the setting that all replicas share under a name: the first proposal.
 func (db *DB) agree(ctx context.Context, name string, proposal []byte) (agreed []byte, err error) {
 	err = db.engine.Write(ctx, func(t store.Tx) error {
-		if _, err := t.Exec(`INSERT INTO shared_settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, proposal); err != nil {
+		_, err := t.Exec(`INSERT INTO shared_settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, proposal)
+		if err != nil {
 			return err
 		}
-		return t.Query(func(r store.Row) error { return r.Scan(&agreed) }, `SELECT value FROM shared_settings WHERE name = ?`, name)
+		return t.Query(func(r store.Row) error { return r.Scan(&agreed) },
+			`SELECT value FROM shared_settings WHERE name = ?`, name)
 	})
 	return agreed, err
 }

@@ -64,7 +64,8 @@ func useOf(t *testing.T, db *postgres.DB, i int) error {
 }
 
 func endOf(db *postgres.DB, i int) error {
-	_, err := db.EndSession(context.Background(), storetest.Key(i), authority.End{At: start, Reason: authority.ReasonLogout})
+	end := authority.End{At: start, Reason: authority.ReasonLogout}
+	_, err := db.EndSession(context.Background(), storetest.Key(i), end)
 	return err
 }
 
@@ -125,7 +126,8 @@ func TestEveryEndInvalidates(t *testing.T) {
 		func(i int) { must(t, endOf(one, i)) },
 		func(i int) { must(t, endOf(plain, i)) },
 		func(i int) {
-			n, err := one.EndUserSessions(t.Context(), fmt.Sprint("user ", i), 9, authority.SessionKey{}, authority.End{At: start, Reason: authority.ReasonReset})
+			end := authority.End{At: start, Reason: authority.ReasonReset}
+			n, err := one.EndUserSessions(t.Context(), fmt.Sprint("user ", i), 9, authority.SessionKey{}, end)
 			if err != nil || n != 1 {
 				t.Fatal(n, err)
 			}
@@ -135,7 +137,8 @@ func TestEveryEndInvalidates(t *testing.T) {
 			must(t, err)
 		},
 		func(i int) { // found expired by a replica whose clock is ahead
-			if _, err := plain.UseSession(t.Context(), storetest.Key(i), start.Add(2*storetest.Idle), storetest.Idle); !errors.Is(err, authority.ErrNotFound) {
+			_, err := plain.UseSession(t.Context(), storetest.Key(i), start.Add(2*storetest.Idle), storetest.Idle)
+			if !errors.Is(err, authority.ErrNotFound) {
 				t.Fatal(err)
 			}
 		},
@@ -228,7 +231,8 @@ func TestAPauseBetweenHeartbeatAndCheck(t *testing.T) {
 		wall.Store(int64(set))
 		boot.ahead.Add(int64(authority.MaxStaleness))
 		if err := useOf(t, other, i); !errors.Is(err, authority.ErrNotFound) {
-			t.Errorf("with its clock set by %v a replica that was paused returns %v for a session that has ended in the meantime", set, err)
+			t.Errorf("with its clock set by %v a replica that was paused returns %v for a session that has ended since",
+				set, err)
 		}
 		proxy.Heal()
 		waitTrusted(t, other)
@@ -243,7 +247,9 @@ func TestAnEndDuringTheLookup(t *testing.T) {
 	server := enginetest.StartPostgres(t)
 	proxy := enginetest.StartProxy(t, server.Addr())
 	one := openCached(t, postgres.Options{URL: server.URL()})
-	slow := openCached(t, postgres.Options{URL: strings.Replace(server.URL(), server.Addr(), proxy.Addr(), 1), ListenURL: server.URL()})
+	slow := openCached(t, postgres.Options{
+		URL: strings.Replace(server.URL(), server.Addr(), proxy.Addr(), 1), ListenURL: server.URL(),
+	})
 	const n = 20
 	for i := range n {
 		cacheSession(t, i, one) // so that no later use needs to be written

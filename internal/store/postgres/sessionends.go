@@ -80,7 +80,8 @@ func (db *DB) endTogether(ctx context.Context, ends []ending) ([]ended, error) {
 		session.End = authority.End{}
 		all[first[session.Key]] = ended{session: alive(session), ok: true}
 		return nil
-	}, `WITH due AS (SELECT session_key FROM sessions WHERE session_key = ANY(?) AND ended_at = 0 ORDER BY session_key FOR UPDATE)
+	}, `WITH due AS
+			(SELECT session_key FROM sessions WHERE session_key = ANY(?) AND ended_at = 0 ORDER BY session_key FOR UPDATE)
 		UPDATE sessions SET ended_at = new.at, ended_reason = new.reason, ended_by = new.who
 		FROM unnest(?::BYTEA[], ?::BIGINT[], ?::TEXT[], ?::TEXT[]) AS new (key, at, reason, who)
 		WHERE session_key = new.key AND session_key IN (SELECT session_key FROM due) AND ended_at = 0
@@ -101,7 +102,8 @@ func (db *DB) EndUserSessions(
 			err := r.Scan(&key)
 			keys = append(keys, authority.SessionKey(key))
 			return err
-		}, `SELECT session_key FROM sessions WHERE user_name = ? AND ended_at = 0 AND password_version < ? AND session_key <> ? ORDER BY session_key`,
+		}, `SELECT session_key FROM sessions
+			WHERE user_name = ? AND ended_at = 0 AND password_version < ? AND session_key <> ? ORDER BY session_key`,
 			user, version, keep[:])
 		if err != nil {
 			return err
@@ -126,7 +128,8 @@ func endAll(t store.Tx, keys []authority.SessionKey, end authority.End) error {
 	for i := range keys {
 		list[i] = keys[i][:]
 	}
-	_, err := t.Exec(`UPDATE sessions SET ended_at = ?, ended_reason = ?, ended_by = ? WHERE session_key = ANY(?) AND ended_at = 0`,
+	_, err := t.Exec(`UPDATE sessions SET ended_at = ?, ended_reason = ?, ended_by = ?
+		WHERE session_key = ANY(?) AND ended_at = 0`,
 		store.Micros(end.At), string(end.Reason), end.By, list)
 	return err
 }

@@ -67,7 +67,8 @@ func TestAnEndThatTheDatabaseRefuses(t *testing.T) {
 			if i%8 == 0 {
 				by = "\xff\x00"
 			}
-			_, err := db.EndSession(t.Context(), storetest.Key(i), authority.End{At: start, Reason: authority.ReasonLogout, By: by})
+			end := authority.End{At: start, Reason: authority.ReasonLogout, By: by}
+			_, err := db.EndSession(t.Context(), storetest.Key(i), end)
 			if (err == nil) != (i%8 != 0) {
 				t.Errorf("end %d: %v", i, err)
 			}

@@ -28,7 +28,8 @@ type found struct {
 
 // CreateSession implements authority.SessionStore.
 func (db *DB) CreateSession(ctx context.Context, session authority.Session) error {
-	n, err := db.engine.exec(ctx, `INSERT INTO sessions (`+store.SessionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, '', '') ON CONFLICT DO NOTHING`,
+	n, err := db.engine.exec(ctx, `INSERT INTO sessions (`+store.SessionColumns+`)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, '', '') ON CONFLICT DO NOTHING`,
 		session.Key[:], session.User, session.PasswordVersion, session.Client, session.Address,
 		store.Micros(session.CreatedAt), store.Micros(session.LastUsedAt), store.Micros(session.ExpiresAt))
 	return store.RequireChange(n, err, authority.ErrExists)
@@ -81,7 +82,8 @@ func (db *DB) useStored(
 			continue // it was used just before
 		case row.used-us > (db.ahead + authority.ClockSlack).Microseconds():
 			// A clock was ahead. The cache of every replica is notified.
-			n, err := db.engine.exec(ctx, `UPDATE sessions SET last_used = ? WHERE session_key = ? AND ended_at = 0 AND last_used = ?`, us, key[:], row.used)
+			n, err := db.engine.exec(ctx, `UPDATE sessions SET last_used = ?
+				WHERE session_key = ? AND ended_at = 0 AND last_used = ?`, us, key[:], row.used)
 			if err != nil {
 				return session, covered, err
 			}
@@ -111,7 +113,8 @@ func (db *DB) useStored(
 
 // markExpired marks a session as expired, unless it was used after that last use.
 func (db *DB) markExpired(ctx context.Context, key authority.SessionKey, used int64) (bool, error) {
-	n, err := db.engine.exec(ctx, `UPDATE sessions SET last_used = -last_used WHERE session_key = ? AND ended_at = 0 AND last_used = ?`, key[:], used)
+	n, err := db.engine.exec(ctx, `UPDATE sessions SET last_used = -last_used
+		WHERE session_key = ? AND ended_at = 0 AND last_used = ?`, key[:], used)
 	return n > 0, err
 }
 
@@ -166,10 +169,12 @@ func (db *DB) writeLastUses(ctx context.Context, slides []sessionindex.LastUse) 
 		err := r.Scan(&key)
 		written[authority.SessionKey(key)] = true
 		return err
-	}, `WITH due AS (SELECT session_key FROM sessions WHERE session_key = ANY(?) AND ended_at = 0 AND last_used >= 0 ORDER BY session_key FOR UPDATE)
+	}, `WITH due AS (SELECT session_key FROM sessions
+			WHERE session_key = ANY(?) AND ended_at = 0 AND last_used >= 0 ORDER BY session_key FOR UPDATE)
 		UPDATE sessions SET last_used = new.used FROM unnest(?::BYTEA[], ?::BIGINT[]) AS new (session_key, used)
 		WHERE sessions.session_key = new.session_key AND sessions.session_key IN (SELECT session_key FROM due)
-		AND sessions.ended_at = 0 AND sessions.last_used >= 0 AND sessions.last_used < new.used RETURNING sessions.session_key`, keys, keys, used)
+		AND sessions.ended_at = 0 AND sessions.last_used >= 0 AND sessions.last_used < new.used
+		RETURNING sessions.session_key`, keys, keys, used)
 	results := make([]bool, len(slides))
 	for i, s := range slides {
 		results[i] = written[s.Key]
@@ -205,7 +210,8 @@ func (db *DB) SweepSessions(
 		if err := store.PullBack(t, now); err != nil {
 			return err
 		}
-		_, err := t.Exec(`UPDATE sessions SET last_used = ? WHERE ended_at = 0 AND last_used > ?`, store.Micros(now), store.Micros(now.Add(db.ahead+authority.ClockSlack)))
+		_, err := t.Exec(`UPDATE sessions SET last_used = ? WHERE ended_at = 0 AND last_used > ?`,
+			store.Micros(now), store.Micros(now.Add(db.ahead+authority.ClockSlack)))
 		if err != nil {
 			return err
 		}
@@ -223,7 +229,8 @@ func (db *DB) SweepSessions(
 					swept = append(swept, alive(session))
 				}
 				return err
-			}, `SELECT `+store.SessionColumns+` FROM sessions WHERE ended_at = 0 AND `+due.where+` LIMIT ? FOR UPDATE SKIP LOCKED`, due.until, limit-len(swept))
+			}, `SELECT `+store.SessionColumns+` FROM sessions WHERE ended_at = 0 AND `+due.where+`
+				LIMIT ? FOR UPDATE SKIP LOCKED`, due.until, limit-len(swept))
 			if err != nil {
 				return err
 			}
@@ -243,6 +250,7 @@ func (db *DB) SweepSessions(
 // PurgeSessions implements authority.SessionLog.
 func (db *DB) PurgeSessions(ctx context.Context, before time.Time, limit int) (int, error) {
 	n, err := db.engine.exec(ctx, `DELETE FROM sessions WHERE session_key IN
-		(SELECT session_key FROM sessions WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT ?)`, store.Micros(before), limit)
+		(SELECT session_key FROM sessions WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at LIMIT ?)`,
+		store.Micros(before), limit)
 	return int(n), err
 }

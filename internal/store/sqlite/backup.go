@@ -78,7 +78,8 @@ func copyDatabase(ctx context.Context, from, to string) error {
 		return err
 	}
 	defer func() { _ = source.Close() }() // it was only read
-	tables, err := countOf(ctx, source, `SELECT count(*) FROM sqlite_schema WHERE name IN ('users', 'strikes', 'clients', 'sessions', 'audit')`)
+	tables, err := countOf(ctx, source, `SELECT count(*) FROM sqlite_schema
+		WHERE name IN ('users', 'strikes', 'clients', 'sessions', 'audit')`)
 	if err != nil {
 		return fmt.Errorf("read the database %s: %w", from, err)
 	}

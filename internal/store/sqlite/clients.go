@@ -31,8 +31,11 @@ func (db *DB) keepClient(client authority.Client) {
 
 // CreateClient implements authority.ClientStore.
 func (db *DB) CreateClient(ctx context.Context, client authority.Client) error {
-	client.CreatedAt, client.TokenIssuedAt = store.Moment(store.Micros(client.CreatedAt)), store.Moment(store.Micros(client.TokenIssuedAt))
-	return db.writer.write(ctx, func(t store.Tx) error { return store.InsertClient(t, client) }, func() { db.keepClient(client) })
+	client.CreatedAt = store.Moment(store.Micros(client.CreatedAt))
+	client.TokenIssuedAt = store.Moment(store.Micros(client.TokenIssuedAt))
+	return db.writer.write(ctx,
+		func(t store.Tx) error { return store.InsertClient(t, client) },
+		func() { db.keepClient(client) })
 }
 
 // Client implements authority.ClientStore.
@@ -46,7 +49,8 @@ func (db *DB) Client(_ context.Context, id authority.ClientID) (authority.Client
 
 // Clients implements authority.ClientStore.
 func (db *DB) Clients(context.Context) ([]authority.Client, error) {
-	return slices.SortedFunc(maps.Values(*db.clients.Load()), func(a, b authority.Client) int { return strings.Compare(a.Key, b.Key) }), nil
+	byKey := func(a, b authority.Client) int { return strings.Compare(a.Key, b.Key) }
+	return slices.SortedFunc(maps.Values(*db.clients.Load()), byKey), nil
 }
 
 // UpdateClient implements authority.ClientStore.

@@ -49,12 +49,14 @@ func TestCrashVictim(t *testing.T) {
 				say("created", i)
 				if i%2 == 0 {
 					say("ending", i)
-					if _, err := db.EndSession(ctx, storetest.Key(i), authority.End{At: start, Reason: authority.ReasonLogout}); err != nil {
+					end := authority.End{At: start, Reason: authority.ReasonLogout}
+					if _, err := db.EndSession(ctx, storetest.Key(i), end); err != nil {
 						return
 					}
 					say("ended", i)
 				}
-				if user, err := db.UpdateUser(ctx, "u", func(u *authority.User) error { u.PasswordVersion++; return nil }); err == nil {
+				user, err := db.UpdateUser(ctx, "u", func(u *authority.User) error { u.PasswordVersion++; return nil })
+				if err == nil {
 					say("version", int(user.PasswordVersion))
 				}
 			}

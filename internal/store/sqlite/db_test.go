@@ -91,7 +91,8 @@ func TestReopenKeepsEverything(t *testing.T) {
 		t.Errorf("after reopening, the client is %+v (%v)", got, err)
 	}
 	// A clean end stores the exact last use.
-	if _, err := db.UseSession(ctx, storetest.Key(14), used.Add(storetest.Idle), storetest.Idle); !errors.Is(err, authority.ErrNotFound) {
+	_, err = db.UseSession(ctx, storetest.Key(14), used.Add(storetest.Idle), storetest.Idle)
+	if !errors.Is(err, authority.ErrNotFound) {
 		t.Errorf("an idle session returned %v", err)
 	}
 }
@@ -154,7 +155,8 @@ func TestOpenRefusesWhatItCannotUse(t *testing.T) {
 			_ = db.Close(t.Context())
 			t.Fatalf("%s was opened", path)
 		}
-		if want != nil && !errors.Is(err, want) || !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), "\n") {
+		if want != nil && !errors.Is(err, want) ||
+			!strings.Contains(err.Error(), words) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s was refused with: %v", path, err)
 		}
 	}
@@ -229,7 +231,8 @@ func TestStressLoading(t *testing.T) {
 			for i := worker; i < n; i += 200 {
 				key := storetest.Key(i)
 				if i%3 == 0 {
-					if _, err := db.EndSession(context.Background(), key, authority.End{At: start, Reason: authority.ReasonLogout}); err != nil {
+					end := authority.End{At: start, Reason: authority.ReasonLogout}
+					if _, err := db.EndSession(context.Background(), key, end); err != nil {
 						t.Error(err)
 					}
 				}
@@ -241,7 +244,8 @@ func TestStressLoading(t *testing.T) {
 	}
 	group.Wait()
 	for i := range n {
-		if _, err := db.UseSession(context.Background(), storetest.Key(i), start, storetest.Idle); (err == nil) != (i%3 != 0) {
+		_, err := db.UseSession(context.Background(), storetest.Key(i), start, storetest.Idle)
+		if (err == nil) != (i%3 != 0) {
 			t.Fatalf("session %d at the end: %v", i, err)
 		}
 	}
@@ -268,7 +272,8 @@ func TestCallersThatLeave(t *testing.T) {
 		case 0:
 			_, err = db.EndSession(ctx, key, authority.End{At: start, Reason: authority.ReasonLogout})
 		case 1:
-			n, err = db.EndUserSessions(ctx, "u", 9, authority.SessionKey{}, authority.End{At: start, Reason: authority.ReasonLogout})
+			end := authority.End{At: start, Reason: authority.ReasonLogout}
+			n, err = db.EndUserSessions(ctx, "u", 9, authority.SessionKey{}, end)
 		case 2:
 			n, err = db.PurgeSessions(ctx, start.Add(time.Hour), 100)
 		}

@@ -177,14 +177,16 @@ func TestConfinedVictim(t *testing.T) {
 	must(sqlite.WriteLastUses(ctx, db))
 	var events []authority.Event
 	for i := range 3000 {
-		events = append(events, authority.Event{At: now, Kind: authority.EventForwarded, Detail: fmt.Sprint(sha256.Sum256([]byte{byte(i)}))})
+		detail := fmt.Sprint(sha256.Sum256([]byte{byte(i)}))
+		events = append(events, authority.Event{At: now, Kind: authority.EventForwarded, Detail: detail})
 	}
 	must(db.AppendAudit(ctx, events...))
 	now = now.Add(3 * time.Hour)
 	must(rules.Sweep(ctx))
 	proof, err := rules.VerifyAudit(ctx, authority.AuditMark{})
 	must(err)
-	if live, err := rules.Sessions(ctx, authority.SessionQuery{}); err != nil || len(live) > 0 || proof.Broken != 0 || proof.Events < sessions {
+	live, err := rules.Sessions(ctx, authority.SessionQuery{})
+	if err != nil || len(live) > 0 || proof.Broken != 0 || proof.Events < sessions {
 		t.Errorf("after a sweep %d sessions live, %v; the trail is %+v", len(live), err, proof)
 	}
 	now = now.Add(31 * 24 * time.Hour)
@@ -194,7 +196,8 @@ func TestConfinedVictim(t *testing.T) {
 	events, err = rules.AuditEvents(ctx, authority.AuditQuery{})
 	must(err)
 	if len(ended) > 0 || len(events) != 1 || db.WriteFailure() != nil {
-		t.Errorf("in the end %d sessions are kept and %d events, and the state of writes is %v", len(ended), len(events), db.WriteFailure())
+		t.Errorf("in the end %d sessions are kept and %d events, and the state of writes is %v",
+			len(ended), len(events), db.WriteFailure())
 	}
 	closeDB()
 	_, closeDB = open(t, "/data/latchkey.db")

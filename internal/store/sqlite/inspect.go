@@ -15,7 +15,8 @@ func Inspect(ctx context.Context, path string) (used bool, err error) {
 		return false, err
 	}
 	defer func() { _ = db.Close() }() // it was only read
-	tables, err := countOf(ctx, db, `SELECT count(*) FROM sqlite_schema WHERE name IN ('goose_db_version', 'audit', 'clients')`)
+	tables, err := countOf(ctx, db,
+		`SELECT count(*) FROM sqlite_schema WHERE name IN ('goose_db_version', 'audit', 'clients')`)
 	if err != nil {
 		return false, fmt.Errorf("read database %s: %w", path, err)
 	}
@@ -33,7 +34,8 @@ func Inspect(ctx context.Context, path string) (used bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	rows, err := countOf(ctx, db, `SELECT (SELECT count(*) FROM (SELECT 1 FROM audit LIMIT 1)) + (SELECT count(*) FROM clients)`)
+	rows, err := countOf(ctx, db,
+		`SELECT (SELECT count(*) FROM (SELECT 1 FROM audit LIMIT 1)) + (SELECT count(*) FROM clients)`)
 	if err != nil {
 		return false, fmt.Errorf("read database %s: %w", path, err)
 	}

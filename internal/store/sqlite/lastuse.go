@@ -39,7 +39,8 @@ func (db *DB) flushLastUses(ctx context.Context) {
 		for i := at; i < at+shardsPerTick; i++ {
 			err := db.writeLastUses(ctx, db.sessions.Unwritten(i, db.ahead.Microseconds()))
 			if sound = sound && err == nil; err != nil && ctx.Err() == nil && db.saidUses.due(time.Now()) {
-				db.log.Error("the last use of sessions could not be stored; the next round tries again, and a crash before then may expire them early", "error", err)
+				db.log.Error("the last use of sessions could not be stored; the next round tries again, "+
+					"and a crash before then may expire them early", "error", err)
 			}
 		}
 	}
@@ -51,7 +52,8 @@ func (db *DB) writeLastUses(ctx context.Context, due []sessionindex.LastUse) err
 		due = due[len(batch):]
 		err := db.writer.write(ctx, func(t store.Tx) error {
 			for _, s := range batch {
-				if _, err := t.Exec(`UPDATE sessions SET last_used = ? WHERE session_key = ? AND ended_at = 0`, s.At, s.Key[:]); err != nil {
+				_, err := t.Exec(`UPDATE sessions SET last_used = ? WHERE session_key = ? AND ended_at = 0`, s.At, s.Key[:])
+				if err != nil {
 					return err
 				}
 			}

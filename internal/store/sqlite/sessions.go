@@ -14,7 +14,8 @@ func (db *DB) CreateSession(ctx context.Context, session authority.Session) erro
 	used := store.Micros(session.LastUsedAt)
 	ahead := used + db.ahead.Microseconds()
 	return db.writer.write(ctx, func(t store.Tx) error {
-		n, err := t.Exec(`INSERT INTO sessions (`+store.SessionColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, '', '') ON CONFLICT DO NOTHING`,
+		n, err := t.Exec(`INSERT INTO sessions (`+store.SessionColumns+`)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, '', '') ON CONFLICT DO NOTHING`,
 			session.Key[:], session.User, session.PasswordVersion, session.Client, session.Address,
 			store.Micros(session.CreatedAt), ahead, store.Micros(session.ExpiresAt))
 		return store.RequireChange(n, err, authority.ErrExists)
@@ -97,7 +98,8 @@ func (db *DB) loadSessions(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			db.log.Error("live sessions could not be loaded; the next attempt is soon, and until then each is read when it is used", "error", err)
+			db.log.Error("live sessions could not be loaded; the next attempt is soon, "+
+				"and until then each is read when it is used", "error", err)
 			retry := time.NewTimer(loadRetry)
 			select {
 			case <-retry.C:
@@ -132,12 +134,14 @@ func (db *DB) loadSome(ctx context.Context, number int64) (int64, error) {
 			again = append(again, session.Key)
 		}
 		return nil
-	}, `SELECT number, `+store.SessionColumns+` FROM sessions WHERE number > ? AND ended_at = 0 ORDER BY number LIMIT ?`, number, loadBatch)
+	}, `SELECT number, `+store.SessionColumns+` FROM sessions
+		WHERE number > ? AND ended_at = 0 ORDER BY number LIMIT ?`, number, loadBatch)
 	if err != nil {
 		return number, err
 	}
 	for _, key := range again {
-		if err := db.readThrough(ctx, key); err != nil && err != authority.ErrNotFound { //nolint:errorlint // readThrough returns it unwrapped
+		err := db.readThrough(ctx, key)
+		if err != nil && err != authority.ErrNotFound { //nolint:errorlint // readThrough returns it unwrapped
 			return number, err
 		}
 	}
@@ -173,7 +177,8 @@ func (db *DB) EndSession(ctx context.Context, key authority.SessionKey, end auth
 }
 
 func markEnded(t store.Tx, key authority.SessionKey, end authority.End) error {
-	_, err := t.Exec(`UPDATE sessions SET ended_at = ?, ended_reason = ?, ended_by = ? WHERE session_key = ? AND ended_at = 0`,
+	_, err := t.Exec(`UPDATE sessions SET ended_at = ?, ended_reason = ?, ended_by = ?
+		WHERE session_key = ? AND ended_at = 0`,
 		store.Micros(end.At), string(end.Reason), end.By, key[:])
 	return err
 }
@@ -204,7 +209,8 @@ func (db *DB) endSomeOfUser(
 			err := r.Scan(&key)
 			keys = append(keys, authority.SessionKey(key))
 			return err
-		}, `SELECT session_key FROM sessions WHERE user_name = ? AND ended_at = 0 AND password_version < ? AND session_key <> ? LIMIT ?`,
+		}, `SELECT session_key FROM sessions
+			WHERE user_name = ? AND ended_at = 0 AND password_version < ? AND session_key <> ? LIMIT ?`,
 			user, version, keep[:], endBatchSize)
 		for _, key := range keys {
 			if err == nil {
@@ -275,7 +281,8 @@ func (db *DB) SweepSessions(
 func (db *DB) PurgeSessions(ctx context.Context, before time.Time, limit int) (int, error) {
 	var n int64
 	err := db.write(ctx, func(t store.Tx) (err error) {
-		n, err = t.Exec(`DELETE FROM sessions WHERE number IN (SELECT number FROM sessions WHERE ended_at > 0 AND ended_at < ? LIMIT ?)`,
+		n, err = t.Exec(`DELETE FROM sessions WHERE number IN
+			(SELECT number FROM sessions WHERE ended_at > 0 AND ended_at < ? LIMIT ?)`,
 			store.Micros(before), limit)
 		return err
 	})

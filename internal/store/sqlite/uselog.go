@@ -184,6 +184,7 @@ func (db *DB) keepUse(key authority.SessionKey, now time.Time) {
 		return
 	}
 	if db.saidUses.due(time.Now()) {
-		db.log.Error("the last use of sessions could not be stored at once; a crash within seconds may expire them early", "error", plain(err))
+		db.log.Error("the last use of sessions could not be stored at once; "+
+			"a crash within seconds may expire them early", "error", plain(err))
 	}
 }

@@ -88,7 +88,8 @@ func TestAUseSurvivesACrash(t *testing.T) {
 				after := crashed(t, path, options)
 				late := crashed(t, path, options)
 				for i := range n {
-					if _, err := after.UseSession(t.Context(), storetest.Key(i), now.Add(c.idle-time.Microsecond), c.idle); err != nil {
+					_, err := after.UseSession(t.Context(), storetest.Key(i), now.Add(c.idle-time.Microsecond), c.idle)
+					if err != nil {
 						t.Errorf("round %d: session %d has expired early: %v", round, i, err)
 					}
 					if _, err := late.UseSession(t.Context(), storetest.Key(i), now.Add(c.idle+c.ahead), c.idle); err == nil {
@@ -139,7 +140,8 @@ func TestADamagedLogOfUses(t *testing.T) {
 			}
 		}
 		after := crashed(t, options.Path, options)
-		if _, err := after.UseSession(t.Context(), storetest.Key(1), used.Add(storetest.Idle-time.Microsecond), storetest.Idle); err != nil {
+		last := used.Add(storetest.Idle - time.Microsecond)
+		if _, err := after.UseSession(t.Context(), storetest.Key(1), last, storetest.Idle); err != nil {
 			t.Errorf("with %d bytes of junk, the use is lost: %v", len(junk), err)
 		}
 	}

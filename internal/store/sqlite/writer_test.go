@@ -51,7 +51,8 @@ func checkOutcomes(t *testing.T, path string, db *sqlite.DB, closeDB func(), out
 			continue
 		}
 		failed++
-		if text := outcome.Error(); !strings.Contains(text, words) || strings.Contains(text, "\n") || strings.Contains(text, "savepoint") {
+		text := outcome.Error()
+		if !strings.Contains(text, words) || strings.Contains(text, "\n") || strings.Contains(text, "savepoint") {
 			t.Errorf("the error is %q", text)
 		}
 	}

@@ -11,7 +11,9 @@ import (
 
 func clients(t *testing.T, s authority.Stores) {
 	ctx := t.Context()
-	c := authority.Client{ID: authority.ClientID{1}, Key: "b", SecretHash: sha256.Sum256([]byte("s")), Label: "label", CreatedAt: start}
+	c := authority.Client{
+		ID: authority.ClientID{1}, Key: "b", SecretHash: sha256.Sum256([]byte("s")), Label: "label", CreatedAt: start,
+	}
 	must(t, s.Clients.CreateClient(ctx, c))
 	wantError(t, s.Clients.CreateClient(ctx, c), authority.ErrExists)
 	got, err := s.Clients.Client(ctx, c.ID)

@@ -23,8 +23,11 @@ func GuessAtManyNames(t *testing.T, stores authority.Stores) {
 		names = 4000
 	}
 	ctx, now := context.Background(), start
-	rules, err := authority.New(authority.Config{Stores: stores, Key: make([]byte, 32), HashSlots: 8, HashQueue: 1000, UnknownStrikes: 100,
-		Policy: authority.Policy{UnlockAfter: time.Hour}, Hash: authority.HashParams{MemoryKiB: 8, Passes: 1, Lanes: 1}, Now: func() time.Time { return now }})
+	rules, err := authority.New(authority.Config{
+		Stores: stores, Key: make([]byte, 32), HashSlots: 8, HashQueue: 1000, UnknownStrikes: 100,
+		Policy: authority.Policy{UnlockAfter: time.Hour}, Hash: authority.HashParams{MemoryKiB: 8, Passes: 1, Lanes: 1},
+		Now: func() time.Time { return now },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,7 +152,8 @@ func sessionEndedForGood(t *testing.T, s authority.Stores) {
 						return
 					default:
 					}
-					if _, err := s.Sessions.UseSession(ctx, Key(i), start, Idle); err != nil && !errors.Is(err, authority.ErrNotFound) {
+					_, err := s.Sessions.UseSession(ctx, Key(i), start, Idle)
+					if err != nil && !errors.Is(err, authority.ErrNotFound) {
 						t.Error(err)
 					}
 					runtime.Gosched()
@@ -227,7 +228,8 @@ func sessionSweep(t *testing.T, s authority.Stores) {
 func sessionPages(t *testing.T, s authority.Stores) {
 	ctx := t.Context()
 	for i := range 25 {
-		must(t, s.Sessions.CreateSession(ctx, NewSession(i, fmt.Sprintf("u%d", i%2), start.Add(time.Duration(i/3)*time.Second))))
+		created := start.Add(time.Duration(i/3) * time.Second)
+		must(t, s.Sessions.CreateSession(ctx, NewSession(i, fmt.Sprintf("u%d", i%2), created)))
 	}
 	seen, last := map[authority.SessionKey]bool{}, start.Add(time.Hour)
 	for query := (authority.SessionQuery{Limit: 4}); ; {

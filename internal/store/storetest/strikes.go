@@ -43,8 +43,9 @@ func strikes(t *testing.T, s authority.Stores) {
 	wantStrikes(t, s, key, authority.Strikes{})
 	full := authority.Strikes{Failures: 3, LockedAt: start, Manual: true, ChangedAt: start.Add(time.Second)}
 	for i := range byte(20) {
-		full.Reservations = append(full.Reservations,
-			authority.Reservation{ID: authority.ReservationID{i, 0xff}, ExpiresAt: start.Add(time.Duration(i) * time.Microsecond)})
+		full.Reservations = append(full.Reservations, authority.Reservation{
+			ID: authority.ReservationID{i, 0xff}, ExpiresAt: start.Add(time.Duration(i) * time.Microsecond),
+		})
 		full.Guesses = append(full.Guesses, authority.Guess{0xff, i})
 	}
 	setStrikes(t, s, key, full)
@@ -60,7 +61,8 @@ func strikeUpdates(t *testing.T, s authority.Stores) {
 	many(50, func(i int) {
 		err := s.Strikes.UpdateStrikes(t.Context(), key, func(now *authority.Strikes) error {
 			now.Failures++
-			now.Reservations = append(now.Reservations, authority.Reservation{ID: authority.ReservationID{byte(i)}, ExpiresAt: start})
+			id := authority.ReservationID{byte(i)} //nolint:gosec // i is below 50
+			now.Reservations = append(now.Reservations, authority.Reservation{ID: id, ExpiresAt: start})
 			return nil
 		})
 		if err != nil {
@@ -104,7 +106,9 @@ func strikesBounded(t *testing.T, s authority.Stores) {
 func strikesFolded(t *testing.T, s authority.Stores) {
 	must(t, s.Users.CreateUser(t.Context(), authority.User{Name: "u", CreatedAt: start}))
 	user := keyOf("u")
-	kept := map[authority.StrikeKey]authority.Strikes{user: {Failures: 2, ChangedAt: start, Guesses: []authority.Guess{{1}}}}
+	kept := map[authority.StrikeKey]authority.Strikes{
+		user: {Failures: 2, ChangedAt: start, Guesses: []authority.Guess{{1}}},
+	}
 	folded := map[authority.StrikeKey]authority.Strikes{}
 	set := func(i int, to authority.Strikes, fold bool) {
 		to.ChangedAt = start.Add(time.Duration(i) * time.Second)
@@ -121,7 +125,8 @@ func strikesFolded(t *testing.T, s authority.Stores) {
 	set(4, authority.Strikes{}, true)
 	set(5, authority.Strikes{Failures: 4}, true)
 	set(6, authority.Strikes{Failures: 1}, false) // the newest
-	must(t, s.Strikes.FoldStrikes(t.Context(), authority.FoldBounds{Keep: 100, AtOnce: 100, Most: 1 << 20, ReservedBefore: start}))
+	must(t, s.Strikes.FoldStrikes(t.Context(),
+		authority.FoldBounds{Keep: 100, AtOnce: 100, Most: 1 << 20, ReservedBefore: start}))
 	for key, want := range kept { // none was folded
 		wantStrikes(t, s, key, want)
 	}

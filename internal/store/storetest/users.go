@@ -16,9 +16,15 @@ import (
 
 func users(t *testing.T, s authority.Stores) {
 	ctx := t.Context()
-	zoe := authority.User{Name: "zoë ☃", PasswordHash: "$h$", PasswordVersion: 7, PasswordChangedAt: start, CreatedAt: start.Add(time.Microsecond),
+	zoe := authority.User{
+		Name: "zoë ☃", PasswordHash: "$h$", PasswordVersion: 7,
+		PasswordChangedAt: start, CreatedAt: start.Add(time.Microsecond),
 		Disabled: true, PendingEnd: authority.PendingEnd{Version: 6, Keep: Key(1), Reason: authority.ReasonReset},
-		LastReset: authority.IdempotentReset{Key: Key(2), Session: Key(3), Replaced: "$old$", Sealed: "$sealed$", Until: start.Add(time.Hour)}, Allow: "GET /api/a\n* /api/b/**"}
+		LastReset: authority.IdempotentReset{
+			Key: Key(2), Session: Key(3), Replaced: "$old$", Sealed: "$sealed$", Until: start.Add(time.Hour),
+		},
+		Allow: "GET /api/a\n* /api/b/**",
+	}
 	must(t, s.Users.CreateUser(ctx, zoe))
 	wantError(t, s.Users.CreateUser(ctx, zoe), authority.ErrExists)
 	got, err := s.Users.User(ctx, zoe.Name)
@@ -61,16 +67,22 @@ func users(t *testing.T, s authority.Stores) {
 		must(t, err)
 		equal(t, "users whose reset can be repeated no more", len(repeats), want)
 	}
-	for i, params := range []string{"$argon2id$v=19$m=64,t=1,p=1", "$argon2id$v=19$m=64,t=1,p=1", "$argon2id$v=19$m=19456,t=2,p=1"} {
+	for i, params := range []string{
+		"$argon2id$v=19$m=64,t=1,p=1", "$argon2id$v=19$m=64,t=1,p=1", "$argon2id$v=19$m=19456,t=2,p=1",
+	} {
 		must(t, s.Users.CreateUser(ctx, authority.User{Name: fmt.Sprint("hashed ", i), CreatedAt: start,
 			PasswordHash: params + "$" + strings.Repeat(strconv.Itoa(i), 22) + "$" + strings.Repeat("s", 43)}))
 	}
 	counts, err := s.Users.HashCounts(ctx)
 	must(t, err)
-	equal(t, "the parameters of hashes", fmt.Sprint(counts), "map[$argon2id$v=19$m=19456,t=2,p=1:1 $argon2id$v=19$m=64,t=1,p=1:2]")
+	equal(t, "the parameters of hashes", fmt.Sprint(counts),
+		"map[$argon2id$v=19$m=19456,t=2,p=1:1 $argon2id$v=19$m=64,t=1,p=1:2]")
 	wantError(t, s.Users.RemoveUser(ctx, zoe.Name), authority.ErrUserInUse)
 	wantError(t, s.Users.RemoveUser(ctx, "user 1"), authority.ErrUserInUse)
-	_, err = s.Users.UpdateUser(ctx, zoe.Name, func(u *authority.User) error { u.PendingEnd = authority.PendingEnd{}; return nil })
+	_, err = s.Users.UpdateUser(ctx, zoe.Name, func(u *authority.User) error {
+		u.PendingEnd = authority.PendingEnd{}
+		return nil
+	})
 	must(t, err)
 	must(t, s.Users.RemoveUser(ctx, zoe.Name))
 	wantError(t, s.Users.RemoveUser(ctx, zoe.Name), authority.ErrNotFound)
@@ -82,7 +94,8 @@ func userUpdates(t *testing.T, s authority.Stores) {
 	ctx := t.Context()
 	must(t, s.Users.CreateUser(ctx, authority.User{Name: "u", CreatedAt: start}))
 	many(50, func(int) {
-		if _, err := s.Users.UpdateUser(ctx, "u", func(u *authority.User) error { u.PasswordVersion++; return nil }); err != nil {
+		_, err := s.Users.UpdateUser(ctx, "u", func(u *authority.User) error { u.PasswordVersion++; return nil })
+		if err != nil {
 			t.Error(err)
 		}
 	})
@@ -95,7 +108,8 @@ func userUpdates(t *testing.T, s authority.Stores) {
 // What one of them wrote stands together; the others wrote nothing.
 func userResets(t *testing.T, s authority.Stores) {
 	ctx := t.Context()
-	must(t, s.Users.CreateUser(ctx, authority.User{Name: "u", PasswordHash: "first", PasswordVersion: 1, CreatedAt: start}))
+	must(t, s.Users.CreateUser(ctx,
+		authority.User{Name: "u", PasswordHash: "first", PasswordVersion: 1, CreatedAt: start}))
 	changed := errors.New("changed")
 	var won atomic.Int64
 	many(50, func(i int) {
@@ -105,7 +119,9 @@ func userResets(t *testing.T, s authority.Stores) {
 				return changed
 			}
 			u.PasswordHash, u.PasswordVersion = name, u.PasswordVersion+1
-			u.LastReset = authority.IdempotentReset{Key: Key(i), Session: Key(i + 1), Replaced: "first", Sealed: name, Until: start.Add(time.Hour)}
+			u.LastReset = authority.IdempotentReset{
+				Key: Key(i), Session: Key(i + 1), Replaced: "first", Sealed: name, Until: start.Add(time.Hour),
+			}
 			return nil
 		})
 		if err == nil {
@@ -119,8 +135,12 @@ func userResets(t *testing.T, s authority.Stores) {
 	must(t, err)
 	i, err := strconv.Atoi(u.PasswordHash)
 	must(t, err)
-	want := authority.User{Name: "u", PasswordHash: u.PasswordHash, PasswordVersion: 2, CreatedAt: start,
-		LastReset: authority.IdempotentReset{Key: Key(i), Session: Key(i + 1), Replaced: "first", Sealed: u.PasswordHash, Until: start.Add(time.Hour)}}
+	want := authority.User{
+		Name: "u", PasswordHash: u.PasswordHash, PasswordVersion: 2, CreatedAt: start,
+		LastReset: authority.IdempotentReset{
+			Key: Key(i), Session: Key(i + 1), Replaced: "first", Sealed: u.PasswordHash, Until: start.Add(time.Hour),
+		},
+	}
 	equal(t, "the user", u, want.WithGeneration(generation(u)))
 
 	// A further change takes what can be repeated away in the same step.
@@ -148,7 +168,8 @@ func userTwice(t *testing.T, s authority.Stores) {
 	ctx, key := t.Context(), keyOf("u")
 	add := func(name string) authority.User {
 		t.Helper()
-		must(t, s.Users.CreateUser(ctx, authority.User{Name: name, PasswordHash: "$h$", PasswordVersion: 1, CreatedAt: start}))
+		must(t, s.Users.CreateUser(ctx,
+			authority.User{Name: name, PasswordHash: "$h$", PasswordVersion: 1, CreatedAt: start}))
 		u, err := s.Users.User(ctx, name)
 		must(t, err)
 		return u
