@@ -102,7 +102,10 @@ func (f *File) Save(ctx context.Context, next Credential) (string, error) {
 	}
 	lock := flock.New(f.path+".lock", flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, lockPoll); err != nil {
-		return "", f.failed(unchanged+"cannot lock it: ", bare(err))
+		if err = bare(err); errors.Is(err, fs.ErrPermission) {
+			err = hint.With(err, "Choose a directory that you may write to.")
+		}
+		return "", f.failed(unchanged+"cannot lock it: ", err)
 	}
 	defer func() { _ = lock.Close() }()
 	kept, now, err := f.read()
