@@ -123,7 +123,7 @@ printf correct-horse | ./latchkey user add zoe --password-stdin --data ./local-d
 	"testing.md: Side by side": {{wants: []string{`"access_token":"`}}},
 
 	"operating.md: The first start": {
-		{kind: serve, wants: []string{"can use it yet"}},
+		{kind: serve, wants: []string{"has no users and no API clients yet"}},
 		{edits: [][2]string{{"user add zoe ", "user add zoe >password "}}, wants: []string{"zoe   active", "client-added"}},
 		{
 			edits: [][2]string{{"login --user zoe ", "login --user zoe --password-file password "}},

@@ -103,8 +103,8 @@ func (a *app) reachAdmin(cmd *cobra.Command, store *storeFlags) (*admin.Client, 
 		}
 		if !store.Exists() {
 			where, _ := filepath.Abs(store.Data)
-			return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was done; "+
-				"start the service there first (latchkey serve), or name its directory with --data", where)
+			return nil, nil, fail(exitFailed, "there is no latchkey database in %s; nothing was done", where).
+				hint("start the service there first (latchkey serve), or name its directory with --data")
 		}
 		api, done, err := a.openAdmin(ctx, store)
 		if !isInUse(err) {
@@ -153,8 +153,8 @@ func dialAdmin(ctx context.Context, path string) (*admin.Client, func() error, e
 	if err != nil {
 		done()
 		if errors.Is(err, fs.ErrPermission) {
-			return nil, nil, fail(exitFailed, "the admin socket %s belongs to another user; nothing was done; "+
-				"run this as the user that the server runs as", path)
+			return nil, nil, fail(exitFailed, "the admin socket %s belongs to another user; nothing was done", path).
+				hint("run this as the user that the server runs as")
 		}
 		return nil, nil, nil // no server
 	}
@@ -190,9 +190,9 @@ func adminFailure(err error, what, list string) error {
 		}
 		return err
 	case reported.Code == admin.CodeNotFound:
-		return fail(exitRefused, "there is no %s; nothing was changed; see: %s", what, list)
+		return fail(exitRefused, "there is no %s; nothing was changed", what).hint("see: %s", list)
 	case reported.Code == admin.CodeExists:
-		return fail(exitRefused, "%s exists already; nothing was changed; see: %s", what, list)
+		return fail(exitRefused, "%s exists already; nothing was changed", what).hint("see: %s", list)
 	case reported.Code == admin.CodeOtherStore:
 		return fail(exitFailed, "%s; nothing was done", reported.Message)
 	case reported.Code == admin.CodeInvalid:

@@ -86,7 +86,7 @@ func (a *app) announce(n announcement) {
 		if n.dataIsSet {
 			option = " --data " + shellQuote(n.Data)
 		}
-		fmt.Fprintf(&b, "\nNobody can use it yet. In another terminal, add a user and an API client:\n\n"+
+		fmt.Fprintf(&b, "\nIt has no users and no API clients yet. In another terminal, add one of each:\n\n"+
 			"  latchkey user add NAME%s\n  latchkey client add LABEL%s\n", option, option)
 	}
 	if exposed {
@@ -161,7 +161,7 @@ func (n *announcement) simulateIt(b *strings.Builder) {
 		curl += " --cacert " + shellQuote(n.certificate)
 	}
 	fmt.Fprintf(b, `
-Everybody who reaches this service can break it, which is what it is for:
+Any program that reaches this service can inject faults and move its clock:
 
   JSON='Content-Type: %[6]s'
   %[1]s -H "$JSON" -d '{"fault":"drop-after","operation":"login"}' $URL%[2]s

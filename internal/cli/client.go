@@ -122,7 +122,7 @@ func (a *app) keyOf(ctx context.Context, api *admin.Client, name string, revoked
 		return admin.APIClient{}, fail(exitRefused, "there is no API key %q; see: %s", name, listClients)
 	}
 	return admin.APIClient{}, fail(exitRefused,
-		"there is no %s; nothing was changed; see: %s", clientNamed(name), listClients)
+		"there is no %s; nothing was changed", clientNamed(name)).hint("see: %s", listClients)
 }
 
 func clientNamed(key string) string { return fmt.Sprintf("API key %q that is not revoked", key) }

@@ -135,7 +135,8 @@ func (e *endpoint) resolve(a *app, cmd *cobra.Command, needSession bool) error {
 		for i, l := range found {
 			names[i] = fmt.Sprintf("--url %s --api-key %s --user %s", l.URL, l.APIKey, l.User)
 		}
-		return usage("%d logins fit; nothing was sent; say which one is meant:\n  %s", len(found), strings.Join(names, "\n  "))
+		return usage("%d stored logins match; nothing was sent:\n  %s", len(found), strings.Join(names, "\n  ")).
+			hint("repeat the command with the flags of one of them")
 	}
 	return e.checkTLS(cmd)
 }

@@ -159,12 +159,12 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	f.storeFlags.check(from, wrong)
 	host, port, err := net.SplitHostPort(f.listen)
 	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
-		wrong.add("%s %q is no address; write it like 127.0.0.1:8080, or :8080 for all of this machine's", from("listen"), f.listen)
+		wrong.add("%s %q is not an address; write it like 127.0.0.1:8080, or :8080 for all of this machine's", from("listen"), f.listen)
 	} else if f.demo && !wire.IsLoopback(host) {
 		wrong.add("%s %q would let others in, and the password of --demo is known to everybody; listen on 127.0.0.1", from("listen"), f.listen)
 	}
 	if f.simulate && !f.demo {
-		wrong.add("%s lets everybody who reaches the service break it, so it works with --demo alone; add --demo, or leave it out", from("simulate"))
+		wrong.add("%s lets any program that reaches the service inject faults, so it works only with --demo; add --demo, or leave it out", from("simulate"))
 	}
 	if f.demo && f.Shared() {
 		wrong.add("%s would put accounts that everybody knows into a database that others share; leave --demo out, or the database", from("database"))

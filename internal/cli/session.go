@@ -66,7 +66,7 @@ func (a *app) sessionListCommand() *cobra.Command {
 			return a.printJSON(sessions)
 		}
 		if len(sessions) == 0 {
-			a.note("there are no such sessions")
+			a.note("there are no sessions to show")
 			return nil
 		}
 		rows := [][]string{{"ID", "USER", "STATE", "CLIENT", "ADDRESS", "LAST USED", "STARTED"}}

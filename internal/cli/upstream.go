@@ -59,7 +59,8 @@ func (u *upstream) addPlaceFlags(command *cobra.Command) {
 // store opens the credential file, which need not be there yet.
 func (u *upstream) store(a *app) (*credential.File, error) {
 	if u.credentialFile == "" {
-		return nil, usage("the credential file is missing; nothing was done; name it with --credential-file or LATCHKEY_CREDENTIAL_FILE")
+		return nil, usage("no credential file is named; nothing was done").
+			hint("name it with --credential-file or LATCHKEY_CREDENTIAL_FILE")
 	}
 	config := credential.FileConfig{Path: u.credentialFile}
 	if u.identityFile != "" {
