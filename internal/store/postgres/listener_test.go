@@ -1,7 +1,9 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +54,39 @@ func TestListenElsewhere(t *testing.T) {
 		must(t, endOf(one, 1))
 		refusedBy(t, 1, time.Now(), other)
 	})
+}
+
+// TestALogLineNamesThePooler reads the advice in the log of a replica that listens through a
+// pooler.
+func TestALogLineNamesThePooler(t *testing.T) {
+	t.Parallel()
+	url := enginetest.Postgres(t)
+	logged := make(lines, 100)
+	db, err := postgres.Open(t.Context(), postgres.Options{
+		URL: url, ListenURL: enginetest.StartPgBouncer(t, url), CacheSessions: true, IdleTimeout: storetest.Idle,
+		Log: slog.New(slog.NewTextHandler(logged, nil)),
+	})
+	must(t, err)
+	defer func() { must(t, db.Close(context.Background())) }()
+	select {
+	case line := <-logged:
+		if !strings.Contains(line, "does not pass notifications on\" hint=\"name the database itself") {
+			t.Errorf("the log says %s", line)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nothing was logged")
+	}
+}
+
+// lines receives each line of a log.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	select {
+	case l <- string(line):
+	default:
+	}
+	return len(line), nil
 }
 
 // TestAFailoverThatTheListenerDoesNotFollow has the database move to another server,
