@@ -6,9 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,12 +16,12 @@ import (
 	"github.com/latchkey/latchkey/internal/authority"
 )
 
-// followEvery is how often `audit --follow` queries new events.
+// followEvery is how often `audit --follow` queries for new events.
 const followEvery = 500 * time.Millisecond
 
 const listAudit = "latchkey audit"
 
-// auditQuery selects events of the trail.
+// auditQuery holds the flags of `audit`.
 type auditQuery struct {
 	user   string
 	client string
@@ -39,20 +37,20 @@ type auditQuery struct {
 func (a *app) auditCommand() *cobra.Command {
 	var q auditQuery
 	command := &cobra.Command{
-		Use: "audit", Short: "Show who did what", Args: exactly(), GroupID: groupAdmin,
+		Use: "audit", Short: "Show the audit trail: who did what", Args: exactly(), GroupID: groupAdmin,
 		Long: `
 By default, audit shows the last 50 events. With --since or --after, it shows all events
-from there on. The trail never contains a password, a token or a body. With --json, each
-event is one JSON object on one line. To keep a copy:
+from there on. The trail never contains passwords, tokens or request bodies. With --json,
+each event is a JSON object on its own line. To keep a copy:
 
   latchkey audit --json --limit 0 > audit.jsonl
 
-Each event has a number that only grows, "seq" in JSON. --after continues behind the
-event with that number: keep the last one that you have, and no event is missed or shown
-twice. --follow continues over a restart of the server. When it ends, it prints the
-command that continues.
+Each event has an increasing number, "seq" in JSON. --after shows the events after that
+number. If you give the number of the last event that you have, no event is missed or
+shown twice. --follow continues after a restart of the server. When it ends, it prints
+the command that continues from there.
 
-In a terminal, request IDs are shown only if they fit.
+On a terminal, request IDs are shown only if they fit.
 `,
 		Example: `  latchkey audit
   latchkey audit --user zoe --since 24h
@@ -94,7 +92,7 @@ func eventKinds() []string {
 	return kinds
 }
 
-// check adds what is wrong with the query to wrong.
+// check adds the mistakes in the flags to wrong.
 func (q *auditQuery) check(now time.Time, wrong *faults) {
 	for _, bound := range [][2]string{{"--since", q.since}, {"--until", q.until}} {
 		if _, ok := parseSince(bound[1], now); bound[1] != "" && !ok {
@@ -119,28 +117,22 @@ func (q *auditQuery) check(now time.Time, wrong *faults) {
 	}
 }
 
-// filter returns the query in the form of the admin API.
-func (a *app) filter(ctx context.Context, api *admin.Client, q auditQuery) (url.Values, error) {
-	filter := url.Values{}
-	for name, value := range map[string]string{"since": q.since, "until": q.until} {
-		if at, ok := parseSince(value, a.Now()); ok {
-			filter.Set(name, at.UTC().Format(time.RFC3339Nano))
-		}
+// query returns q as a query of the admin API. It looks up the key of a client.
+func (a *app) query(ctx context.Context, api *admin.Client, q auditQuery) (admin.EventQuery, error) {
+	query := admin.EventQuery{User: q.user, Kinds: q.kinds, Limit: admin.MaxPage}
+	if q.limit > 0 {
+		query.Limit, query.Last = int(q.limit), true //nolint:gosec // at most MaxPage
 	}
-	if q.user != "" {
-		filter.Set("user", q.user)
-	}
-	if len(q.kinds) > 0 {
-		filter["kind"] = q.kinds
-	}
+	query.Since, _ = parseSince(q.since, a.Now()) // check has reported what is no time
+	query.Until, _ = parseSince(q.until, a.Now())
 	if q.client != "" {
-		key, err := a.keyOf(ctx, api, q.client, true)
+		client, err := a.keyOf(ctx, api, q.client, true)
 		if err != nil {
-			return nil, err
+			return query, err
 		}
-		filter.Set("client", key.Key)
+		query.Client = client.Key
 	}
-	return filter, nil
+	return query, nil
 }
 
 func (a *app) audit(ctx context.Context, api *admin.Client, q auditQuery) error {
@@ -148,52 +140,56 @@ func (a *app) audit(ctx context.Context, api *admin.Client, q auditQuery) error 
 		return fail(exitUnavailable, "no server runs on this data directory, so there is nothing to follow").
 			hint("start the server, or leave out --follow")
 	}
-	filter, err := a.filter(ctx, api, q)
+	query, err := a.query(ctx, api, q)
 	if err != nil {
 		return err
 	}
 	if err := a.checkCursor(ctx, api, q.after); err != nil {
 		return adminFailure(err, "event", listAudit)
 	}
-	last, shown, err := a.auditTo(ctx, api, filter, q, q.after)
+	last, shown, err := a.printEvents(ctx, api, query, q.after, q.json)
 	if err != nil || !q.follow {
 		if err == nil && !shown && !q.json {
 			a.note("no events match")
 		}
 		return adminFailure(err, "event", listAudit)
 	}
-	q.limit = 0
-	return a.follow(ctx, api, filter, q, last)
+	query.Limit, query.Last = admin.MaxPage, false
+	return a.follow(ctx, api, query, last, q.json)
 }
 
-// checkCursor warns if events after a number have been removed, or if the trail ends before it.
+// checkCursor warns if events after a number have been removed, or if the trail ends
+// before it.
 func (a *app) checkCursor(ctx context.Context, api *admin.Client, after int64) error {
 	if after == 0 {
 		return nil
 	}
-	var oldest, newest admin.Events
-	if err := api.Get(ctx, admin.PathAudit, url.Values{"limit": {"1"}}, &oldest); err != nil {
+	oldest, err := api.Events(ctx, admin.EventQuery{Limit: 1})
+	if err != nil {
 		return err
 	}
-	if err := api.Get(ctx, admin.PathAudit, url.Values{"limit": {"1"}, "last": {"true"}}, &newest); err != nil {
+	newest, err := api.Events(ctx, admin.EventQuery{Limit: 1, Last: true})
+	if err != nil {
 		return err
 	}
 	switch {
-	case len(newest.Events) == 0 || newest.Events[0].Seq < after:
+	case len(newest) == 0 || newest[0].Seq < after:
 		end := int64(0)
-		if len(newest.Events) > 0 {
-			end = newest.Events[0].Seq
+		if len(newest) > 0 {
+			end = newest[0].Seq
 		}
 		a.warn("the trail ends at #%d, before #%d: it was restored from a backup, or it is a different one", end, after)
-	case oldest.Events[0].Seq > after+1:
+	case oldest[0].Seq > after+1:
 		a.warn("events #%d to #%d have been removed by the retention (--keep-audit) and are not shown",
-			after+1, oldest.Events[0].Seq-1)
+			after+1, oldest[0].Seq-1)
 	}
 	return nil
 }
 
-// follow shows events as they happen. While the server is unavailable, it waits for it.
-func (a *app) follow(ctx context.Context, api *admin.Client, filter url.Values, q auditQuery, last int64) error {
+// follow prints events as they happen. While the server is unavailable, it tries again.
+func (a *app) follow(
+	ctx context.Context, api *admin.Client, query admin.EventQuery, last int64, asJSON bool,
+) error {
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
 	defer func() { a.note("to continue from here: latchkey audit --follow --after %d", last) }()
@@ -208,7 +204,7 @@ func (a *app) follow(ctx context.Context, api *admin.Client, filter url.Values, 
 			err = a.checkCursor(ctx, api, last)
 		}
 		if err == nil {
-			last, _, err = a.auditTo(ctx, api, filter, q, last)
+			last, _, err = a.printEvents(ctx, api, query, last, asJSON)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -228,38 +224,31 @@ func (a *app) follow(ctx context.Context, api *admin.Client, filter url.Values, 
 
 // isAway reports whether err means that the server is unavailable and may come back.
 func isAway(err error) bool {
-	var refusal *admin.Error
-	if errors.As(err, &refusal) {
-		return refusal.Code == admin.CodeUnavailable || refusal.Code == admin.CodeOverloaded
+	var reported *admin.Error
+	if errors.As(err, &reported) {
+		return reported.Code == admin.CodeUnavailable || reported.Code == admin.CodeOverloaded
 	}
 	return isAny(err, io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist) || errors.As(err, new(*net.OpError))
 }
 
-// auditTo prints the events after one, up to the newest. It returns the number of the
-// last event, and whether it printed any.
-func (a *app) auditTo(
-	ctx context.Context, api *admin.Client, filter url.Values, q auditQuery, after int64,
+// printEvents prints the events after a number that query selects, up to the newest. It
+// returns the number of the last event, and whether it printed any.
+func (a *app) printEvents(
+	ctx context.Context, api *admin.Client, query admin.EventQuery, after int64, asJSON bool,
 ) (last int64, shown bool, err error) {
 	for {
-		query := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(admin.MaxPage)}}
-		for name, values := range filter {
-			query[name] = values
-		}
-		if q.limit > 0 {
-			query.Set("limit", strconv.FormatUint(uint64(q.limit), 10))
-			query.Set("last", "true")
-		}
-		var page admin.Events
-		if err := api.Get(ctx, admin.PathAudit, query, &page); err != nil {
+		query.After = after
+		events, err := api.Events(ctx, query)
+		if err != nil {
 			return after, shown, err
 		}
-		for _, event := range page.Events {
-			if err := a.printEvent(event, q.json); err != nil {
+		for _, event := range events {
+			if err := a.printEvent(event, asJSON); err != nil {
 				return after, shown, err
 			}
 			after, shown = event.Seq, true
 		}
-		if q.limit > 0 || len(page.Events) < admin.MaxPage {
+		if query.Last || len(events) < admin.MaxPage {
 			return after, shown, nil
 		}
 	}

@@ -2,7 +2,7 @@ package cli
 
 import (
 	"context"
-	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,38 +14,49 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 	var head string
 	var asJSON bool
 	command := &cobra.Command{
-		Use: "verify", Short: "Check that the trail was not changed", Args: exactly(),
+		Use: "verify", Short: "Check that the audit trail was not changed", Args: exactly(),
 		Long: `
-A hash chains each event to the one before it, so verify detects an event that was
-changed, removed, added or moved. To detect that the end was cut off, or that the whole
-trail was forged, keep the head that verify prints in another place, and compare it later
-with --head. If the event of that head is missing, the trail counts as broken unless the
-server's key proves that the retention removed it (--keep-audit). The exit code is 1 if
-the trail is broken.
+Each event contains a hash of the event before it, so verify detects any event that was
+changed, removed, added or moved. It prints the head of the trail: the number and the
+hash of the last event. Keep the head in another place, and compare it later with --head:
+this detects a trail whose end was cut off, and one that was forged as a whole. If the
+event of that head is missing, the trail counts as broken, unless the server's key proves
+that the retention removed the event (--keep-audit). The exit code is 1 if the trail is
+broken.
 `,
 		Example: "  latchkey audit verify\n  latchkey audit verify --head 4711:5d41402abc4b2a76b9719d911017c592…",
 	}
 	command.Flags().StringVar(&head, "head", "", "compare with the `HEAD` that an earlier verify printed")
 	jsonFlag(command, &asJSON)
 	return a.admin(command, func(ctx context.Context, api *admin.Client, _ []string) error {
-		query := url.Values{}
-		if head != "" {
-			seq, chain, ok := strings.Cut(head, ":")
-			if !ok {
-				return usage("--head %q is not a head; nothing was done", head).
-					hint("write it as verify prints it, like 4711:5d41…")
-			}
-			query.Set("seq", seq)
-			query.Set("chain", chain)
+		seq, chain, err := parseHead(head)
+		if err != nil {
+			return err
 		}
-		var proof admin.Proof
-		if err := api.Get(ctx, admin.PathAuditVerify, query, &proof); err != nil {
+		proof, err := api.VerifyAudit(ctx, seq, chain)
+		if err != nil {
 			return adminFailure(err, "event", listAudit)
 		}
 		return a.printProof(proof, asJSON)
 	})
 }
 
+// parseHead returns the event number and the hash of a head that verify printed: 0 and ""
+// for "".
+func parseHead(head string) (seq int64, chain string, err error) {
+	if head == "" {
+		return 0, "", nil
+	}
+	number, chain, ok := strings.Cut(head, ":")
+	seq, err = strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || seq < 1 {
+		return 0, "", usage("--head %q is not a head; nothing was done", head).
+			hint("write it as verify prints it, like 4711:5d41…")
+	}
+	return seq, chain, nil
+}
+
+// printProof prints the result of verify. It returns an error if the trail is broken.
 func (a *app) printProof(proof admin.Proof, asJSON bool) error {
 	if asJSON {
 		if err := a.printJSON(proof); err != nil {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +17,7 @@ const completionPatience = time.Second
 // anyNumber marks arguments that may be repeated.
 const anyNumber = -1
 
-// lister returns the completions of prefix. Each may have a description behind a tab.
+// lister returns the completions of prefix. Each may have a description after a tab.
 type lister func(ctx context.Context, api *admin.Client, prefix string) []string
 
 // completeArgs completes the first n arguments of an admin command from list.
@@ -42,7 +41,8 @@ func (a *app) completeFlag(command *cobra.Command, flag string, list lister) {
 	}) // cannot fail: the caller has just registered the flag
 }
 
-// complete queries the running server. On any error it offers no completion.
+// complete returns completions from the running server, without the words in but. On any
+// error it returns none.
 func (a *app) complete(
 	cmd *cobra.Command, list lister, prefix string, but []string,
 ) ([]string, cobra.ShellCompDirective) {
@@ -74,18 +74,20 @@ func (a *app) complete(
 	}), nothing
 }
 
-// described adds a description to a word.
+// described returns a completion of word with the non-empty parts as its description.
 func described(word string, parts ...string) string {
 	return word + "\t" + strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), ", ")
 }
 
 func (a *app) userNames(ctx context.Context, api *admin.Client, prefix string) (names []string) {
-	var exact admin.User
-	if prefix != "" && api.Get(ctx, admin.PathUser, url.Values{"name": {prefix}}, &exact) == nil {
-		names = append(names, described(exact.Name, show(exact).State))
+	if prefix != "" {
+		if exact, err := api.User(ctx, prefix); err == nil {
+			names = append(names, described(exact.Name, show(exact).State))
+		}
 	}
-	var page admin.Users // in order of name, so those with the prefix come first
-	if api.Get(ctx, admin.PathUsers, url.Values{"after": {prefix}, "limit": {"1000"}}, &page) != nil {
+	// Names are sorted, so those with the prefix come first.
+	page, err := api.Users(ctx, prefix, admin.MaxPage)
+	if err != nil {
 		return names
 	}
 	for _, user := range page.Users {
@@ -94,20 +96,20 @@ func (a *app) userNames(ctx context.Context, api *admin.Client, prefix string) (
 	return names
 }
 
-// apiKeys offers API keys, and labels once a prefix is given.
+// apiKeys returns the API keys and, if prefix is not empty, the unique labels.
 func (a *app) apiKeys(ctx context.Context, api *admin.Client, prefix string) (offers []string) {
-	var list admin.APIClients
-	if api.Get(ctx, admin.PathClients, nil, &list) != nil {
+	clients, err := api.APIClients(ctx)
+	if err != nil {
 		return nil
 	}
 	labels := map[string]int{}
-	for _, client := range list.Clients {
+	for _, client := range clients {
 		if !client.Revoked {
 			labels[client.Label]++
 			offers = append(offers, described(client.Key, client.Label))
 		}
 	}
-	for _, client := range list.Clients {
+	for _, client := range clients {
 		if !client.Revoked && labels[client.Label] == 1 && prefix != "" {
 			offers = append(offers, described(client.Label, client.Key))
 		}
@@ -116,8 +118,8 @@ func (a *app) apiKeys(ctx context.Context, api *admin.Client, prefix string) (of
 }
 
 func (a *app) sessionIDs(ctx context.Context, api *admin.Client, _ string) (offers []string) {
-	var page admin.Sessions
-	if api.Get(ctx, admin.PathSessions, url.Values{"limit": {"1000"}}, &page) != nil {
+	page, err := api.Sessions(ctx, admin.SessionQuery{Limit: admin.MaxPage})
+	if err != nil {
 		return nil
 	}
 	for _, session := range page.Sessions {
