@@ -97,7 +97,7 @@ func (a *account) logIn(ctx context.Context, api *latchkey.Client, password latc
 	case !locked && right && err == nil:
 		a.sessions[token] = alive
 	default:
-		return fmt.Errorf("a login after %d failures, with the right password: %v, answered %w", before, right, errOr(err))
+		return fmt.Errorf("a login after %d failures, with the right password: %v, returned %w", before, right, errOr(err))
 	}
 	a.failures = []int{after}
 	return nil
@@ -119,7 +119,7 @@ func (a *account) reset(ctx context.Context, api *latchkey.Client, token latchke
 	case locked && errors.Is(err, latchkey.ErrAccountLocked):
 		return nil
 	case locked || err != nil:
-		return fmt.Errorf("a reset after %d failures answered %w", before, errOr(err))
+		return fmt.Errorf("a reset after %d failures returned %w", before, errOr(err))
 	}
 	a.changed(answer.Data.NewPassword, token)
 	a.failures, a.inDoubt = []int{0}, false
@@ -157,7 +157,7 @@ func (a *account) check(ctx context.Context, api *latchkey.Client, token latchke
 	case fate == alive:
 		return fmt.Errorf("a session of %s was acknowledged and is lost: %w", a.name, err)
 	}
-	return fmt.Errorf("a session of %s was ended, and is answered with: %w", a.name, errOr(err))
+	return fmt.Errorf("a session of %s was ended, and its use returns: %w", a.name, errOr(err))
 }
 
 // useSession queries a session, which counts as a use of it.

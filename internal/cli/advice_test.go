@@ -46,8 +46,8 @@ var (
 	commandLine = regexp.MustCompile(`(?:^|[\s"'(` + "`" + `/])latchkey((?: [a-z][a-z-]*)+)([^;,&|)` + "`" + `\n]*)`)
 )
 
-// checkAdvice finds the flags in a text that no command has, and those behind the name
-// of a command that this command has not. own may be nil.
+// checkAdvice finds the flags in a text that no command has, and those after the name
+// of a command that does not have them. own may be nil.
 func checkAdvice(root, own *cobra.Command, text string) (wrong []string) {
 	if !strings.Contains(text, "--") {
 		return nil
@@ -171,7 +171,7 @@ func TestDocumentsNameOnlyExistingFlags(t *testing.T) {
 }
 
 // help config lists every setting of every command with its variable, and nothing else.
-// What it says about the config file is true.
+// The config file accepts exactly the listed settings.
 func TestHelpConfigListsExactlyTheSettings(t *testing.T) {
 	t.Parallel()
 	out, _ := run(t, 0, "", "help", "config")

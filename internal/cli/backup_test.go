@@ -25,7 +25,7 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-func TestABackupIsMadeWhileTheServiceIsUsed(t *testing.T) {
+func TestBackupWhileTheServiceRuns(t *testing.T) {
 	t.Parallel()
 	data, place := t.TempDir()+"/data", t.TempDir()
 	serve(t, "--data", data)
@@ -78,7 +78,7 @@ func TestABackupIsMadeWhileTheServiceIsUsed(t *testing.T) {
 	}
 }
 
-func TestABackupIsMadeWithoutAServer(t *testing.T) {
+func TestBackupWithoutAServer(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	data := t.TempDir() + "/data"
 	t.Run("with", func(t *testing.T) { serve(t, "--data", data) }) // makes the database
@@ -109,8 +109,8 @@ func TestABackupIsMadeWithoutAServer(t *testing.T) {
 	run(t, 2, "", "backup", "--data", data)
 }
 
-// What a crash left in the log of the database is in the backup.
-func TestABackupHasWhatIsOnlyInTheLog(t *testing.T) {
+// A backup contains the changes that a crash left in the log of the database.
+func TestBackupContainsTheWriteAheadLog(t *testing.T) {
 	t.Parallel()
 	data, crashed := t.TempDir(), t.TempDir()
 	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: data + "/latchkey.db"})
@@ -129,7 +129,7 @@ func TestABackupHasWhatIsOnlyInTheLog(t *testing.T) {
 	has(t, out, "zoe")
 }
 
-func TestWhatIsNotTheEmbeddedDatabaseIsNotBackedUp(t *testing.T) {
+func TestBackupRefusesAnyOtherDatabase(t *testing.T) {
 	t.Parallel()
 	data, file := t.TempDir(), t.TempDir()+"/backup"
 	refused := func(code int, words string, args ...string) {
@@ -156,12 +156,12 @@ func TestWhatIsNotTheEmbeddedDatabaseIsNotBackedUp(t *testing.T) {
 	if _, err := os.Lstat(file); err == nil {
 		t.Error("there is a backup")
 	}
-	// A server that has another database than the one that was named is not asked.
+	// A server whose database is not the named one gets no request for a backup.
 	served := t.TempDir() + "/data"
 	serve(t, "--data", served)
 	_, said = run(t, 2, "", "backup", file, "--data", served, "--database", "sqlite:"+other)
 	has(t, said, "nothing was done")
-	// The database of a server is the one that it has, wherever that is.
+	// The backup is of the server's own database, wherever that is.
 	elsewhere := t.TempDir() + "/elsewhere.db"
 	socket := t.TempDir() + "/data"
 	serve(t, "--data", socket, "--database", "sqlite:"+elsewhere)

@@ -24,7 +24,7 @@ func contents(t *testing.T, directory string) (names []string) {
 	return names
 }
 
-func TestACheckStartsNothing(t *testing.T) {
+func TestCheckStartsNothing(t *testing.T) {
 	t.Parallel()
 	place := t.TempDir()
 	data := place + "/data"
@@ -85,7 +85,7 @@ func TestACheckStartsNothing(t *testing.T) {
 	has(t, check(2, "--data", data, "--key-file", place+"/server.key"), "newer latchkey")
 }
 
-func TestACheckLooksAtAPostgreSQL(t *testing.T) {
+func TestCheckConnectsToPostgreSQL(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	database := enginetest.Postgres(t)
 	data, mine, other := t.TempDir(), t.TempDir()+"/mine.key", t.TempDir()+"/other.key"

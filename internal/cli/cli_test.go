@@ -17,7 +17,7 @@ import (
 	"github.com/latchkey/latchkey/internal/store/sqlite"
 )
 
-// screen is what a run wrote, safe to read while it writes.
+// screen is the output of a run. It may be read during the run.
 type screen struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
@@ -58,7 +58,7 @@ func (s *screen) waitFor(t *testing.T, pattern string) string {
 	}
 }
 
-// run runs one command and holds it to its exit code.
+// run runs one command and fails the test if the exit code is not the expected one.
 func run(t *testing.T, code int, input string, args ...string) (out, err string) {
 	t.Helper()
 	o, e := newScreen(), newScreen()
@@ -136,8 +136,8 @@ func TestAdministrationWithAndWithoutAServer(t *testing.T) {
 	has(t, out, `"zoe"`, "locked")
 }
 
-// Text that an editor or a shell has added to a password is an error and is not sent.
-func TestAPasswordIsAcceptedUnchangedOrRefusedWithAReason(t *testing.T) {
+// Text that an editor or a shell has added to a password is an error. It is not sent.
+func TestPasswordsAreUsedUnchangedOrRefused(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir() + "/data"
 	t.Run("with", func(t *testing.T) { serve(t, "--data", data) }) // makes the database
@@ -160,7 +160,7 @@ func TestAPasswordIsAcceptedUnchangedOrRefusedWithAReason(t *testing.T) {
 	run(t, 0, "correct horse \ufeff battery\r\n", "user", "add", "zoe", "--data", data, "--password-stdin")
 }
 
-func TestOperatorsSetNoWeakPasswords(t *testing.T) {
+func TestWeakPasswordsAreRefused(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	data := t.TempDir() + "/data"
 	refused := func(t *testing.T) {
@@ -183,8 +183,8 @@ func TestOperatorsSetNoWeakPasswords(t *testing.T) {
 	run(t, 0, "password\n", "user", "set-password", "zoe", "--data", data, "--password-stdin")
 }
 
-// Nothing that a caller chose reads as another part of the line.
-func TestALineOfTheTrailCannotBeForged(t *testing.T) {
+// A caller cannot choose a text that looks like another part of the line.
+func TestAuditLinesEscapeWhatCallersChoose(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir() + "/data"
 	t.Run("with", func(t *testing.T) { serve(t, "--data", data) })
@@ -218,7 +218,7 @@ func TestALineOfTheTrailCannotBeForged(t *testing.T) {
 		`"method":"PUT","host":"imp.example","path":"/api/y?<&>","status":500,"durationMs":1000}`, `"count":49}`)
 }
 
-func TestMistakesNameTheCorrection(t *testing.T) {
+func TestErrorsNameTheCorrection(t *testing.T) {
 	t.Parallel()
 	_, said := run(t, 2, "", "sesion")
 	has(t, said, "did you mean latchkey session")

@@ -77,7 +77,7 @@ type victim struct {
 
 var victimURL = regexp.MustCompile(`serves the session API on (\S+)`)
 
-// startVictim starts this very program as `latchkey serve` and waits until it
+// startVictim starts this program as `latchkey serve` and waits until it
 // listens.
 func startVictim(t *testing.T, data string) *victim {
 	t.Helper()
@@ -109,8 +109,8 @@ func startVictim(t *testing.T, data string) *victim {
 	return v
 }
 
-// workAndKill has one client work on each account, and kills the process when so
-// many steps were acknowledged. It returns the number of acknowledged steps.
+// workAndKill runs one client for each account and kills the process after a number of
+// acknowledged steps. It returns the number of acknowledged steps.
 func (v *victim) workAndKill(t *testing.T, api *latchkey.Client, accounts []*account, killAt int) int {
 	t.Helper()
 	acknowledged := make(chan struct{})
@@ -159,8 +159,8 @@ func (v *victim) workAndKill(t *testing.T, api *latchkey.Client, accounts []*acc
 	return steps
 }
 
-// inspect holds what the service knows after a crash to what its clients know,
-// and settles what they could not. It returns how many passwords were in doubt.
+// inspect compares the state of the service after a crash with what its clients know, and
+// determines the outcomes that were unknown. It returns how many passwords were in doubt.
 func inspect(t *testing.T, api *latchkey.Client, data string, accounts []*account) (doubts int) {
 	t.Helper()
 	out, _ := run(t, 0, "", "user", "list", "--json", "--data", data)

@@ -96,7 +96,7 @@ func TestServeOnAFullDisk(t *testing.T) {
 		}
 	}
 	if status != http.StatusServiceUnavailable {
-		t.Fatalf("on a full disk a login is answered %d %s", status, body)
+		t.Fatalf("on a full disk a login returns %d %s", status, body)
 	}
 	status, body = send(t, "GET", s.url+"/readyz", "", nil)
 	if status != 200 || !strings.HasPrefix(body, "ready\n") || !strings.Contains(body, "cannot be written") {
@@ -107,7 +107,7 @@ func TestServeOnAFullDisk(t *testing.T) {
 		t.Error("the metrics do not say that the store cannot be written")
 	}
 	if status, body := send(t, "GET", s.url+"/latchkey/v1/verify", "", header); status != 200 {
-		t.Errorf("on a full disk a check is answered %d %s", status, body)
+		t.Errorf("on a full disk a check returns %d %s", status, body)
 	}
 	log := s.log.String()
 	if !strings.Contains(log, "the disk is full: free space") || strings.Contains(log, "savepoint") ||
@@ -126,6 +126,6 @@ func TestServeOnAFullDisk(t *testing.T) {
 		}
 	}
 	if status, body := logIn(); status != 200 {
-		t.Errorf("with free space again a login is answered %d %s", status, body)
+		t.Errorf("with free space again a login returns %d %s", status, body)
 	}
 }

@@ -86,7 +86,7 @@ func (e *executing) code() int {
 	return e.ProcessState.ExitCode()
 }
 
-// works reports whether the tokens are good.
+// works reports whether the service accepts the tokens.
 func works(t *testing.T, access, session string) bool {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), "GET", os.Getenv("LATCHKEY_URL")+wire.PathVerify, nil)
@@ -107,7 +107,7 @@ func works(t *testing.T, access, session string) bool {
 const tell = `echo "$LATCHKEY_URL"; echo "$LATCHKEY_ACCESS_TOKEN"; echo "$LATCHKEY_SESSION_TOKEN"; ` +
 	`echo "${LATCHKEY_API_SECRET-none}"; echo "$0 $*"; read go; exit 7`
 
-func TestACommandRunsWithLiveTokensAndNothingStays(t *testing.T) {
+func TestExecLogsInAndEndsItsSession(t *testing.T) {
 	demo(t)
 	e := startExec(t, "--", "sh", "-c", tell, "name", "--flag", "--")
 	url, access, session := e.line(), e.line(), e.line()
@@ -157,7 +157,7 @@ func TestACommandRunsWithLiveTokensAndNothingStays(t *testing.T) {
 	run(t, 4, "", "token", "session") // none is stored
 }
 
-func TestACommandRunsInTheStoredSession(t *testing.T) {
+func TestExecUsesTheStoredSession(t *testing.T) {
 	demo(t)
 	run(t, 0, "", "login")
 	stored, _ := run(t, 0, "", "token", "session")
@@ -172,7 +172,7 @@ func TestACommandRunsInTheStoredSession(t *testing.T) {
 	}
 }
 
-func TestACommandGetsSignalsAndItsExitCodeIsTold(t *testing.T) {
+func TestExecPassesSignalsAndTheExitCode(t *testing.T) {
 	demo(t)
 	for name, s := range map[string]syscall.Signal{
 		"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP,
@@ -206,7 +206,7 @@ func TestACommandGetsSignalsAndItsExitCodeIsTold(t *testing.T) {
 			t.Errorf("%s: it says %q", c.script, said)
 		}
 	}
-	// What the tests themselves inherit, from make for one, is not of exec's making.
+	// The environment of the tests, from make for example, is not exec's.
 	status := []string{"grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"}
 	inherited, err := exec.Command(status[0], status[1:]...).Output()
 	if err != nil {
@@ -219,7 +219,7 @@ func TestACommandGetsSignalsAndItsExitCodeIsTold(t *testing.T) {
 	e.code()
 }
 
-func TestACommandThatCannotRunCostsNoLogin(t *testing.T) {
+func TestExecDoesNotLogInForACommandThatCannotRun(t *testing.T) {
 	demo(t)
 	plain := t.TempDir() + "/plain"
 	if err := os.WriteFile(plain, []byte("text\n"), 0o600); err != nil {

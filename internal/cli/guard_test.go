@@ -17,10 +17,10 @@ import (
 	"github.com/latchkey/latchkey/latchtest"
 )
 
-// A board whose clock was ahead has left a strike, or a session that was refused at
-// once. `guard status` says why no login is made and until when, which is no longer
-// than the wait lasts, and `guard reset` ends it.
-func TestGuardShowsAndEndsTheWaitsOfAClockThatWasAhead(t *testing.T) {
+// A device whose clock was ahead has left a strike, or a session that was refused
+// immediately. `guard status` shows the reason and the end of the wait, which is no later
+// than the wait takes from now. `guard reset` ends the wait.
+func TestGuardShowsAndEndsWaitsAfterAClockWasAhead(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(*testing.T, *latchtest.Server, *keeper.Keeper){
 		"a strike": func(_ *testing.T, service *latchtest.Server, _ *keeper.Keeper) {
@@ -107,9 +107,9 @@ func guardAfter(t *testing.T, ahead time.Duration, trouble func(*testing.T, *lat
 	}
 }
 
-// The commands of a client presume that a session is live which they have just used,
-// and not one that they have used in the future.
-func TestALoginOfTheFutureIsInTheWayOfNoOther(t *testing.T) {
+// A client command trusts that a session is live if it was used a moment ago, but not if
+// the stored time is in the future.
+func TestALoginTimeInTheFutureIsIgnored(t *testing.T) {
 	right := time.Now()
 	service := latchtest.NewServer(t)
 	t.Setenv("XDG_STATE_HOME", t.TempDir())

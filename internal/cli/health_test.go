@@ -10,7 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/cli"
 )
 
-func TestHealthFollowsTheServiceOfTheSameConfiguration(t *testing.T) {
+func TestHealthChecksTheServiceOfTheConfiguration(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	t.Run("over plain HTTP", func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestHealthFollowsTheServiceOfTheSameConfiguration(t *testing.T) {
 	run(t, 2, "", "health", "all")
 }
 
-func TestWhatIsNotReadyIsNotHealthy(t *testing.T) {
+func TestHealthFailsIfTheServiceIsNotReady(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	for name, answer := range map[string]http.HandlerFunc{
 		"unavailable": func(w http.ResponseWriter, _ *http.Request) {

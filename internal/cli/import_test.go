@@ -42,7 +42,7 @@ func embedded(t *testing.T) (data, apiKey, apiSecret string) {
 	return data, apiKey, apiSecret
 }
 
-func TestAnEmbeddedDatabaseIsImportedIntoPostgreSQL(t *testing.T) {
+func TestImportIntoPostgreSQL(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	data, apiKey, apiSecret := embedded(t)
@@ -96,7 +96,7 @@ func TestAnEmbeddedDatabaseIsImportedIntoPostgreSQL(t *testing.T) {
 	has(t, said, "not empty", "nothing was imported")
 }
 
-func TestABackupIsImportedWhileTheServiceRuns(t *testing.T) {
+func TestImportABackupWhileTheServiceRuns(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	data, file := t.TempDir()+"/data", t.TempDir()+"/backup"
 	serve(t, "--data", data)
@@ -112,7 +112,7 @@ func TestABackupIsImportedWhileTheServiceRuns(t *testing.T) {
 	has(t, out, "zoe")
 }
 
-func TestAnImportThatFailsImportsNothing(t *testing.T) {
+func TestAFailedImportChangesNothing(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	data, _, _ := embedded(t)
 	database := enginetest.Postgres(t)
@@ -148,7 +148,7 @@ func TestAnImportThatFailsImportsNothing(t *testing.T) {
 	_, said = run(t, 3, "", "import", data)
 	has(t, said, "server key", "nothing was imported")
 	empty(database)
-	// The last table cannot be written: the ones before it are taken back.
+	// The last table cannot be written, so the ones before it are rolled back.
 	full := enginetest.Postgres(t)
 	t.Setenv("LATCHKEY_DATABASE", full)
 	t.Run("a full table", func(t *testing.T) { serve(t, "--data", t.TempDir(), "--key-file", data+"/server.key") })
@@ -165,7 +165,7 @@ func TestAnImportThatFailsImportsNothing(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), `ALTER TABLE audit DROP CONSTRAINT few`); err != nil {
 		t.Fatal(err)
 	}
-	// A database that changes what is written is found out.
+	// The import detects a database that changes what is written.
 	if _, err := conn.Exec(t.Context(), `CREATE FUNCTION meddle() RETURNS TRIGGER LANGUAGE plpgsql AS
 		$$BEGIN NEW.password_hash := NEW.password_hash || 'x'; RETURN NEW; END$$;
 		CREATE TRIGGER meddle BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION meddle()`); err != nil {

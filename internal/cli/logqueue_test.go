@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// program starts this very program in a process of its own.
+// program starts this program in a separate process.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	command := exec.Command("latchkey", args...)
@@ -42,7 +42,7 @@ func begun(t *testing.T, path string) (ready struct {
 	return ready
 }
 
-func TestALogThatNobodyReadsDoesNotStopTheService(t *testing.T) {
+func TestAFullLogPipeDoesNotBlockTheService(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ready.json")
 	command := program(t, "serve", "--demo", "--listen", "127.0.0.1:0", "--ready-file", path)
 	output, err := command.StderrPipe()
@@ -55,7 +55,7 @@ func TestALogThatNobodyReadsDoesNotStopTheService(t *testing.T) {
 	t.Cleanup(func() { _ = command.Process.Kill() })
 	ready := begun(t, path)
 	client := &http.Client{Timeout: startTimeout}
-	for range 3000 { // refused for want of credentials, with a line in the log for each
+	for range 3000 { // each is refused, because it has no credentials, and logged
 		response, err := client.Post(ready.URL+"/api/ts/v1/oauth2/token",
 			"application/x-www-form-urlencoded", strings.NewReader("x=1"))
 		if err != nil {
@@ -74,7 +74,8 @@ func TestALogThatNobodyReadsDoesNotStopTheService(t *testing.T) {
 		strings.Contains(string(metrics), "\nlatchkey_log_dropped_total 0\n") {
 		t.Error("nothing was dropped and counted")
 	}
-	// Once it is read, it says what is missing, and ends in order.
+	// When the log is read again, it reports the number of lost lines, and the service stops
+	// in order.
 	said := make(chan string, 1)
 	found := make(chan struct{})
 	go func() {
@@ -106,7 +107,7 @@ func TestALogThatNobodyReadsDoesNotStopTheService(t *testing.T) {
 	}
 }
 
-func TestALogThatNobodyEverReadsDoesNotKeepTheServiceFromStopping(t *testing.T) {
+func TestAFullLogPipeDoesNotBlockShutdown(t *testing.T) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

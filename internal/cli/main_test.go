@@ -25,8 +25,8 @@ import (
 	"github.com/latchkey/latchkey/internal/cli"
 )
 
-// startTimeout is how long a server may take to say where it listens. It only
-// bounds a test that fails.
+// startTimeout is how long a server may take to print its address. It only bounds a test
+// that fails.
 const startTimeout = 30 * time.Second
 
 // cheapHashes makes the password hashes of all services cheap.
@@ -94,7 +94,7 @@ func into() {
 }
 
 // TestScripts runs the scripts under testdata/script: each line `latchkey …` is a
-// process of its own.
+// separate process.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -148,7 +148,7 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptUntil runs a command again and again until what it prints matches:
+// scriptUntil repeats a command until its output matches:
 // until PATTERN COMMAND…
 func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile("(?m)" + args[0])
@@ -179,7 +179,7 @@ func scheme(ts *testscript.TestScript, variable, from, to string) {
 	ts.Setenv(variable, to+"://"+rest)
 }
 
-// scriptFromReady sets NAME_URL and NAME_DATA to what ready.json says: fromready NAME
+// scriptFromReady sets NAME_URL and NAME_DATA from ready.json: fromready NAME
 func scriptFromReady(ts *testscript.TestScript, _ bool, args []string) {
 	var ready struct{ URL, Data string }
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("ready.json")), &ready))
@@ -292,7 +292,7 @@ var listens = regexp.MustCompile(`serves the session API on (\S+)|"msg":"listeni
 
 var keepsData = regexp.MustCompile(`(?m)^  data         ([^,\n]+)`)
 
-// start runs `latchkey serve …` and waits until it says where it listens.
+// start runs `latchkey serve …` and waits until it prints its address.
 func start(streams cli.IO, args ...string) (*served, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &served{log: &lockedBuffer{wrote: make(chan struct{}, 1)}, cancel: cancel, done: make(chan struct{})}

@@ -18,7 +18,7 @@ import (
 	"github.com/latchkey/latchkey/internal/cli"
 )
 
-// pty opens a terminal of so many columns.
+// pty opens a terminal with this number of columns.
 func pty(t *testing.T, columns int) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
@@ -45,8 +45,7 @@ func pty(t *testing.T, columns int) (master, slave *os.File) {
 	return master, slave
 }
 
-// shown runs a command whose output is a terminal of so many columns, and returns what
-// the terminal got.
+// shown runs a command on a terminal with this number of columns and returns its output.
 func shown(t *testing.T, columns int, args ...string) string {
 	t.Helper()
 	master, slave := pty(t, columns)
@@ -57,14 +56,14 @@ func shown(t *testing.T, columns int, args ...string) string {
 		t.Fatal(err)
 	}
 	_ = slave.Close()
-	text, _ := io.ReadAll(master) // it ends with an error when nobody has the other side
+	text, _ := io.ReadAll(master) // it ends with an error when the other side is closed
 	if err := command.Wait(); err != nil {
 		t.Errorf("latchkey %s: %v", strings.Join(args, " "), err)
 	}
 	return strings.ReplaceAll(string(text), "\r\n", "\n")
 }
 
-// beginProgram starts a service in a process of its own and waits for it.
+// beginProgram starts a service in a separate process and waits for it.
 func beginProgram(t *testing.T, wrap []string, set func(*exec.Cmd), args ...string) (*exec.Cmd, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ready.json")
@@ -92,7 +91,7 @@ func healthy(t *testing.T, url string) {
 	_ = response.Body.Close()
 }
 
-func TestAHangupStopsInOrderOrIsIgnored(t *testing.T) {
+func TestAHangupStopsTheServiceInOrderOrIsIgnored(t *testing.T) {
 	t.Run("without a terminal", func(t *testing.T) {
 		command, url := beginProgram(t, nil, func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} })
 		for range 2 {
@@ -135,8 +134,8 @@ func TestAHangupStopsInOrderOrIsIgnored(t *testing.T) {
 	})
 }
 
-// The second signal ends at once what the first would have waited for.
-func TestTheSecondSignalStopsAtOnce(t *testing.T) {
+// The second signal stops the service without the wait that the first one began.
+func TestTheSecondSignalStopsTheServiceImmediately(t *testing.T) {
 	said := newScreen()
 	command, url := beginProgram(t, nil, func(c *exec.Cmd) { c.Stderr = said })
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -144,7 +143,7 @@ func TestTheSecondSignalStopsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	// A request that does not come to its end, and which the server has begun to read.
+	// A request whose body does not end, and which the server has begun to read.
 	fmt.Fprint(conn, "POST /latchkey")
 	healthy(t, url)
 	_ = command.Process.Signal(os.Interrupt)
@@ -155,7 +154,7 @@ func TestTheSecondSignalStopsAtOnce(t *testing.T) {
 	}
 }
 
-// A table fits the terminal, and never loses what a person has to copy.
+// A table fits the terminal and shows identifiers in full.
 func TestTablesFitTheTerminal(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	server, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--data", data)
@@ -221,7 +220,8 @@ func TestTablesFitTheTerminal(t *testing.T) {
 	}
 }
 
-// displayedColumns counts as the terminal does, for the letters of this test.
+// displayedColumns returns the width of a text on a terminal, for the letters of this
+// test.
 func displayedColumns(line string) (n int) {
 	for _, r := range line {
 		if n++; r >= 0x3000 && r < 0xa000 {

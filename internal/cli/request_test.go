@@ -32,7 +32,7 @@ func cutting(t *testing.T) (url string, requests *atomic.Int32) {
 	return server.URL, requests
 }
 
-func TestRequestIsSentOnceThoughTheConnectionIsCut(t *testing.T) {
+func TestRequestIsSentOnceIfTheConnectionBreaks(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("XDG_STATE_HOME", filepath.Join(home, "state"))
 	t.Setenv("XDG_CONFIG_HOME", filepath.Join(home, "config"))

@@ -25,7 +25,7 @@ func (c *movedClock) now() time.Time {
 	return time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC).Add(time.Duration(c.after.Load()))
 }
 
-func TestACleanRestartKeepsWhatClientsWereTold(t *testing.T) {
+func TestACleanRestartKeepsAcknowledgedChanges(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	var clock movedClock
@@ -56,7 +56,7 @@ func TestACleanRestartKeepsWhatClientsWereTold(t *testing.T) {
 	want := func(what string, err, want error) {
 		t.Helper()
 		if !errors.Is(err, want) {
-			t.Errorf("%s answered %v, want %v", what, err, want)
+			t.Errorf("%s returned %v, want %v", what, err, want)
 		}
 	}
 	fail := func(name string, times int) {

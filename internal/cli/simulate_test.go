@@ -10,7 +10,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// control sends a request to a control of a simulation, or to where one would be.
+// control sends a request to the path of a control of a simulation.
 func control(t *testing.T, method, url, body string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -45,7 +45,7 @@ func begin(t *testing.T, args ...string) *served {
 	return s
 }
 
-func TestADemoHasNoControlsUnlessItSimulates(t *testing.T) {
+func TestOnlyASimulationHasControls(t *testing.T) {
 	t.Parallel()
 	paths := []string{
 		"clock", "faults", "switches", "events", "lock", "unlock", "expire", "revoke", "reset", "users", "password",
@@ -55,23 +55,23 @@ func TestADemoHasNoControlsUnlessItSimulates(t *testing.T) {
 	for _, path := range paths {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 			if status, text := control(t, method, plain.url+wire.PathSimulate+path, "{}"); status != http.StatusNotFound {
-				t.Errorf("%s %s of a plain demo answers %d %s", method, path, status, text)
+				t.Errorf("%s %s of a plain demo returns %d %s", method, path, status, text)
 			}
 		}
 	}
 	if status, _ := control(t, "GET", plain.url+"/api/m2m/v1/devices", ""); status != http.StatusNotFound {
-		t.Errorf("the rest of the API answers %d in a plain demo", status)
+		t.Errorf("the rest of the API returns %d in a plain demo", status)
 	}
 }
 
-func TestASimulationHasItsControlsItsAdminSocketAndTheAPI(t *testing.T) {
+func TestASimulationHasControlsAdminSocketAndAPI(t *testing.T) {
 	t.Parallel()
 	s := begin(t, "--demo", "--simulate", "--lock-after", "3")
 	if !strings.Contains(s.log.String(), wire.PathSimulateFaults) {
 		t.Errorf("the start does not tell of the controls:\n%s", s.log.String())
 	}
 	if status, text := control(t, "POST", s.url+wire.PathSimulateClock, `{"advance":"1h"}`); status != http.StatusOK {
-		t.Errorf("the clock answers %d %s", status, text)
+		t.Errorf("the clock returns %d %s", status, text)
 	}
 	data := listed(t, s, "  data         ", ", removed")
 	out, _ := run(t, 0, "", "user", "list", "--data", data)
@@ -84,17 +84,17 @@ func TestASimulationHasItsControlsItsAdminSocketAndTheAPI(t *testing.T) {
 		t.Errorf("the events answer %d %s", status, text)
 	}
 	if status, text := control(t, "POST", s.url+wire.PathSimulateReset, ""); status != http.StatusNoContent {
-		t.Errorf("the reset answers %d %s", status, text)
+		t.Errorf("the reset returns %d %s", status, text)
 	}
 	if out, _ := run(t, 0, "", "user", "list", "--data", data); strings.Contains(out, "locked") {
 		t.Errorf("after a reset the admin socket lists %s", out)
 	}
 	if status, _ := control(t, "GET", s.url+"/api/m2m/v1/devices", ""); status != http.StatusUnauthorized {
-		t.Errorf("the rest of the API answers %d without tokens", status)
+		t.Errorf("the rest of the API returns %d without tokens", status)
 	}
 }
 
-// listed cuts a value out of what the service said at its start.
+// listed returns a value from the text that the service printed at its start.
 func listed(t *testing.T, s *served, before, after string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(s.log.String(), before)
@@ -105,7 +105,7 @@ func listed(t *testing.T, s *served, before, after string) string {
 	return value
 }
 
-func TestADelayDoesNotHoldUpTheEndOfASimulation(t *testing.T) {
+func TestADelayDoesNotBlockTheShutdownOfASimulation(t *testing.T) {
 	t.Parallel()
 	s, err := start(cli.IO{}, "serve", "--listen", "127.0.0.1:0", "--demo", "--simulate")
 	if err != nil {
@@ -113,7 +113,7 @@ func TestADelayDoesNotHoldUpTheEndOfASimulation(t *testing.T) {
 	}
 	faults := s.url + wire.PathSimulateFaults
 	if status, text := control(t, "POST", faults, `{"fault":"delay","operation":"token"}`); status != http.StatusOK {
-		t.Fatalf("the fault is answered %d %s", status, text)
+		t.Fatalf("the fault returns %d %s", status, text)
 	}
 	answered := make(chan struct{})
 	go func() {
@@ -129,7 +129,7 @@ func TestADelayDoesNotHoldUpTheEndOfASimulation(t *testing.T) {
 		}
 		select {
 		case <-answered:
-			t.Fatal("the request was answered without meeting the fault")
+			t.Fatal("the request returned without the delay")
 		default:
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/latchkey/latchkey/internal/cli"
 )
 
-// lines is a writer that hands on what it gets.
+// lines is a writer that sends each write to a channel.
 type lines chan string
 
 func (l lines) Write(p []byte) (int, error) {
@@ -20,8 +20,8 @@ func (l lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A server sends more than its response: what it was is not logged.
-func TestWhatAServerSendsUnaskedIsNotLogged(t *testing.T) {
+// A server sends more than its response. The HTTP client must not log the extra bytes.
+func TestUnsolicitedResponsesAreNotLogged(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-func TestWhatTrustLocalTrustsIsSaidAtTheStart(t *testing.T) {
+func TestServePrintsWhatTrustLocalTrusts(t *testing.T) {
 	t.Parallel()
 	upstream, err := start(cli.IO{}, "serve", "--demo", "--simulate", "--listen", "127.0.0.1:0")
 	if err != nil {
