@@ -150,7 +150,7 @@ latchkey rotate --credential-file gateway.json --url http://127.0.0.1:8080 --now
 			"strikes   1, at most", "latched   ", "with the same options as this command",
 		}},
 		{},
-		{wants: []string{"logins are made again"}},
+		{wants: []string{"may log in again"}},
 	},
 	"operating.md: Probes and metrics": {
 		{before: "export LATCHKEY_LISTEN=127.0.0.1:8080\n", wants: []string{"not ready"}},

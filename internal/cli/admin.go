@@ -22,10 +22,10 @@ import (
 type adminWork func(ctx context.Context, api *admin.Client, args []string) error
 
 const adminHelp = `
-It reaches the running server through the socket in its data directory (--data), so run
-it on the server's host as the server's user. If no server runs there, it opens the
-database itself for a moment. If a database is named as well (--database, its variable
-or the config file), it acts on that database or on none.`
+The command connects to the running server through the socket in its data directory
+(--data), so run it on the server's host as the server's user. If no server runs there,
+the command opens the database itself. If you also name a database (--database, its
+variable or the config file), the command acts only on that database.`
 
 // admin makes command an admin command, which does work.
 func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
@@ -51,40 +51,40 @@ func (a *app) admin(command *cobra.Command, work adminWork) *cobra.Command {
 	return command
 }
 
-// change is admin for commands that change something. They print which database that is.
+// change is like admin, for commands that change the database. They print its name.
 func (a *app) change(command *cobra.Command, work adminWork) *cobra.Command {
 	return a.admin(command, func(ctx context.Context, api *admin.Client, args []string) error {
-		defer a.tellStore()
+		defer a.printStore()
 		return work(ctx, api, args)
 	})
 }
 
-// tellStore prints, once, which database a change is made in.
-func (a *app) tellStore() {
-	if !a.storeTold {
-		a.storeTold = true
+// printStore prints the name of the database that is changed. It prints it only once.
+func (a *app) printStore() {
+	if !a.storePrinted {
+		a.storePrinted = true
 		a.note("database: %s", a.store)
 	}
 }
 
-// confirmChange is confirm for a change of the database, whose name it prints first.
+// confirmChange prints the name of the database and then calls confirm.
 func (a *app) confirmChange(ctx context.Context, yes bool, question string) error {
 	if !yes {
-		a.tellStore()
+		a.printStore()
 	}
 	return a.confirm(ctx, yes, question)
 }
 
-// How long an admin command waits for another one, or for a server that is starting or
-// stopping, to release the database, and how often it looks.
+// How long an admin command waits until another command, or a server that is starting or
+// stopping, releases the database, and how often it tries.
 const (
 	adminPatience = 3 * time.Second
 	adminRetry    = 50 * time.Millisecond
 )
 
 // reachAdmin returns a client of the server on the data directory or, if no server runs
-// there, of the database itself. It refuses a server that has another database than the
-// one that was named.
+// there, of the database itself. It returns an error if the server has a database other
+// than the named one.
 func (a *app) reachAdmin(cmd *cobra.Command, store *storeFlags) (*admin.Client, func() error, error) {
 	ctx := cmd.Context()
 	deadline := time.NewTimer(adminPatience)
@@ -113,15 +113,16 @@ func (a *app) reachAdmin(cmd *cobra.Command, store *storeFlags) (*admin.Client, 
 		select {
 		case <-time.After(adminRetry):
 		case <-deadline.C:
-			return nil, nil, fail(exitFailed, "%w; no server responds on %s, so the one that has the database runs with "+
-				"another --data, or hangs; nothing was done", err, store.SocketPath())
+			return nil, nil, fail(exitFailed, "%w; no server responds on %s; nothing was done", err, store.SocketPath()).
+				hint("the server that has the database runs with another --data, or hangs; name its directory with --data")
 		case <-ctx.Done():
 			return nil, nil, errInterrupted
 		}
 	}
 }
 
-// agreeOnStore returns a client of a server that has the database which was named.
+// agreeOnStore returns a client of a server after it has checked that the server has the
+// named database.
 func (a *app) agreeOnStore(cmd *cobra.Command, client *admin.Client, store *storeFlags) (*admin.Client, error) {
 	served, err := client.Store(cmd.Context())
 	if err != nil {
@@ -131,19 +132,20 @@ func (a *app) agreeOnStore(cmd *cobra.Command, client *admin.Client, store *stor
 	a.store = served.Name
 	same, err := store.IsServed(cmd.Context(), served)
 	has := fmt.Sprintf("the server on %s has the database %s", store.SocketPath(), served.Name)
-	const remedy = "nothing was done; " +
-		"name the data directory of the server that you mean with --data, or no database"
+	const remedy = "name the data directory of the right server with --data, or name no database"
 	switch {
 	case err != nil:
-		return nil, usage("%s, and whether %s, %s, is the same is not known: %w; %s",
-			has, source(cmd, "database"), store.Name(), err, remedy)
+		return nil, usage("%s; whether that is %s (%s) is not known: %w; nothing was done",
+			has, store.Name(), source(cmd, "database"), err).hint("%s", remedy)
 	case !same:
-		return nil, usage("%s, but %s names %s; %s", has, source(cmd, "database"), store.Name(), remedy)
+		return nil, usage("%s, but %s names %s; nothing was done", has, source(cmd, "database"), store.Name()).
+			hint("%s", remedy)
 	}
 	return client.Only(served), nil
 }
 
-// dialAdmin returns nil if no server listens on the socket.
+// dialAdmin returns a client of the server that listens on the socket, or nil if none
+// does.
 func dialAdmin(ctx context.Context, path string) (*admin.Client, func() error, error) {
 	short, done, err := service.ShortSocketPath(path)
 	if err != nil {
@@ -154,15 +156,15 @@ func dialAdmin(ctx context.Context, path string) (*admin.Client, func() error, e
 		done()
 		if errors.Is(err, fs.ErrPermission) {
 			return nil, nil, fail(exitFailed, "the admin socket %s belongs to another user; nothing was done", path).
-				hint("run this as the user that the server runs as")
+				hint("run the command as the user that the server runs as")
 		}
 		return nil, nil, nil // no server
 	}
-	_ = conn.Close() // it showed that there is a server
+	_ = conn.Close() // it was only a test for a server
 	return admin.NewClient(short), func() error { done(); return nil }, nil
 }
 
-// openAdmin opens the database for this one command and returns a client of it.
+// openAdmin opens the database and returns a client of it, and a function that closes it.
 func (a *app) openAdmin(ctx context.Context, store *storeFlags) (*admin.Client, func() error, error) {
 	log := slog.New(slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	opened, err := store.settings().Administer(ctx, a.Now, log)
@@ -176,8 +178,8 @@ func (a *app) openAdmin(ctx context.Context, store *storeFlags) (*admin.Client, 
 	return admin.NewInProcessClient(handler, admin.Operator()), opened.Close, nil
 }
 
-// adminFailure explains an error of the administration API. what names the object of the
-// request: `user "zoe"`. list is the command that lists such objects.
+// adminFailure returns the failure for an error of the administration API. what names the
+// object of the request: `user "zoe"`. list is the command that lists such objects.
 func adminFailure(err error, what, list string) error {
 	var reported *admin.Error
 	switch {
@@ -185,8 +187,8 @@ func adminFailure(err error, what, list string) error {
 		return nil
 	case !errors.As(err, &reported):
 		if errors.Is(err, io.EOF) || errors.As(err, new(*net.OpError)) {
-			return fail(exitUnavailable, "the connection to the server broke (%w); before you try again, "+
-				"check whether %s was changed: %s", err, what, list)
+			return fail(exitUnavailable, "the connection to the server broke: %w; the server may have made the change", err).
+				hint("before you try again, check %s: %s", what, list)
 		}
 		return err
 	case reported.Code == admin.CodeNotFound:
@@ -201,9 +203,9 @@ func adminFailure(err error, what, list string) error {
 	return fail(exitUnavailable, "%w", reported)
 }
 
-// pages fetches pages of a listing until there are limit entries (0: all), or no more.
-// fetch returns how many entries a page of at most size had and where the next page
-// starts, or "". pages reports whether there may be more than was fetched.
+// pages calls fetch until it has fetched limit entries (0: all) or there are no more. fetch
+// gets a page of at most size entries. It returns the number of entries and the start of
+// the next page, or "". pages reports whether there may be further entries.
 func pages(limit uint, fetch func(at string, size int) (n uint, next string, err error)) (more bool, err error) {
 	next := ""
 	for got := uint(0); ; {

@@ -24,7 +24,7 @@ func (a *app) backupCommand() *cobra.Command {
 
 FILE is a new file that only you may read. It contains the whole database as of one
 moment: users, API clients, strikes and locks, sessions, the audit trail. The service may
-run meanwhile. FILE is synced to the disk and checked before this command ends with 0. If
+keep running. FILE is synced to the disk and checked before this command ends with 0. If
 the backup fails, no FILE is left behind.
 
 The backup does not contain the server key, so a stolen backup cannot be used to make

@@ -48,11 +48,11 @@ type app struct {
 	warnings func(text string)
 	// direct is set while an admin command has opened the database itself.
 	direct bool
-	// store names the database that an admin command changes. storeTold is set once it
+	// store names the database that an admin command changes. storePrinted is set once it
 	// has been printed.
-	store     string
-	storeTold bool
-	stores    map[*cobra.Command]*storeFlags // of the admin commands
+	store        string
+	storePrinted bool
+	stores       map[*cobra.Command]*storeFlags // of the admin commands
 }
 
 // Run runs one command and returns its exit code. When ctx is canceled, a server drains

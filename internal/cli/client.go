@@ -28,8 +28,8 @@ with an API key and a secret.
 func (a *app) clientAddCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
-		Use: "add LABEL", Short: "Make an API key and its secret", Args: exactly("a label, what you call the client"),
-		Long:    "\nThe secret is printed only once and stored nowhere.\n",
+		Use: "add LABEL", Short: "Create an API key and its secret", Args: exactly("a label for the client"),
+		Long:    "\nThe secret is printed only once and not stored.\n",
 		Example: "  latchkey client add billing\n  latchkey client add billing --json",
 	}
 	jsonFlag(command, &asJSON)
@@ -46,8 +46,11 @@ func (a *app) clientAddCommand() *cobra.Command {
 func (a *app) clientRotateCommand() *cobra.Command {
 	var asJSON bool
 	command := &cobra.Command{
-		Use: "rotate KEY", Short: "Give an API key another secret", Args: exactly("the API key"),
-		Long:    "\nThe old secret and the access token end at once. A label that only one client has may\nreplace its key.\n",
+		Use: "rotate KEY", Short: "Replace the secret of an API key", Args: exactly("the API key"),
+		Long: `
+The old secret and the access token become invalid immediately. If only one client has a
+label, you may give the label instead of the key.
+`,
 		Example: "  latchkey client rotate 3f6c0b1ad2e94c55a7b8e0d1",
 	}
 	jsonFlag(command, &asJSON)
@@ -61,15 +64,18 @@ func (a *app) clientRotateCommand() *cobra.Command {
 		if err != nil {
 			return adminFailure(err, clientNamed(args[0]), listClients)
 		}
-		return a.printCredentials(made, asJSON, "the old secret has ended; the new one is shown only once:")
+		return a.printCredentials(made, asJSON, "the old secret is no longer valid; the new one is shown only once:")
 	})
 }
 
 func (a *app) clientRevokeCommand() *cobra.Command {
 	var yes bool
 	command := &cobra.Command{
-		Use: "revoke KEY...", Short: "End an API key for good", Args: atLeastOne("the API key"),
-		Long:    "\nSessions that were opened through it continue, for clients with another key. A label\nthat only one client has may replace its key.\n",
+		Use: "revoke KEY...", Short: "Revoke an API key permanently", Args: atLeastOne("the API key"),
+		Long: `
+Sessions that were started with the key continue, for clients with another key. If only
+one client has a label, you may give the label instead of the key.
+`,
 		Example: "  latchkey client revoke 3f6c0b1ad2e94c55a7b8e0d1\n  latchkey client revoke --yes billing",
 	}
 	yesFlag(command, &yes)
@@ -83,7 +89,7 @@ func (a *app) clientRevokeCommand() *cobra.Command {
 			}
 		}
 		for _, client := range clients {
-			question := fmt.Sprintf("Revoke API key %s (%s) for good?", printable(client.Key), printable(client.Label))
+			question := fmt.Sprintf("Revoke API key %s (%s) permanently?", printable(client.Key), printable(client.Label))
 			if err := a.confirmChange(ctx, yes, question); err != nil {
 				return err
 			}
@@ -116,19 +122,19 @@ func (a *app) keyOf(ctx context.Context, api *admin.Client, name string, revoked
 	case len(labeled) == 1:
 		return labeled[0], nil
 	case len(labeled) > 1:
-		return admin.APIClient{}, fail(exitRefused,
-			"%d API clients have the label %q; nothing was changed; name the key: %s", len(labeled), name, listClients)
+		return admin.APIClient{}, fail(exitRefused, "%d API clients have the label %q; nothing was changed",
+			len(labeled), name).hint("give the key of one of them; see: %s", listClients)
 	case revokedToo:
-		return admin.APIClient{}, fail(exitRefused, "there is no API key %q; see: %s", name, listClients)
+		return admin.APIClient{}, fail(exitRefused, "there is no API key %q", name).hint("see: %s", listClients)
 	}
-	return admin.APIClient{}, fail(exitRefused,
-		"there is no %s; nothing was changed", clientNamed(name)).hint("see: %s", listClients)
+	return admin.APIClient{}, fail(exitRefused, "there is no %s; nothing was changed", clientNamed(name)).
+		hint("see: %s", listClients)
 }
 
 func clientNamed(key string) string { return fmt.Sprintf("API key %q that is not revoked", key) }
 
-// printCredentials prints a key and its secret as the variables that the client commands
-// read.
+// printCredentials prints a key and its secret as the environment variables of the client
+// commands.
 func (a *app) printCredentials(made admin.Credentials, asJSON bool, words string) error {
 	if asJSON {
 		return a.tellJSON(made)
@@ -153,7 +159,7 @@ func (a *app) clientListCommand() *cobra.Command {
 			return a.printJSON(clients)
 		}
 		if len(clients) == 0 {
-			a.note("there are no API clients yet; add one: latchkey client add LABEL")
+			a.note("there are no API clients; add one: latchkey client add LABEL")
 			return nil
 		}
 		rows := [][]string{{"KEY", "LABEL", "STATE", "LAST TOKEN", "CREATED"}}

@@ -34,7 +34,7 @@ const exitCodesHelp = `Exit codes, the same for every command:
 
 latchkey exec ends with the exit code of the command that it runs.`
 
-// faults lists everything that is wrong with the flags, variables and config file.
+// faults are what is wrong with the flags, variables and config file.
 type faults []string
 
 func (f *faults) add(format string, args ...any) { *f = append(*f, fmt.Sprintf(format, args...)) }
@@ -112,57 +112,58 @@ func isAny(err error, targets ...error) bool {
 	return false
 }
 
-// explain adds to an error of the client what a user at a shell needs to know: which
-// service it was, what did not change (kept), and what to do.
+// explain adds to an error of the client which service it was, what did not change
+// (kept), and what a user at a shell can do about it.
 func explain(err error, baseURL, kept string) error {
-	var certificate *tls.CertificateVerificationError
-	var fault *latchkey.FaultError
-	code := exitCode(err)
-	say := func(format string, args ...any) *failure {
-		return &failure{code: code, text: fmt.Sprintf(format, args...), err: err}
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, new(*failure)):
+	if err == nil || errors.As(err, new(*failure)) {
 		return err
-	case speaksTLS(err):
-		return usage("%s speaks TLS, and http:// does not; %s", baseURL, kept).
-			hint("use https://%s", strings.TrimPrefix(baseURL, "http://"))
-	case speaksPlainly(err):
-		return usage("%s does not speak TLS; %s", baseURL, kept).
-			hint("use https:// with the port that does, or http:// if the service is on this machine")
-	case errors.Is(err, latchkey.ErrInvalidClient):
-		return say("%s refused the API key or its secret; %s", baseURL, kept).
-			hint("check --api-key, and the secret in LATCHKEY_API_SECRET or --api-secret-file")
-	case errors.Is(err, latchkey.ErrBlocked):
-		return say("%s has blocked the API key; %s", baseURL, kept).
-			hint("do not try again: only the operator of the service can unblock the key")
-	case errors.Is(err, latchkey.ErrSessionExpired):
-		return say("the session has ended or was idle for too long; it is no longer stored").
-			hint("log in again: latchkey login")
-	case errors.Is(err, latchkey.ErrAccountLocked):
-		return say("the account is locked after too many failed logins; %s", kept).
-			hint("only the operator of the service unlocks it (with latchkey: latchkey user unlock NAME)")
-	case errors.As(err, &certificate):
-		return say("the certificate of %s is not trusted here: %v; %s", baseURL, certificate.Err, kept).
-			hint("if it is your own service, name its certificate with --ca-file")
-	case errors.Is(err, context.Canceled):
-		return say("interrupted; %s%s", kept, maybeSent(err))
-	case errors.As(err, &fault) && fault.Code == wire.FaultLatched:
-		return say("%s does not log in to its upstream until its operator acts; %s", baseURL, kept).
-			hint("do not try again before that; on the gateway's host, latchkey guard status shows why")
-	case errors.Is(err, latchkey.ErrUnavailable), errors.Is(err, latchkey.ErrThrottled):
-		return say("%s is overloaded or unavailable; %s", baseURL, kept).hint("try again%s", after(err))
-	case errors.Is(err, latchkey.ErrNotSent) && code == exitUnavailable:
-		return say("%s cannot be reached: %v; %s", baseURL, cause(err), kept).
-			hint("check --url, and that the service runs")
 	}
-	return say("%s; %s", errorText(err), kept)
+	if errors.Is(err, latchkey.ErrSessionExpired) {
+		kept = "the session is no longer stored"
+	}
+	code := exitCode(err)
+	if speaksTLS(err) || speaksPlainly(err) {
+		code = exitUsage
+	}
+	text := fmt.Sprintf("%s: %s; %s", baseURL, errorText(err), kept)
+	return &failure{code: code, text: text, advice: adviceFor(err, baseURL), err: err}
 }
 
-// speaksTLS reports whether the server rejected plain HTTP because it expects TLS. There
-// is no code for that, so the texts of common servers are compared.
+// adviceFor returns what the options and commands of latchkey can do about an error of
+// the client. If it returns "", the advice of the error itself holds.
+func adviceFor(err error, baseURL string) string {
+	var fault *latchkey.FaultError
+	switch {
+	case speaksTLS(err):
+		return "the service speaks TLS: use https://" + strings.TrimPrefix(baseURL, "http://")
+	case speaksPlainly(err):
+		return "use https:// with the port that speaks TLS, or http:// if the service is on this machine"
+	case errors.Is(err, latchkey.ErrInvalidClient):
+		return "check --api-key, and the secret in LATCHKEY_API_SECRET or --api-secret-file"
+	case errors.Is(err, latchkey.ErrBlocked):
+		return "do not try again: only the operator of the service can unblock the API key"
+	case errors.Is(err, latchkey.ErrSessionExpired):
+		return "the session has ended or was idle for too long; log in again: latchkey login"
+	case errors.Is(err, latchkey.ErrAccountLocked):
+		return "the account is locked after too many failed logins; only the operator of the service can unlock it " +
+			"(with latchkey: latchkey user unlock NAME)"
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return "if the service is your own, name its certificate with --ca-file"
+	case errors.Is(err, context.Canceled):
+		return ""
+	case errors.As(err, &fault) && fault.Code == wire.FaultLatched:
+		return "do not try again until the operator of the gateway has acted; " +
+			"on the gateway's host, latchkey guard status shows why"
+	case errors.Is(err, latchkey.ErrUnavailable), errors.Is(err, latchkey.ErrThrottled):
+		return "try again" + after(err)
+	case errors.Is(err, latchkey.ErrNotSent) && exitCode(err) == exitUnavailable:
+		return "check --url, and that the service runs"
+	}
+	return ""
+}
+
+// speaksTLS reports whether the server rejected plain HTTP because it expects TLS. No
+// code identifies that, so speaksTLS compares the texts of common servers.
 func speaksTLS(err error) bool {
 	var odd *latchkey.ResponseError
 	if !errors.As(err, &odd) || odd.StatusCode != http.StatusBadRequest {
@@ -182,19 +183,10 @@ func speaksTLS(err error) bool {
 	return false
 }
 
-// speaksPlainly reports whether a server answered a TLS handshake with plain text.
+// speaksPlainly reports whether a server responded to a TLS handshake with plain text.
 func speaksPlainly(err error) bool {
 	var record tls.RecordHeaderError
 	return errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &record)
-}
-
-// cause returns the innermost error of a failure to reach a server.
-func cause(err error) error {
-	var lost *latchkey.TransportError
-	if errors.As(err, &lost) {
-		return lost.Err
-	}
-	return err
 }
 
 // inDoubt describes what arrived instead of a usable response to a request on which the
@@ -205,13 +197,6 @@ func inDoubt(err error, baseURL string) string {
 		return fmt.Sprintf("no response came from %s: %v", baseURL, lost.Err)
 	}
 	return fmt.Sprintf("%s responded: %s", baseURL, errorText(err))
-}
-
-func maybeSent(err error) string {
-	if errors.Is(err, latchkey.ErrNotSent) {
-		return ""
-	}
-	return ", but the service may have acted on the request already"
 }
 
 // after returns " in" and how long the service asked to wait, or "" if it did not.

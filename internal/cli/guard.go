@@ -14,12 +14,13 @@ import (
 
 func (a *app) guardCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use: "guard", Short: "What keeps the upstream's account from being locked",
-		Long: `An upstream locks an account after failed logins in a row. The guard allows two of them at
-most (strikes); then no program that shares the state logs in until an operator has
-looked: the guard is latched. For a gateway, name its credential file, and its upstream
-with --url.`,
-		Example: "  latchkey guard status --credential-file upstream.json\n  latchkey guard reset --credential-file upstream.json",
+		Use: "guard", Short: "Show and reset the guard of the upstream's account",
+		Long: `An upstream locks an account after several failed logins in a row (strikes). The guard
+prevents that: it latches after at most two strikes. Then no program that shares the
+state logs in until an operator acts. For a gateway, name its credential file, and its
+upstream with --url.`,
+		Example: `  latchkey guard status --credential-file upstream.json
+  latchkey guard reset --credential-file upstream.json`,
 	}
 	command.AddCommand(a.guardStatusCommand(), a.guardResetCommand())
 	return command
@@ -28,11 +29,12 @@ with --url.`,
 func (a *app) guardStatusCommand() *cobra.Command {
 	var f rotateFlags
 	command := &cobra.Command{
-		Use: "status", Short: "Show whether logins are made, and why not", Args: exactly(),
+		Use: "status", Short: "Show whether the guard allows logins, and why not", Args: exactly(),
 		Long: `
-Nothing is sent, so a session that is shown as live may have ended at the upstream. The
-exit code is 4 while no login is made until an operator acts. A wait that ends by itself
-is shown with its end, and is not a failure.
+The command sends nothing, so a session that it shows as live may have ended at the
+upstream. The exit code is 4 if the guard is latched, which means that no program logs in
+until an operator acts. A wait ends by itself and is not a failure: the command shows
+when it ends.
 `,
 		Example: "  latchkey guard status --credential-file upstream.json || echo 'have a look'",
 	}
@@ -52,12 +54,13 @@ is shown with its end, and is not a failure.
 		case err != nil:
 			return err
 		case shown.unused:
-			a.note("nothing is recorded in this state for %s at %s; if programs use the account, name their state with --state-file or --database, and their upstream with --url",
+			a.note("nothing is recorded in this state for %s at %s; if programs use the account, "+
+				"name their state with --state-file or --database, and their upstream with --url",
 				printable(c.User), shown.URL)
 		case shown.Latched != "":
-			return fail(exitForbidden, "no login is made").hint("%s", "if the password is wrong, correct it with latchkey credential set, "+
-				"and the next login tries it;\nif it is right and the account is not locked: "+
-				"latchkey guard reset, with the same options as this command")
+			return fail(exitForbidden, "the guard is latched, and no program logs in").
+				hint("if the password is wrong, correct it with latchkey credential set, and the next login uses it;\n" +
+					"if it is right and the account is not locked: latchkey guard reset, with the same options as this command")
 		}
 		return nil
 	}
@@ -68,12 +71,12 @@ func (a *app) guardResetCommand() *cobra.Command {
 	var f upstream
 	var yes bool
 	command := &cobra.Command{
-		Use: "reset", Short: "Let logins be made again", Args: exactly(),
+		Use: "reset", Short: "Allow logins again", Args: exactly(),
 		Long: `
-Do it when you know that the password in the credential file is right and the account
-is not locked. It also ends every wait for the next login; programs that run notice it
-within seconds. What the upstream has counted is not undone by it: only a login that
-succeeds does that. Nothing is sent.
+Reset the guard only if you know that the password in the credential file is right and
+the account is not locked. The reset also ends every wait for the next login. Running
+programs notice it within seconds. It does not reset the upstream's own count of failed
+logins: only a successful login does. The command sends nothing.
 `,
 		Example: "  latchkey guard reset --credential-file upstream.json",
 	}
@@ -118,7 +121,7 @@ func (a *app) resetGuard(ctx context.Context, u *upstream, yes bool) (err error)
 	if err := k.ResetGuard(ctx); err != nil {
 		return fail(exitFailed, "%w; nothing was changed", err)
 	}
-	a.note("logins are made again, within seconds, by every program that shares the state %s", u.stateIn())
+	a.note("within seconds, every program that shares the state %s may log in again", u.stateIn())
 	if status.Strikes > 0 {
 		a.note("failed logins that the upstream may still count, until a login succeeds: %d", status.Strikes)
 	}

@@ -128,7 +128,7 @@ func (a *app) importFrom(ctx context.Context, target *storeFlags, from string) (
 	}
 	defer func() { err = errors.Join(err, stores.Close(closing)) }()
 	a.store = stores.Name.Name
-	a.tellStore()
+	a.printStore()
 	done, err := stores.Postgres.Import(ctx, source.Reader(), key, func(done postgres.Imported) authority.Event {
 		return authority.Event{At: stores.Now(), Kind: authority.EventImported, Address: "import", Detail: fmt.Sprintf(
 			"%d users, %d API clients, %d strikes, %d events up to #%d, chain %s",

@@ -30,7 +30,7 @@ func (a *app) warn(format string, args ...any) {
 	a.note("latchkey: note: "+format, args...)
 }
 
-// warnReadable warns of a file with a secret that others may read. It ignores a missing
+// warnReadable warns if other users may read a file with a secret. It ignores a missing
 // file.
 func (a *app) warnReadable(path string) {
 	if info, err := os.Stat(path); err == nil {
@@ -50,7 +50,7 @@ func (a *app) print(format string, args ...any) error {
 	return err
 }
 
-// printJSON writes a value as JSON, indented, because people read it, too.
+// printJSON writes a value as indented JSON.
 func (a *app) printJSON(value any) error {
 	text, err := indented(value)
 	if err == nil {

@@ -25,18 +25,18 @@ type failure struct {
 func (f *failure) Error() string { return f.text }
 func (f *failure) Unwrap() error { return f.err }
 
-// Hint returns the advice for the user. Without advice of its own, a failure has that
-// of the error that it wraps.
+// Hint returns the failure's own advice. If it is empty, hintsOf returns the advice of
+// the wrapped error.
 func (f *failure) Hint() string { return f.advice }
 
-// fail returns an error that says what happened and what was kept. hint adds what to
+// fail returns an error whose text is what happened and what was kept. hint adds what to
 // do about it.
 func fail(code int, format string, args ...any) *failure {
 	wrapped := fmt.Errorf(format, args...)
 	return &failure{code: code, text: wrapped.Error(), err: errors.Unwrap(wrapped)}
 }
 
-// usage is a failure of the command line.
+// usage returns a failure for a wrong command line.
 func usage(format string, args ...any) *failure { return fail(exitUsage, format, args...) }
 
 // hint sets the advice of f and returns f.

@@ -25,17 +25,17 @@ type rotateFlags struct {
 func (a *app) rotateCommand() *cobra.Command {
 	var f rotateFlags
 	command := &cobra.Command{
-		Use: "rotate", Short: "Change the upstream's password and keep it", Args: exactly(),
+		Use: "rotate", Short: "Change the upstream's password and store the new one", Args: exactly(),
 		Long: `
-The upstream generates the new password, puts it into effect at once and returns it only
-once. So rotate first proves that the credential file can be written, records what it is
-about to do, sends one reset, keeps the raw response, stores the password, and proves it
-by a login. Each step is shown as it begins. Programs whose keepers share the state
-continue to work, and rotations at the same time are one.
+The upstream generates the new password, puts it into effect immediately and returns it
+only once. So rotate works in steps, and prints each step as it begins. It checks that it
+can write the credential file and records what it is about to do. Then it sends one
+reset, keeps the raw response, stores the password and tests it by a login. Programs
+whose keepers share the state continue to work. Concurrent rotations count as one.
 
-If it is interrupted, --resume finishes the rotation, or the next program that uses the
-account does. If no response came, a login with the old password determines which one is
-in effect.
+If a rotation is interrupted, --resume or the next program that uses the account finishes
+it. If no response came, a login with the old password determines which password is in
+effect.
 `,
 		Example: `  latchkey rotate --credential-file upstream.json --api-key KEY --api-secret-file key.secret
   latchkey rotate --credential-file upstream.json --status
@@ -43,9 +43,10 @@ in effect.
 	}
 	f.addFlags(a, command)
 	flags := command.Flags()
-	flags.BoolVar(&f.now, "now", false, "rotate without asking for a confirmation")
-	flags.BoolVar(&f.status, "status", false, "show the password's age and any rotation that was not finished; nothing is sent")
-	flags.BoolVar(&f.resume, "resume", false, "finish a rotation that was not finished, and begin none")
+	flags.BoolVar(&f.now, "now", false, "rotate without asking for confirmation")
+	flags.BoolVar(&f.status, "status", false,
+		"show the password's age and any unfinished rotation; send nothing")
+	flags.BoolVar(&f.resume, "resume", false, "finish an unfinished rotation; begin no new one")
 	jsonFlag(command, &f.json)
 	a.conf.check(command, func(wrong *faults) {
 		if f.now && f.status || f.now && f.resume || f.status && f.resume {
@@ -73,7 +74,7 @@ func (a *app) rotate(ctx context.Context, f *rotateFlags) (err error) {
 		err = k.ResumeRotation(ctx)
 	} else {
 		if _, ok := terminal(a.In); !ok && !f.now {
-			return usage("this must be confirmed, and there is no terminal on which to ask; nothing was sent").
+			return usage("a rotation needs confirmation, and there is no terminal to ask on; nothing was sent").
 				hint("add --now if you are sure")
 		}
 		question := fmt.Sprintf("Change the password of %s at %s now?", printable(c.User), f.url)
@@ -88,12 +89,13 @@ func (a *app) rotate(ctx context.Context, f *rotateFlags) (err error) {
 	if f.json || f.resume {
 		return a.rotationStatus(ctx, f, c.User)
 	}
-	a.note("the password of %s is changed; the new one is in %s, and a login has proven it", printable(c.User), f.credentialFile)
+	a.note("the password of %s was changed; the new one is in %s, and a login has proven it",
+		printable(c.User), f.credentialFile)
 	a.note("state: %s", f.stateIn())
 	return nil
 }
 
-// load returns the credential, or an error that says how to create one.
+// load returns the credential. If there is none, the error's hint is how to create one.
 func (u *upstream) load(ctx context.Context, a *app) (credential.Credential, error) {
 	store, err := u.store(a)
 	if err != nil {
@@ -119,7 +121,7 @@ func (a *app) showStep(e keeper.Event) {
 
 // rotationFailure gives an error of a rotation its exit code.
 func rotationFailure(err error, url string) error {
-	text := forShell(err)
+	text := errorText(err)
 	var rotation *keeper.RotationError
 	var latched *keeper.LatchedError
 	switch {
@@ -133,28 +135,25 @@ func rotationFailure(err error, url string) error {
 	return &failure{code: exitCode(err), text: text, err: err}
 }
 
-// forShell returns the text of an error of a keeper without its prefix.
-func forShell(err error) string { return errorText(err) }
-
 // shownRotation is what `rotate --status` shows.
 type shownRotation struct {
 	URL           string    `json:"url"`
 	User          string    `json:"user"`
-	State         string    `json:"state"` // where it is
+	State         string    `json:"state"` // where the state is kept
 	PasswordSince time.Time `json:"passwordSince,omitzero"`
-	// PasswordMade reports whether that is when it was made; else it was seen
-	// first then, and may be older.
+	// PasswordMade reports whether PasswordSince is when the password was made. If it is
+	// false, PasswordSince is when it was first seen, and the password may be older.
 	PasswordMade  bool      `json:"passwordMade"`
 	Rotation      string    `json:"rotation"` // a keeper.RotationState; "" for none
 	RotationBegun time.Time `json:"rotationBegun,omitzero"`
 	Session       string    `json:"session"`
 	Strikes       int       `json:"strikes"`
-	Latched       string    `json:"latched,omitempty"` // why no login is made until an operator acts
+	Latched       string    `json:"latched,omitempty"` // why no program logs in until an operator acts
 	Hint          string    `json:"hint,omitempty"`    // what the operator can do about it
-	Waiting       string    `json:"waiting,omitempty"` // why none is made until then
+	Waiting       string    `json:"waiting,omitempty"` // why no program logs in until WaitingUntil
 	WaitingUntil  time.Time `json:"waitingUntil,omitzero"`
 
-	unused bool // by any program, for this user at this URL
+	unused bool // no program has used the state for this user at this URL
 }
 
 func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) error {
@@ -172,13 +171,14 @@ func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) e
 	case shown.PasswordMade:
 		pairs = append(pairs, [2]string{"password", "made " + a.moment(shown.PasswordSince)})
 	default:
-		pairs = append(pairs, [2]string{"password", "seen first " + a.moment(shown.PasswordSince) + ", may be older"})
+		pairs = append(pairs, [2]string{"password", "first seen " + a.moment(shown.PasswordSince) + ", may be older"})
 	}
 	rotation := "none under way"
 	if shown.Rotation != "" {
 		rotation = shown.Rotation + ", begun " + a.moment(shown.RotationBegun)
 	}
-	pairs = append(pairs, [2]string{"rotation", rotation}, [2]string{"session", shown.Session}, [2]string{"strikes", fmt.Sprintf("%d, at most", shown.Strikes)})
+	pairs = append(pairs, [2]string{"rotation", rotation}, [2]string{"session", shown.Session},
+		[2]string{"strikes", fmt.Sprintf("%d, at most", shown.Strikes)})
 	if shown.Latched != "" {
 		pairs = append(pairs, [2]string{"latched", shown.Latched}, [2]string{"hint", shown.Hint})
 	}
@@ -189,7 +189,7 @@ func (a *app) rotationStatus(ctx context.Context, f *rotateFlags, user string) e
 	return nil
 }
 
-// shown reads how things stand. It sends nothing.
+// shown returns the recorded state of the account. It sends nothing.
 func (u *upstream) shown(ctx context.Context, a *app, user string) (shown shownRotation, err error) {
 	k, err := u.offline(ctx, a)
 	if err != nil {
@@ -209,10 +209,10 @@ func (u *upstream) shown(ctx context.Context, a *app, user string) (shown shownR
 		shown.Session = stateLive
 	}
 	if status.Latched != nil {
-		shown.Latched, shown.Hint = forShell(status.Latched), hintOf(status.Latched)
+		shown.Latched, shown.Hint = errorText(status.Latched), hintOf(status.Latched)
 	}
 	if status.Waiting != nil {
-		shown.Waiting, shown.WaitingUntil = forShell(status.Waiting.Err), status.Waiting.Until
+		shown.Waiting, shown.WaitingUntil = errorText(status.Waiting.Err), status.Waiting.Until
 	}
 	return shown, nil
 }

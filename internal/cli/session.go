@@ -15,8 +15,8 @@ func (a *app) sessionCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "session",
 		Short: "List and end sessions",
-		Long: `List the sessions of a latchkey service, and end them. A session has a public ID,
-which gives no access. Its token is not known even to the service.
+		Long: `List and end the sessions of a latchkey service. The ID of a session is public and gives
+no access. Not even the service knows the token of a session.
 ` + adminHelp,
 		Example: `  latchkey session list
   latchkey session end 5f0c9a7e21d34b68
@@ -38,7 +38,7 @@ func (a *app) sessionListCommand() *cobra.Command {
 	var limit uint
 	command := &cobra.Command{
 		Use: "list", Short: "List sessions, newest first", Args: exactly(),
-		Long:    "Ended sessions are kept for 30 days; --ended lists them as well.\n",
+		Long:    "Ended sessions are kept for 30 days. --ended lists them, too.\n",
 		Example: "  latchkey session list\n  latchkey session list --user zoe --ended --json",
 	}
 	flags := command.Flags()
@@ -85,8 +85,8 @@ func (a *app) sessionListCommand() *cobra.Command {
 	})
 }
 
-// sessionState returns the state of a session by the clock: an expired session is marked
-// as ended only when it is swept.
+// sessionState returns the state of a session at this time. It compares the times,
+// because an expired session is not marked as ended until the next sweep.
 func (a *app) sessionState(session admin.Session) string {
 	now := a.Now()
 	over := !session.EndedAt.IsZero() || !session.IdleAfter.After(now) ||
@@ -102,7 +102,7 @@ func (a *app) sessionEndCommand() *cobra.Command {
 	var user string
 	command := &cobra.Command{
 		Use: "end ID... | --all [--user NAME]", Short: "End sessions",
-		Long: "Their tokens are refused as soon as the command returns.\n",
+		Long: "When the command returns, the service refuses their tokens.\n",
 		Example: `  latchkey session end 5f0c9a7e21d34b68
   latchkey session end --all --user zoe
   latchkey session end --all --yes`,
@@ -110,11 +110,12 @@ func (a *app) sessionEndCommand() *cobra.Command {
 		PreRunE: func(_ *cobra.Command, ids []string) error {
 			switch {
 			case !all && user != "":
-				return usage("--user goes with --all: latchkey session end --all --user %s", user)
+				return usage("--user requires --all; nothing was ended").
+					hint("latchkey session end --all --user %s", shellQuote(user))
 			case all && len(ids) > 0:
-				return usage("give either the IDs of sessions or --all, not both; nothing was ended")
+				return usage("the IDs of sessions and --all exclude each other; nothing was ended")
 			case !all && len(ids) == 0:
-				return usage("the ID of a session is missing; nothing was ended; see: %s", listSessions)
+				return usage("the ID of a session is missing; nothing was ended").hint("see: %s", listSessions)
 			}
 			return nil
 		},
@@ -132,7 +133,7 @@ func (a *app) sessionEndCommand() *cobra.Command {
 			if err := api.EndSession(ctx, id); err != nil {
 				return adminFailure(err, fmt.Sprintf("live session %q", id), listSessions)
 			}
-			a.note("session %s is ended", printable(id))
+			a.note("session %s has ended", printable(id))
 		}
 		return nil
 	})
@@ -168,9 +169,9 @@ func (a *app) endAll(ctx context.Context, api *admin.Client, user string, yes bo
 		total += ended
 	}
 	if total == 1 {
-		a.note("1 session is ended")
+		a.note("1 session has ended")
 	} else {
-		a.note("%d sessions are ended", total)
+		a.note("%d sessions have ended", total)
 	}
 	return nil
 }

@@ -41,23 +41,27 @@ func (a *app) userCommand() *cobra.Command {
 		}
 		a.completeArgs(command, anyNumber, a.userNames)
 		return a.change(command, func(ctx context.Context, api *admin.Client, names []string) error {
-			return a.changeUsers(ctx, names, done, func(ctx context.Context, name string) error { return do(api, ctx, name) })
+			return a.changeUsers(ctx, names, done, func(ctx context.Context, name string) error {
+				return do(api, ctx, name)
+			})
 		})
 	}
 	command.AddCommand(
 		a.userAddCommand(), a.userListCommand(), a.userShowCommand(),
-		change("lock", (*admin.Client).LockUser, "Refuse logins until the user is unlocked",
-			"Live sessions continue; `latchkey session end --all --user NAME` ends them.\n", "is locked; live sessions continue"),
-		change("unlock", (*admin.Client).UnlockUser, "Lift a lock and forget the failed logins", "", "may log in again"),
+		change("lock", (*admin.Client).LockUser, "Refuse a user's logins until the user is unlocked",
+			"Live sessions continue. `latchkey session end --all --user NAME` ends them.\n",
+			"is locked; live sessions continue"),
+		change("unlock", (*admin.Client).UnlockUser, "Lift a lock and reset the count of failed logins", "", "may log in again"),
 		change("disable", (*admin.Client).DisableUser, "End a user's sessions and refuse logins",
-			"To the user it looks as if the password were wrong.\n", "is disabled, and has no session any more"),
+			"The user sees the same error as for a wrong password.\n",
+			"is disabled; the user's sessions have ended"),
 		change("enable", (*admin.Client).EnableUser, "Let a disabled user log in again", "", "may log in again"),
 		a.userRemoveCommand(), a.userPasswordCommand(), a.userAllowCommand(),
 	)
 	return command
 }
 
-// changeUsers makes a change to each of the users, and prints that it is done.
+// changeUsers applies change to each user and prints done after each.
 func (a *app) changeUsers(
 	ctx context.Context, names []string, done string, change func(context.Context, string) error,
 ) error {
@@ -84,15 +88,15 @@ func (a *app) userAddCommand() *cobra.Command {
 
 func (a *app) userPasswordCommand() *cobra.Command {
 	return a.userWithPassword(&cobra.Command{
-		Use: "set-password NAME", Short: "Give a user another password and end the user's sessions",
-		Long: "A lock stays; `latchkey user unlock NAME` lifts it.\n",
+		Use: "set-password NAME", Short: "Set a user's password and end the user's sessions",
+		Long: "A lock remains. `latchkey user unlock NAME` lifts it.\n",
 		Example: `  latchkey user set-password zoe                 # prints a generated password, once
   latchkey user set-password zoe --prompt`,
-	}, false, "has a new password, and no session any more")
+	}, false, "has a new password; the user's sessions have ended")
 }
 
-// userWithPassword returns a command that sets the password of a user, of a new one if
-// add is true. Unless a password is given, it is a generated one.
+// userWithPassword returns a command that sets the password of a user. If add is true,
+// the command adds the user. Without a given password, the service generates one.
 func (a *app) userWithPassword(command *cobra.Command, add bool, done string) *cobra.Command {
 	var from passwordSource
 	var asJSON bool
@@ -103,9 +107,9 @@ func (a *app) userWithPassword(command *cobra.Command, add bool, done string) *c
 	}
 	command.Args = exactly("the user's name")
 	command.Long += `
-Unless you give one, the service generates a password of 20 letters and digits. It is
-printed only once, alone on standard output, and stored nowhere. A password that you
-give must have 8 characters or more. It must not be among the most common ones, a
+If you give no password, the service generates one of 20 letters and digits. It is
+printed only once, alone on standard output, and not stored. A password that you give
+must have at least 8 characters. It must not be among the most common ones, a
 sequence of characters, or the user's name, unless the service was started with
 --allow-weak-passwords, which is for tests.
 `
@@ -113,7 +117,7 @@ sequence of characters, or the user's name, unless the service was started with
 		a.completeArgs(command, 1, a.userNames)
 	}
 	from.addFlags(command.Flags(), "the password")
-	command.Flags().BoolVar(&from.prompt, "prompt", false, "ask for the password, twice, without showing it")
+	command.Flags().BoolVar(&from.prompt, "prompt", false, "ask for the password twice, without showing it")
 	jsonFlag(command, &asJSON)
 	a.conf.check(command, from.check)
 	return a.change(command, func(ctx context.Context, api *admin.Client, args []string) error {
@@ -145,8 +149,8 @@ sequence of characters, or the user's name, unless the service was started with
 func (a *app) userRemoveCommand() *cobra.Command {
 	var yes bool
 	command := &cobra.Command{
-		Use: "remove NAME...", Short: "End a user's sessions and forget the user", Args: atLeastOne("the user's name"),
-		Long:    "The audit trail keeps what the user did. To refuse logins for some time, use disable.\n",
+		Use: "remove NAME...", Short: "End a user's sessions and remove the user", Args: atLeastOne("the user's name"),
+		Long:    "The audit trail keeps the user's events. To refuse logins only for some time, use disable.\n",
 		Example: "  latchkey user remove zoe\n  latchkey user remove --yes zoe ford",
 	}
 	yesFlag(command, &yes)
@@ -159,7 +163,7 @@ func (a *app) userRemoveCommand() *cobra.Command {
 			}
 		}
 		for _, name := range names {
-			if err := a.confirmChange(ctx, yes, fmt.Sprintf("Remove user %s for good?", printable(name))); err != nil {
+			if err := a.confirmChange(ctx, yes, fmt.Sprintf("Remove user %s permanently?", printable(name))); err != nil {
 				return err
 			}
 			if err := a.changeUsers(ctx, []string{name}, "is removed", api.RemoveUser); err != nil {
@@ -186,8 +190,8 @@ func show(user admin.User) shownUser {
 	return shownUser{user, stateActive}
 }
 
-// failures returns the number of consecutive failed logins, for a table. It is not known
-// of a user that an operator locked.
+// failures returns the number of consecutive failed logins as text for a table, or "-"
+// for a user whom an operator locked: their number is not known.
 func failures(user admin.User) string {
 	if user.LockedByOperator {
 		return "-"
@@ -223,7 +227,7 @@ func (a *app) userListCommand() *cobra.Command {
 			return a.printJSON(users)
 		}
 		if len(users) == 0 {
-			a.note("there are no users yet; add one: latchkey user add NAME")
+			a.note("there are no users; add one: latchkey user add NAME")
 			return nil
 		}
 		rows := [][]string{{"NAME", "STATE", "FAILURES", "PASSWORD SET", "CREATED"}}
@@ -292,7 +296,7 @@ func jsonFlag(command *cobra.Command, asJSON *bool) {
 }
 
 func yesFlag(command *cobra.Command, yes *bool) {
-	command.Flags().BoolVar(yes, "yes", false, "do not ask; needed if there is no terminal")
+	command.Flags().BoolVar(yes, "yes", false, "do not ask for confirmation; required without a terminal")
 }
 
 func limitFlag(command *cobra.Command, limit *uint, standard uint) {
@@ -304,10 +308,11 @@ func (a *app) userAllowCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "allow NAME [RULE...]", Short: "Limit what a user may send through a gateway",
 		Long: `
-The rules replace the previous ones at once. A rule is a method, several separated by
-commas, or *, and a path under /api/, or under /latchkey/hosts/NAME/ for a further host
-of the upstream. In the path, * matches one segment, and ** at its end any number. A
-request that no rule matches is refused with 403 and not forwarded.
+The rules replace the previous ones immediately. A rule has two parts: one or more
+methods separated by commas, or * for all of them, and a path. The path is under /api/,
+or under /latchkey/hosts/NAME/ for a further host of the upstream. In the path, *
+matches one segment, and ** at the end matches any number of segments. The gateway
+refuses a request that no rule matches with status 403 and does not forward it.
 `,
 		Example: `  latchkey user allow dispatch 'GET /api/m2m/v1/devices/**' 'GET,POST /api/m2m/v1/callbacks/*'
   latchkey user allow dispatch --everything`,
@@ -318,7 +323,7 @@ request that no rule matches is refused with 403 and not forwarded.
 	return a.change(command, func(ctx context.Context, api *admin.Client, args []string) error {
 		name, rules := args[0], args[1:]
 		if everything == (len(rules) > 0) {
-			return usage("give either rules or --everything; nothing was changed")
+			return usage("exactly one of rules and --everything is required; nothing was changed")
 		}
 		if err := api.SetAllow(ctx, name, rules); err != nil {
 			return adminFailure(err, userNamed(name), listUsers)
@@ -326,7 +331,7 @@ request that no rule matches is refused with 403 and not forwarded.
 		if everything {
 			a.note("user %s may send every request", printable(name))
 		} else {
-			a.note("user %s may send only what %d rules match", printable(name), len(rules))
+			a.note("user %s may send only the requests that %d rules match", printable(name), len(rules))
 		}
 		return nil
 	})
