@@ -70,13 +70,12 @@ func hintsOf(err error) []string {
 // hintOf returns all advice in an error, one line each.
 func hintOf(err error) string { return strings.Join(hintsOf(err), "\n") }
 
-// errorText returns the text of an error without the prefix of the package that made it.
+// errorText returns the text of an error without the prefixes of the packages that made
+// it and the errors that it wraps.
 func errorText(err error) string {
 	text := err.Error()
 	for _, prefix := range []string{"latchkey: ", "keeper: "} {
-		if rest, ok := strings.CutPrefix(text, prefix); ok {
-			return rest
-		}
+		text = strings.ReplaceAll(strings.TrimPrefix(text, prefix), ": "+prefix, ": ")
 	}
 	return text
 }
