@@ -65,7 +65,7 @@ const (
 	LocationRefusal             Refusal = "location"                   // the session
 	DiagnosticsRefusal          Refusal = "diagnostics"                // a token; it does not say which
 	HyperPreciseRefusal         Refusal = "hyper-precise"              // the access token
-	NumericRefusal              Refusal = "numeric"                    // a token: eSIM, SIM actions, reporting, anomaly detection
+	NumericRefusal              Refusal = "numeric"                    // a token: eSIM, SIM actions, reporting, anomalies
 	ETXRefusal                  Refusal = "etx"                        // a token
 	EdgeRefusal                 Refusal = "edge"                       // a token
 	CloudConnectorSession       Refusal = "cloud-connector-session"    // the session

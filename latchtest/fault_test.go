@@ -39,9 +39,18 @@ func TestTheClientSurvivesEachFaultOfALogin(t *testing.T) {
 		logins int // that the service executed
 		undo   func(*latchtest.Server)
 	}{
-		"DropAfter":  {fault: latchtest.DropAfter(), logins: 1, check: func(t *testing.T, err error) { maybeSent(t, "the login", err) }},
-		"DropBefore": {fault: latchtest.DropBefore(), check: func(t *testing.T, err error) { maybeSent(t, "the login", err) }},
-		"Fail 500":   {fault: latchtest.Fail(500), check: func(t *testing.T, err error) { want(t, "the login", err, latchkey.ErrUnexpected) }},
+		"DropAfter": {fault: latchtest.DropAfter(), logins: 1, check: func(t *testing.T, err error) {
+			maybeSent(t,
+				"the login", err)
+		}},
+		"DropBefore": {fault: latchtest.DropBefore(), check: func(t *testing.T, err error) {
+			maybeSent(t, "the login",
+				err)
+		}},
+		"Fail 500": {fault: latchtest.Fail(500), check: func(t *testing.T, err error) {
+			want(t, "the login", err,
+				latchkey.ErrUnexpected)
+		}},
 		"Fail 503": {fault: latchtest.Fail(503), check: func(t *testing.T, err error) {
 			want(t, "the login", err, latchkey.ErrUnavailable)
 			_ = fault(t, err, 503)
@@ -58,11 +67,23 @@ func TestTheClientSurvivesEachFaultOfALogin(t *testing.T) {
 				t.Errorf("the code is %q", f.Code)
 			}
 		}},
-		"LockUser": {fault: latchtest.LockUser(), check: func(t *testing.T, err error) { want(t, "the login", err, latchkey.ErrAccountLocked) },
+		"LockUser": {fault: latchtest.LockUser(), check: func(t *testing.T, err error) {
+			want(t, "the login", err,
+				latchkey.ErrAccountLocked)
+		},
 			undo: func(s *latchtest.Server) { s.UnlockUser(latchtest.User) }},
-		"RevokeBearer":   {fault: latchtest.RevokeBearer(), check: func(t *testing.T, err error) { want(t, "the login", err, latchkey.ErrUnauthorized) }},
-		"ExpireSessions": {fault: latchtest.ExpireSessions(), logins: 1, check: func(t *testing.T, err error) { want(t, "the login", err, nil) }},
-		"Delay":          {fault: latchtest.Delay(time.Millisecond), logins: 1, check: func(t *testing.T, err error) { want(t, "the login", err, nil) }},
+		"RevokeBearer": {fault: latchtest.RevokeBearer(), check: func(t *testing.T, err error) {
+			want(t, "the login", err,
+				latchkey.ErrUnauthorized)
+		}},
+		"ExpireSessions": {fault: latchtest.ExpireSessions(), logins: 1, check: func(t *testing.T, err error) {
+			want(t,
+				"the login", err, nil)
+		}},
+		"Delay": {fault: latchtest.Delay(time.Millisecond), logins: 1, check: func(t *testing.T, err error) {
+			want(t,
+				"the login", err, nil)
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := latchtest.NewServer(t)
@@ -149,7 +170,8 @@ func TestADelayLastsUntilTheCallerLeaves(t *testing.T) {
 		want(t, "the login", err, context.DeadlineExceeded)
 		// The service notices a moment later that the caller has left.
 		strikes, logins := 0, 0
-		for deadline := time.Now().Add(10 * time.Second); strikes+logins == 0 && time.Now().Before(deadline); runtime.Gosched() {
+		for deadline := time.Now().Add(10 * time.Second); strikes+logins == 0 &&
+			time.Now().Before(deadline); runtime.Gosched() {
 			strikes, _ = s.Strikes(latchtest.User)
 			logins = s.Count(latchtest.EventLogIn)
 		}
@@ -258,7 +280,8 @@ func TestFaultsHappenInTheirOrderAndAsOftenAsAsked(t *testing.T) {
 // TestAResetWhoseAnswerIsLostIsRepeatedByItsKey loses the answer to a reset, or
 // the request itself, and has the password by the same key all the same.
 func TestAResetWhoseAnswerIsLostIsRepeatedByItsKey(t *testing.T) {
-	for name, fault := range map[string]latchtest.Fault{"DropAfter": latchtest.DropAfter(), "DropBefore": latchtest.DropBefore()} {
+	for name, fault := range map[string]latchtest.Fault{"DropAfter": latchtest.DropAfter(),
+		"DropBefore": latchtest.DropBefore()} {
 		t.Run(name, func(t *testing.T) {
 			s := latchtest.NewServer(t)
 			session, err := s.Client.LogIn(t.Context(), latchtest.User, latchtest.Password)
@@ -307,10 +330,12 @@ func TestRefusalsInPublishedForms(t *testing.T) {
 		latchtest.DiagnosticsRefusal: latchkey.ErrUnauthorized, latchtest.HyperPreciseRefusal: latchkey.ErrUnauthorized,
 		latchtest.NumericRefusal: latchkey.ErrUnauthorized, latchtest.ETXRefusal: latchkey.ErrUnauthorized,
 		latchtest.EdgeRefusal: latchkey.ErrUnauthorized, latchtest.CloudConnectorSession: latchkey.ErrSessionExpired,
-		latchtest.CloudConnectorBearer: latchkey.ErrUnauthorized, latchtest.CloudConnectorBearerFailure: latchkey.ErrUnauthorized,
-		latchtest.BearerInvalid: latchkey.ErrUnauthorized, latchtest.BearerMissing: latchkey.ErrUnauthorized,
+		latchtest.CloudConnectorBearer:        latchkey.ErrUnauthorized,
+		latchtest.CloudConnectorBearerFailure: latchkey.ErrUnauthorized,
+		latchtest.BearerInvalid:               latchkey.ErrUnauthorized, latchtest.BearerMissing: latchkey.ErrUnauthorized,
 		latchtest.BearerExpired: latchkey.ErrUnauthorized, latchtest.BearerInactive: latchkey.ErrUnauthorized,
-		latchtest.Throttled: latchkey.ErrThrottled, latchtest.Blocked: latchkey.ErrBlocked, latchtest.NoResource: latchkey.ErrNoSuchResource,
+		latchtest.Throttled: latchkey.ErrThrottled, latchtest.Blocked: latchkey.ErrBlocked,
+		latchtest.NoResource: latchkey.ErrNoSuchResource,
 	} {
 		s.Inject(latchtest.API, latchtest.RefuseAs(form), 1)
 		_, err := get(t, s, "/api/m2m/v1/devices", token)

@@ -76,7 +76,8 @@ func TestAServiceIsReadyAndItsEventsTellWhatHappened(t *testing.T) {
 			t.Errorf("an event says %+v", event)
 		}
 	}
-	if !slices.Equal(kinds, []latchtest.EventKind{latchtest.EventLogIn, latchtest.EventLogOut, latchtest.EventLogInFailed}) {
+	if !slices.Equal(kinds, []latchtest.EventKind{latchtest.EventLogIn, latchtest.EventLogOut,
+		latchtest.EventLogInFailed}) {
 		t.Errorf("the events are %v", kinds)
 	}
 	if failures, locked := s.Strikes(latchtest.User); failures != 1 || locked {
@@ -238,7 +239,8 @@ func TestEachRefusedLoginIsCounted(t *testing.T) {
 	if n := s.Count(latchtest.EventLogInRefused); n != 7 {
 		t.Errorf("%d refused logins are counted, want 7", n)
 	}
-	if events := s.Events(); events[len(events)-1].Kind != latchtest.EventLogIn || events[len(events)-2].Kind != latchtest.EventUnlocked {
+	if events := s.Events(); events[len(events)-1].Kind != latchtest.EventLogIn ||
+		events[len(events)-2].Kind != latchtest.EventUnlocked {
 		t.Errorf("the events are not in order: %+v", events)
 	}
 }
@@ -255,14 +257,20 @@ func TestAMisuseFailsTheTestWithAMessage(t *testing.T) {
 	f := &told{T: t}
 	s := latchtest.NewServer(f)
 	for words, mistake := range map[string]func(){
-		`add the user "zbeeblebrox": exists already`:          func() { s.AddUser(latchtest.User, "x") },
-		`lock the user "nobody": does not exist`:              func() { s.LockUser("nobody") },
-		"the clock can be moved ahead by up to":               func() { s.Advance(-time.Second) },
-		`there is no operation "logn"`:                        func() { s.Inject("logn", latchtest.DropAfter(), 1) },
-		"0 times is not at least once":                        func() { s.Inject(latchtest.LogIn, latchtest.DropAfter(), 0) },
-		"the status 404 does not go with the fault fail":      func() { s.Inject(latchtest.LogIn, latchtest.Fail(404), 1) },
-		"those of the operation token have none":              func() { s.Inject(latchtest.GetToken, latchtest.LockUser(), 1) },
-		"a delay of -1s does not go with the fault delay":     func() { s.Inject(latchtest.Any, latchtest.Delay(-time.Second), 1) },
+		`add the user "zbeeblebrox": exists already`:     func() { s.AddUser(latchtest.User, "x") },
+		`lock the user "nobody": does not exist`:         func() { s.LockUser("nobody") },
+		"the clock can be moved ahead by up to":          func() { s.Advance(-time.Second) },
+		`there is no operation "logn"`:                   func() { s.Inject("logn", latchtest.DropAfter(), 1) },
+		"0 times is not at least once":                   func() { s.Inject(latchtest.LogIn, latchtest.DropAfter(), 0) },
+		"the status 404 does not go with the fault fail": func() { s.Inject(latchtest.LogIn, latchtest.Fail(404), 1) },
+		"those of the operation token have none": func() {
+			s.Inject(latchtest.GetToken, latchtest.LockUser(),
+				1)
+		},
+		"a delay of -1s does not go with the fault delay": func() {
+			s.Inject(latchtest.Any, latchtest.Delay(-time.Second),
+				1)
+		},
 		`revoke the access token of "nobody": does not exist`: func() { s.RevokeBearer("nobody") },
 	} {
 		f.failure = ""

@@ -67,7 +67,8 @@ func (p *inventory) Refresh(ctx context.Context) error {
 
 // TestOfTheTestingPage is the test in docs/testing.md; the next test compares them.
 func TestOfTheTestingPage(t *testing.T) {
-	New := func(url, apiKey string, apiSecret latchkey.Secret, user string, password latchkey.Secret, now func() time.Time) *inventory {
+	New := func(url, apiKey string, apiSecret latchkey.Secret, user string, password latchkey.Secret,
+		now func() time.Time) *inventory {
 		return newInventory(t, url, apiKey, apiSecret, user, password, now, keeper.NewMemoryState())
 	}
 	// docs/testing.md begins
@@ -143,7 +144,8 @@ func TestAKeeperFollowsTheClockOfTheService(t *testing.T) {
 }
 
 func follow(t *testing.T, service *latchtest.Server, state keeper.State) {
-	program := newInventory(t, service.URL, latchtest.APIKey, latchtest.APISecret, latchtest.User, latchtest.Password, service.Now, state)
+	program := newInventory(t, service.URL, latchtest.APIKey, latchtest.APISecret, latchtest.User, latchtest.Password,
+		service.Now, state)
 	refresh := func(want bool) {
 		t.Helper()
 		if err := program.Refresh(t.Context()); (err == nil) != want {
@@ -155,7 +157,8 @@ func follow(t *testing.T, service *latchtest.Server, state keeper.State) {
 		ahead   time.Duration
 		logIns  int
 		bearers uint64
-	}{{19 * time.Minute, 1, 1}, {19 * time.Minute, 1, 1}, {20 * time.Minute, 2, 1}, {2 * time.Hour, 3, 2}, {20 * 365 * 24 * time.Hour / 4, 4, 3}} {
+	}{{19 * time.Minute, 1, 1}, {19 * time.Minute, 1, 1}, {20 * time.Minute, 2, 1}, {2 * time.Hour, 3, 2},
+		{20 * 365 * 24 * time.Hour / 4, 4, 3}} {
 		service.Advance(step.ahead)
 		refresh(true)
 		if n := service.Count(latchtest.EventLogIn); n != step.logIns {
@@ -163,7 +166,8 @@ func follow(t *testing.T, service *latchtest.Server, state keeper.State) {
 		}
 		stats := program.keeper.Stats()
 		if stats[keeper.EventBearer] != step.bearers || stats[keeper.EventReplay] != 0 {
-			t.Errorf("%d bearers and %d requests that were refused, want %d and none", stats[keeper.EventBearer], stats[keeper.EventReplay], step.bearers)
+			t.Errorf("%d bearers and %d requests that were refused, want %d and none", stats[keeper.EventBearer],
+				stats[keeper.EventReplay], step.bearers)
 		}
 	}
 	// A password that was changed behind its back, and is put right again.

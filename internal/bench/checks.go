@@ -61,7 +61,8 @@ func tokenLoad(path, address, bearer string, tokens [][36]byte) load {
 // accessToken logs the API client in.
 func accessToken(ctx context.Context, address string) (string, error) {
 	form := url.Values{"grant_type": {wire.GrantTypeClient}}.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+wire.PathToken, strings.NewReader(form))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+wire.PathToken,
+		strings.NewReader(form))
 	if err != nil {
 		return "", err
 	}
@@ -137,11 +138,13 @@ func benchChecks(ctx context.Context, all *databases) error {
 	}
 	bare, small, large := median(rates[0]), median(rates[1]), median(rates[2])
 	for i, name := range []string{"a bare handler", "session check, 1,000 sessions", "session check, 1,000,000 sessions"} {
-		line(fmt.Sprintf("%s (%.1f µs of processor time each)", name, median(costs[i])), fmt.Sprintf("%.0f/s", median(rates[i])), "")
+		line(fmt.Sprintf("%s (%.1f µs of processor time each)", name, median(costs[i])),
+			fmt.Sprintf("%.0f/s", median(rates[i])), "")
 	}
 	line("session check / bare handler", fmt.Sprintf("%.2f", small/bare), ">= 0.90")
 	line("1,000,000 sessions / 1,000 sessions", fmt.Sprintf("%.2f", large/small), ">= 0.95")
-	line(fmt.Sprintf("p99 at %.0f/s: check / bare (%v / %v)", offered, median(tails[1]).Round(time.Microsecond), median(tails[0]).Round(time.Microsecond)),
+	line(fmt.Sprintf("p99 at %.0f/s: check / bare (%v / %v)", offered, median(tails[1]).Round(time.Microsecond),
+		median(tails[0]).Round(time.Microsecond)),
 		fmt.Sprintf("%.2f", float64(median(tails[1]))/float64(median(tails[0]))), "<= 1.50")
 	return nil
 }

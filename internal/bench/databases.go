@@ -65,7 +65,8 @@ func seed(ctx context.Context, path string, n int) error {
 	for worker := range workers {
 		group.Go(func() {
 			for i := worker; i < n; i += workers {
-				session := authority.Session{Key: token(uint64(i)).Key(), User: userName, PasswordVersion: user.PasswordVersion, //nolint:gosec // counts up
+				key := token(uint64(i)).Key() //nolint:gosec // counts up
+				session := authority.Session{Key: key, User: userName, PasswordVersion: user.PasswordVersion,
 					Client: credentials.Key, CreatedAt: now, LastUsedAt: now}
 				if err := db.CreateSession(ctx, session); err != nil {
 					faults <- err

@@ -114,7 +114,8 @@ func (e *engines) with(ctx context.Context, n int) (address string, err error) {
 	created := db.Now().UnixMicro()
 	used, i := created+covering.Microseconds(), 0
 	_, err = db.Pool().CopyFrom(ctx, pgx.Identifier{"sessions"},
-		[]string{"session_key", "user_name", "password_version", "api_key", "address", "created_at", "last_used", "expires_at", "ended_at", "ended_reason", "ended_by"},
+		[]string{"session_key", "user_name", "password_version", "api_key", "address", "created_at", "last_used",
+			"expires_at", "ended_at", "ended_reason", "ended_by"},
 		pgx.CopyFromFunc(func() ([]any, error) {
 			if i == n {
 				return nil, nil
@@ -141,7 +142,8 @@ func unused(ctx context.Context, address string, sessions, n uint64) error {
 		key := token(spreadOut(uint64(i), sessions)).Key()
 		keys[i] = key[:]
 	}
-	_, err = conn.Exec(ctx, "UPDATE sessions SET last_used = $1 WHERE session_key = ANY($2)", time.Now().Add(-2*time.Minute).UnixMicro(), keys)
+	_, err = conn.Exec(ctx, "UPDATE sessions SET last_used = $1 WHERE session_key = ANY($2)",
+		time.Now().Add(-2*time.Minute).UnixMicro(), keys)
 	return errors.Join(err, conn.Close(ctx))
 }
 
@@ -165,7 +167,8 @@ func serveSelect(ctx context.Context, address string) error {
 		var user, client string
 		var version, created, used, expires int64
 		err := pool.QueryRow(r.Context(), `SELECT user_name, password_version, api_key, created_at, last_used, expires_at
-			FROM sessions WHERE session_key = $1 AND ended_at = 0`, key[:]).Scan(&user, &version, &client, &created, &used, &expires)
+			FROM sessions WHERE session_key = $1 AND ended_at = 0`, key[:]).
+			Scan(&user, &version, &client, &created, &used, &expires)
 		if err != nil {
 			w.WriteHeader(http.StatusInternalServerError)
 			return

@@ -94,7 +94,8 @@ func startNginx(ctx context.Context, upstream string) (address string, stop func
 	if err := os.WriteFile(config, fmt.Appendf(nil, nginxConfig, directory, address, upstream), 0o600); err != nil {
 		return "", nil, err
 	}
-	command := exec.CommandContext(ctx, binary, "-c", config, "-p", directory, "-e", filepath.Join(directory, "error")) //nolint:gosec // found above
+	arguments := []string{"-c", config, "-p", directory, "-e", filepath.Join(directory, "error")}
+	command := exec.CommandContext(ctx, binary, arguments...) //nolint:gosec // found above
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	if err := command.Start(); err != nil {
 		return "", nil, err
@@ -176,9 +177,11 @@ func benchGateway(ctx context.Context, all *databases) error {
 		return err
 	}
 	for i, name := range names {
-		line(fmt.Sprintf("%s, p99 at %.0f/s: %v", name, offered, median(tails[i]).Round(time.Microsecond)), fmt.Sprintf("%.0f/s", median(rates[i])), "")
+		line(fmt.Sprintf("%s, p99 at %.0f/s: %v", name, offered, median(tails[i]).Round(time.Microsecond)),
+			fmt.Sprintf("%.0f/s", median(rates[i])), "")
 	}
 	line("gateway / httputil.ReverseProxy", fmt.Sprintf("%.2f", median(rates[1])/median(rates[0])), ">= 0.95")
-	line("p99: gateway / httputil.ReverseProxy", fmt.Sprintf("%.2f", float64(median(tails[1]))/float64(median(tails[0]))), "<= 1.30")
+	line("p99: gateway / httputil.ReverseProxy", fmt.Sprintf("%.2f", float64(median(tails[1]))/float64(median(tails[0]))),
+		"<= 1.30")
 	return nil
 }

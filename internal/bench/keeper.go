@@ -115,10 +115,12 @@ func benchKeeper(ctx context.Context, _ *databases) error {
 			}
 		}
 		bare, kept, other := median(took[0]), median(took[1]), median(took[2])
-		line(fmt.Sprintf("time added, %d: keeper %.0f ns / oauth2 %.0f ns (bare %.0f)", goroutines, kept-bare, other-bare, bare),
+		line(fmt.Sprintf("time added, %d: keeper %.0f ns / oauth2 %.0f ns (bare %.0f)", goroutines, kept-bare, other-bare,
+			bare),
 			fmt.Sprintf("%.2f", (kept-bare)/(other-bare)), "<= 0.50")
 		bare, kept, other = median(made[0]), median(made[1]), median(made[2])
-		line(fmt.Sprintf("allocations added, %d: keeper %.1f / oauth2 %.1f (bare %.1f)", goroutines, kept-bare, other-bare, bare),
+		line(fmt.Sprintf("allocations added, %d: keeper %.1f / oauth2 %.1f (bare %.1f)", goroutines, kept-bare, other-bare,
+			bare),
 			fmt.Sprintf("%.2f", (kept-bare)/(other-bare)), "<= 0.50")
 	}
 	return nil

@@ -92,7 +92,8 @@ func (l load) run(ctx context.Context, duration time.Duration, conns int, every 
 	start := time.Now()
 	for n := range conns {
 		group.Go(func() {
-			one := worker{load: l, number: uint64(n), stride: uint64(conns), every: every, start: start, end: start.Add(duration)} //nolint:gosec // a small count
+			number, stride := uint64(n), uint64(conns) //nolint:gosec // small counts
+			one := worker{load: l, number: number, stride: stride, every: every, start: start, end: start.Add(duration)}
 			err := one.run(ctx)
 			mu.Lock()
 			defer mu.Unlock()

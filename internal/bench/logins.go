@@ -89,7 +89,8 @@ func benchLogins(ctx context.Context, all *databases) error {
 		refused += flood.refused
 		flooded = append(flooded, r.p99())
 	}
-	line(fmt.Sprintf("check p99 at %d/s: login flood / quiet (%v / %v)", perSecond, median(flooded).Round(time.Microsecond), median(quiet).Round(time.Microsecond)),
+	line(fmt.Sprintf("check p99 at %d/s: login flood / quiet (%v / %v)", perSecond,
+		median(flooded).Round(time.Microsecond), median(quiet).Round(time.Microsecond)),
 		fmt.Sprintf("%.2f", float64(median(flooded))/float64(median(quiet))), "<= 2.00")
 	line("  logins refused with 503; memory of the server", fmt.Sprintf("%d; %d MiB", refused, peak), "bounded")
 	return nil

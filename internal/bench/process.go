@@ -133,7 +133,8 @@ type process struct {
 
 // start runs this program again, as a server.
 func start(ctx context.Context, arguments ...string) (*process, error) {
-	p := &process{command: exec.CommandContext(ctx, os.Args[0], append([]string{"serve"}, arguments...)...)} //nolint:gosec // ourselves
+	command := exec.CommandContext(ctx, os.Args[0], append([]string{"serve"}, arguments...)...) //nolint:gosec // ourselves
+	p := &process{command: command}
 	p.command.Stderr = os.Stderr
 	input, err := p.command.StdinPipe()
 	if err != nil {

@@ -85,7 +85,8 @@ func (s *scale) subject(ctx context.Context, name string, sessions uint64, argum
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return &subject{name: name, own: p, bearer: bearer, load: tokenLoad(wire.PathVerify, p.address, bearer, s.tokens[sessions])}, nil
+	return &subject{name: name, own: p, bearer: bearer, load: tokenLoad(wire.PathVerify, p.address,
+		bearer, s.tokens[sessions])}, nil
 }
 
 // fill has the server have seen every session that it will be asked for.
@@ -183,7 +184,8 @@ func (s *scale) beside(ctx context.Context) error {
 		}
 	}
 	if quick < len(list) {
-		line(subjects[quick+1].name+" / "+subjects[quick].name, fmt.Sprintf("%.2f", ratio(subjects[quick+1].rates, subjects[quick].rates)), ">= 0.90")
+		line(subjects[quick+1].name+" / "+subjects[quick].name,
+			fmt.Sprintf("%.2f", ratio(subjects[quick+1].rates, subjects[quick].rates)), ">= 0.90")
 	}
 	for _, group := range [][2]int{{0, quick}, {quick, len(list)}} {
 		from, to := group[0], group[1]
@@ -197,7 +199,8 @@ func (s *scale) beside(ctx context.Context) error {
 		}
 		for i := from + 1; i < to; i++ {
 			this, that := median(tails[i-from]), median(tails[0])
-			line(fmt.Sprintf("p99 at %.0f/s: %s (%v / %v)", offered, subjects[i].name, this.Round(time.Microsecond), that.Round(time.Microsecond)),
+			line(fmt.Sprintf("p99 at %.0f/s: %s (%v / %v)", offered, subjects[i].name, this.Round(time.Microsecond),
+				that.Round(time.Microsecond)),
 				fmt.Sprintf("%.2f", float64(this)/float64(that)), "")
 		}
 	}
@@ -242,7 +245,8 @@ func (s *scale) replicas(ctx context.Context) error {
 	one, oneCost = pair[0].rates, pair[0].costs
 	line(fmt.Sprintf("two replicas / one, with %d cores for all", runtime.NumCPU()),
 		fmt.Sprintf("%.2f", ratio(two, one)), ">= 1.70 where each has cores")
-	line("  processor time of a check on two / on one", fmt.Sprintf("%.1f / %.1f µs", median(twoCost), median(oneCost)), "")
+	line("  processor time of a check on two / on one", fmt.Sprintf("%.1f / %.1f µs", median(twoCost), median(oneCost)),
+		"")
 	line(fmt.Sprintf("logins, PostgreSQL / argon2id (%.1f/s / %.1f/s)", median(logIns), median(alone)),
 		fmt.Sprintf("%.2f", ratio(logIns, alone)), ">= 0.95")
 	return nil
@@ -264,7 +268,8 @@ func both(ctx context.Context, pair [2]*subject) (rate, cost float64, err error)
 		}
 	}
 	spent := pair[0].own.busy() + pair[1].own.busy() - before
-	return results[0].rate() + results[1].rate(), float64(spent.Nanoseconds()) / 1000 / float64(results[0].good+results[1].good), nil
+	return results[0].rate() + results[1].rate(),
+		float64(spent.Nanoseconds()) / 1000 / float64(results[0].good+results[1].good), nil
 }
 
 // growth looks at one database after the other, each with ten times more sessions.
@@ -323,7 +328,8 @@ func (s *scale) growth(ctx context.Context) error {
 			written[i] = append(written[i], rate)
 		}
 	}
-	fmt.Printf("\nchecks/s by the number of live sessions, beside the first row, µs of processor time of latchkey;\nof each database up to %d sessions are asked for in turn:\n%-10s", inUse, "sessions")
+	fmt.Printf("\nchecks/s by the number of live sessions, beside the first row, µs of processor time of latchkey;\nof "+
+		"each database up to %d sessions are asked for in turn:\n%-10s", inUse, "sessions")
 	for _, name := range []string{"embedded", "PostgreSQL, cached", "PostgreSQL, not cached"}[:columns] {
 		fmt.Printf(" | %-24s", name)
 	}

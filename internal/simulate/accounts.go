@@ -90,7 +90,8 @@ func (s *Service) addClient(ctx context.Context, r *http.Request) (any, error) {
 		if body.Secret == "" {
 			return bad(errors.New("the secret is empty"))
 		}
-		return a.AddKnownClient(ctx, "simulation", authority.Credentials{Key: body.Key, Secret: secret.Text(body.Secret)}, origin)
+		return a.AddKnownClient(ctx, "simulation", authority.Credentials{Key: body.Key, Secret: secret.Text(body.Secret)},
+			origin)
 	})
 }
 

@@ -12,7 +12,8 @@ import (
 // logIn logs in as a user and returns the response.
 func (s *service) logIn(bearer, user, password string) string {
 	s.t.Helper()
-	_, text := s.do(s.t.Context(), s.plain, "POST", wire.PathLogIn, `{"username":"`+user+`","password":"`+password+`"}`, "Authorization", bearer)
+	_, text := s.do(s.t.Context(), s.plain, "POST", wire.PathLogIn, `{"username":"`+user+`","password":"`+password+`"}`,
+		"Authorization", bearer)
 	return text
 }
 
@@ -28,7 +29,8 @@ func TestUsersPasswordsAndStrikesAreSet(t *testing.T) {
 		t.Errorf("the old password got %s", text)
 	}
 	s.must(204, "PUT", wire.PathSimulateStrikes, `{"name":"zoe","failures":4}`)
-	if text := s.must(200, "GET", wire.PathSimulateUsers+"?after=y&limit=10", ""); !strings.Contains(text, `"name":"zoe","disabled":false,"failures":4,"passwordChangedAt"`) || strings.Contains(text, "next") {
+	if text := s.must(200, "GET", wire.PathSimulateUsers+"?after=y&limit=10", ""); !strings.Contains(text,
+		`"name":"zoe","disabled":false,"failures":4,"passwordChangedAt"`) || strings.Contains(text, "next") {
 		t.Errorf("the users are %s", text)
 	}
 	if text := s.must(200, "GET", wire.PathSimulateUsers+"?limit=1", ""); !strings.Contains(text, `"next":"zbeeblebrox"`) {
@@ -45,7 +47,8 @@ func TestUsersPasswordsAndStrikesAreSet(t *testing.T) {
 		t.Errorf("without strikes the right password got %s", text)
 	}
 	s.must(204, "PUT", wire.PathSimulateStrikes, `{"name":"zoe","failures":5}`)
-	if text := s.must(200, "GET", wire.PathSimulateUsers+"?after=y", ""); !strings.Contains(text, `"failures":5,"lockedAt":`) {
+	if text := s.must(200, "GET", wire.PathSimulateUsers+"?after=y", ""); !strings.Contains(text,
+		`"failures":5,"lockedAt":`) {
 		t.Errorf("after five strikes the users are %s", text)
 	}
 	s.must(204, "DELETE", wire.PathSimulateUsers+"?name=zoe", "")
@@ -61,7 +64,8 @@ func TestUsersPasswordsAndStrikesAreSet(t *testing.T) {
 func TestClientsAreAddedAndEnded(t *testing.T) {
 	s := start(t)
 	s.must(204, "POST", wire.PathSimulateClients, `{"key":"second","secret":"s"}`)
-	if text := s.must(200, "GET", wire.PathSimulateClients, ""); !strings.Contains(text, `"key":"second","label":"simulation","revoked":false`) || strings.Contains(text, "secret") {
+	if text := s.must(200, "GET", wire.PathSimulateClients, ""); !strings.Contains(text,
+		`"key":"second","label":"simulation","revoked":false`) || strings.Contains(text, "secret") {
 		t.Errorf("the clients are %s", text)
 	}
 	get := func() int {
@@ -123,7 +127,8 @@ func TestTheClockIsBounded(t *testing.T) {
 			t.Errorf("the clock moved by %d years", years)
 		}
 		for _, step := range []string{"87600h", "1ns"} {
-			if status, text := s.do(t.Context(), s.client, "POST", wire.PathSimulateClock, `{"advance":"`+step+`"}`); status != 400 || !strings.Contains(text, "out of bounds") {
+			if status, text := s.do(t.Context(), s.client, "POST", wire.PathSimulateClock,
+				`{"advance":"`+step+`"}`); status != 400 || !strings.Contains(text, "out of bounds") {
 				t.Errorf("%s more got %d %s", step, status, text)
 			}
 		}

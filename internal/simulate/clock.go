@@ -65,7 +65,8 @@ func (c *clock) advance(d time.Duration) error {
 	case d <= 0 || d > maxAdvance:
 		return fmt.Errorf("the clock can be moved ahead by up to %v, not by %v", maxAdvance, d)
 	case d > maxAhead-c.moved, c.locked().Add(d).Year() > maxYear:
-		return fmt.Errorf("the clock was moved ahead by %v already; with another %v it would be out of bounds: start the service again", c.moved, d)
+		return fmt.Errorf("the clock was moved ahead by %v already; with another %v it would be out of bounds: start the "+
+			"service again", c.moved, d)
 	}
 	c.moved += d
 	if c.still.IsZero() {

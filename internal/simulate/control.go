@@ -28,8 +28,9 @@ type action func(ctx context.Context, r *http.Request) (any, error)
 // actions lists every control: its path, its method, and what it does.
 func (s *Service) actions() map[string]map[string]action {
 	return map[string]map[string]action{
-		wire.PathSimulateClock:    {http.MethodGet: s.showClock, http.MethodPost: s.moveClock, http.MethodPut: s.stand},
-		wire.PathSimulateFaults:   {http.MethodGet: s.showFaults, http.MethodPost: s.addFault, http.MethodDelete: s.clearFaults},
+		wire.PathSimulateClock: {http.MethodGet: s.showClock, http.MethodPost: s.moveClock, http.MethodPut: s.stand},
+		wire.PathSimulateFaults: {http.MethodGet: s.showFaults, http.MethodPost: s.addFault,
+			http.MethodDelete: s.clearFaults},
 		wire.PathSimulateSwitches: {http.MethodGet: s.showSwitches, http.MethodPut: s.putSwitches},
 		wire.PathSimulateEvents:   {http.MethodGet: s.showEvents},
 		wire.PathSimulateLock:     {http.MethodPost: s.lock},
@@ -40,7 +41,8 @@ func (s *Service) actions() map[string]map[string]action {
 		wire.PathSimulateUsers:    {http.MethodGet: s.showUsers, http.MethodPost: s.addUser, http.MethodDelete: s.removeUser},
 		wire.PathSimulatePassword: {http.MethodPut: s.setPassword},
 		wire.PathSimulateStrikes:  {http.MethodPut: s.setStrikes},
-		wire.PathSimulateClients:  {http.MethodGet: s.showClients, http.MethodPost: s.addClient, http.MethodDelete: s.removeClient},
+		wire.PathSimulateClients: {http.MethodGet: s.showClients, http.MethodPost: s.addClient,
+			http.MethodDelete: s.removeClient},
 	}
 }
 
@@ -82,7 +84,8 @@ func (s *Service) controls() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxRequestBodyBytes))
 		if err != nil {
-			writeRefusal(w, http.StatusBadRequest, admin.CodeInvalid, "the body is too long, or did not arrive; nothing was done")
+			writeRefusal(w, http.StatusBadRequest, admin.CodeInvalid,
+				"the body is too long, or did not arrive; nothing was done")
 			return
 		}
 		if status, problem := foreign(r, len(body) > 0); status != 0 {
@@ -188,7 +191,8 @@ func (s *Service) moveClock(ctx context.Context, r *http.Request) (any, error) {
 func (s *Service) showFaults(context.Context, *http.Request) (any, error) {
 	answer := wire.SimulateFaults{Faults: []wire.SimulateFault{}}
 	for _, f := range s.Faults() {
-		told := wire.SimulateFault{Fault: string(f.Kind), Operation: string(f.Operation), Times: f.Times, Status: f.Status, Form: f.Form}
+		told := wire.SimulateFault{Fault: string(f.Kind), Operation: string(f.Operation), Times: f.Times, Status: f.Status,
+			Form: f.Form}
 		if f.Delay > 0 {
 			told.Delay = f.Delay.String()
 		}
@@ -205,7 +209,8 @@ func (s *Service) addFault(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	fault := Fault{Kind: Kind(body.Fault), Operation: Operation(body.Operation), Times: body.Times, Status: body.Status, Form: body.Form}
+	fault := Fault{Kind: Kind(body.Fault), Operation: Operation(body.Operation), Times: body.Times, Status: body.Status,
+		Form: body.Form}
 	if fault.Delay, err = duration("delay", body.Delay); err != nil {
 		return nil, err
 	}
@@ -272,11 +277,15 @@ func change[Body any](s *Service, r *http.Request, do func(*authority.Authority,
 }
 
 func (s *Service) lock(ctx context.Context, r *http.Request) (any, error) {
-	return nil, change(s, r, func(a *authority.Authority, body admin.Name) error { return a.LockUser(ctx, body.Name, origin) })
+	return nil, change(s, r, func(a *authority.Authority, body admin.Name) error {
+		return a.LockUser(ctx, body.Name, origin)
+	})
 }
 
 func (s *Service) unlock(ctx context.Context, r *http.Request) (any, error) {
-	return nil, change(s, r, func(a *authority.Authority, body admin.Name) error { return a.UnlockUser(ctx, body.Name, origin) })
+	return nil, change(s, r, func(a *authority.Authority, body admin.Name) error {
+		return a.UnlockUser(ctx, body.Name, origin)
+	})
 }
 
 func (s *Service) expire(ctx context.Context, r *http.Request) (any, error) {
@@ -289,7 +298,9 @@ func (s *Service) expire(ctx context.Context, r *http.Request) (any, error) {
 }
 
 func (s *Service) revoke(ctx context.Context, r *http.Request) (any, error) {
-	return nil, change(s, r, func(a *authority.Authority, body admin.Key) error { return a.EndAccessToken(ctx, body.Key, origin) })
+	return nil, change(s, r, func(a *authority.Authority, body admin.Key) error {
+		return a.EndAccessToken(ctx, body.Key, origin)
+	})
 }
 
 func (s *Service) reset(ctx context.Context, _ *http.Request) (any, error) {

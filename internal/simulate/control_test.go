@@ -48,10 +48,13 @@ func start(t *testing.T) *service {
 			t.Error(err)
 		}
 	})
-	return &service{simulation, t, listening.URL, &http.Client{Transport: apitest.Load(t).Transport(t, listening.Client().Transport)}, listening.Client()}
+	return &service{simulation, t, listening.URL, &http.Client{
+		Transport: apitest.Load(t).Transport(t, listening.Client().Transport),
+	}, listening.Client()}
 }
 
-func (s *service) do(ctx context.Context, client *http.Client, method, path, body string, headers ...string) (int, string) {
+func (s *service) do(ctx context.Context, client *http.Client, method, path, body string, headers ...string,
+) (int, string) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
 	if err != nil {
@@ -88,7 +91,8 @@ func (s *service) must(status int, method, path, body string) string {
 // tokens logs in and returns the headers of a request, or the refusal.
 func (s *service) tokens() ([]string, string) {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), "POST", s.url+wire.PathToken, strings.NewReader("grant_type=client_credentials"))
+	request, err := http.NewRequestWithContext(s.t.Context(), "POST", s.url+wire.PathToken,
+		strings.NewReader("grant_type=client_credentials"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -104,7 +108,8 @@ func (s *service) tokens() ([]string, string) {
 		s.t.Fatal(err)
 	}
 	bearer := "Bearer " + token.AccessToken
-	_, text := s.do(s.t.Context(), s.plain, "POST", wire.PathLogIn, `{"username":"zbeeblebrox","password":"IMgr8"}`, "Authorization", bearer)
+	_, text := s.do(s.t.Context(), s.plain, "POST", wire.PathLogIn, `{"username":"zbeeblebrox","password":"IMgr8"}`,
+		"Authorization", bearer)
 	var result wire.LogInResult
 	if err := json.Unmarshal([]byte(text), &result); err != nil || result.SessionToken == "" {
 		return nil, text
@@ -142,7 +147,8 @@ func TestTheClockRunsAndIsMovedAhead(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.must(200, "GET", wire.PathSimulateClock, "")), &before); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal([]byte(s.must(200, "POST", wire.PathSimulateClock, `{"advance":"20m"}`)), &after); err != nil {
+	if err := json.Unmarshal([]byte(s.must(200, "POST", wire.PathSimulateClock, `{"advance":"20m"}`)),
+		&after); err != nil {
 		t.Fatal(err)
 	}
 	if moved := after.Now.Sub(before.Now); moved < 20*time.Minute || moved > 25*time.Minute {
@@ -151,7 +157,8 @@ func TestTheClockRunsAndIsMovedAhead(t *testing.T) {
 	if status := s.status(tokens); status != 400 {
 		t.Errorf("an idle session returns %d", status)
 	}
-	if events := s.must(200, "GET", wire.PathSimulateEvents+"?after=3&limit=1", ""); !strings.Contains(events, `"kind":"expired"`) {
+	if events := s.must(200, "GET", wire.PathSimulateEvents+"?after=3&limit=1", ""); !strings.Contains(events,
+		`"kind":"expired"`) {
 		t.Errorf("the events say %s", events)
 	}
 }
@@ -161,7 +168,8 @@ func TestFaultsAreAddedListedAndCleared(t *testing.T) {
 	tokens, _ := s.tokens()
 	s.must(200, "POST", wire.PathSimulateFaults, `{"fault":"fail","operation":"api","status":502,"times":2}`)
 	text := s.must(200, "POST", wire.PathSimulateFaults, `{"fault":"throttle","retryAfter":"7s"}`)
-	if text != `{"faults":[{"fault":"fail","operation":"api","times":2,"status":502},{"fault":"throttle","times":1,"retryAfter":"7s"}]}` {
+	if text != `{"faults":[{"fault":"fail","operation":"api","times":2,"status":502},`+
+		`{"fault":"throttle","times":1,"retryAfter":"7s"}]}` {
 		t.Errorf("the faults are %s", text)
 	}
 	if status := s.status(tokens); status != 502 {
@@ -184,15 +192,18 @@ func TestEachPublishedRefusalIsSimulated(t *testing.T) {
 		if want := `{"faults":[{"fault":"refuse-as","operation":"api","times":1,"form":"` + form.Name + `"}]}`; text != want {
 			t.Errorf("the faults are %s, want %s", text, want)
 		}
-		if status, text := s.do(t.Context(), s.plain, "GET", "/api/m2m/v1/devices", "", tokens...); status != form.Status || text != form.Body {
+		if status, text := s.do(t.Context(), s.plain, "GET", "/api/m2m/v1/devices", "", tokens...); status != form.Status ||
+			text != form.Body {
 			t.Errorf("%s got %d %s", form.Name, status, text)
 		}
 	}
 	if status := s.status(tokens); status != 200 {
 		t.Errorf("afterwards a request got %d", status)
 	}
-	for _, fault := range []string{`{"fault":"refuse-as"}`, `{"fault":"refuse-as","form":"other"}`, `{"fault":"throttle","form":"location"}`} {
-		if status, text := s.do(t.Context(), s.plain, "POST", wire.PathSimulateFaults, fault); status != 400 || !strings.Contains(text, "location") {
+	for _, fault := range []string{`{"fault":"refuse-as"}`, `{"fault":"refuse-as","form":"other"}`,
+		`{"fault":"throttle","form":"location"}`} {
+		if status, text := s.do(t.Context(), s.plain, "POST", wire.PathSimulateFaults, fault); status != 400 ||
+			!strings.Contains(text, "location") {
 			t.Errorf("%s got %d %s", fault, status, text)
 		}
 	}
@@ -201,7 +212,8 @@ func TestEachPublishedRefusalIsSimulated(t *testing.T) {
 func TestSwitchesAreSet(t *testing.T) {
 	s := start(t)
 	first, _ := s.tokens()
-	if text := s.must(200, "PUT", wire.PathSimulateSwitches, `{"endSessionsOnLogin":true}`); text != `{"endSessionsOnLogin":true,"keepSessionsOnReset":false,"strikeOnAbort":false}` {
+	text := s.must(200, "PUT", wire.PathSimulateSwitches, `{"endSessionsOnLogin":true}`)
+	if text != `{"endSessionsOnLogin":true,"keepSessionsOnReset":false,"strikeOnAbort":false}` {
 		t.Errorf("the switches are %s", text)
 	}
 	s.must(200, "GET", wire.PathSimulateSwitches, "")
@@ -247,7 +259,8 @@ func TestAResetBringsBackTheSeed(t *testing.T) {
 	if _, refusal := s.tokens(); refusal != "" {
 		t.Errorf("the seeded user got %s", refusal)
 	}
-	if events, err := s.Events(t.Context(), 0, 100); err != nil || len(events) != 3 || events[2].Kind != authority.EventLogIn {
+	if events, err := s.Events(t.Context(), 0, 100); err != nil || len(events) != 3 ||
+		events[2].Kind != authority.EventLogIn {
 		t.Errorf("the events are %v, %v", events, err)
 	}
 }

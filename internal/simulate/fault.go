@@ -27,7 +27,8 @@ const (
 	RevokeBearer   Kind = "revoke-bearer"   // the request's access token ends before it is executed
 )
 
-var kinds = []Kind{DropAfter, DropBefore, Delay, Fail, Throttle, ForbidXML, RefuseAs, LockUser, ExpireSessions, RevokeBearer}
+var kinds = []Kind{DropAfter, DropBefore, Delay, Fail, Throttle, ForbidXML, RefuseAs, LockUser, ExpireSessions,
+	RevokeBearer}
 
 // Fault is what goes wrong with the next requests of an operation.
 type Fault struct {
@@ -64,17 +65,22 @@ func (f Fault) resolve() (Fault, error) {
 	case !f.Operation.known():
 		return f, fmt.Errorf("there is no operation %q; there are %q", f.Operation, operations[1:])
 	case f.needsBearer() && !f.Operation.carriesBearer():
-		return f, fmt.Errorf("the fault %s needs a request with an access token, and those of the operation %s have none", f.Kind, f.Operation)
+		return f, fmt.Errorf("the fault %s needs a request with an access token, and those of the operation %s have none",
+			f.Kind, f.Operation)
 	case f.Times < 0 || f.Times > maxTimes:
 		return f, fmt.Errorf("a fault %d times over is not between 1 and %d", f.Times, maxTimes)
 	case f.Kind == Fail && (f.Status < 500 || f.Status > 599), f.Kind != Fail && f.Status != 0:
-		return f, fmt.Errorf("the status %d does not go with the fault %s; %s takes 500 to 599, others none", f.Status, f.Kind, Fail)
+		return f, fmt.Errorf("the status %d does not go with the fault %s; %s takes 500 to 599, others none", f.Status,
+			f.Kind, Fail)
 	case f.Kind == RefuseAs && !isForm(f.Form), f.Kind != RefuseAs && f.Form != "":
-		return f, fmt.Errorf("the form %q does not go with the fault %s; %s takes one of %q, others none", f.Form, f.Kind, RefuseAs, forms())
+		return f, fmt.Errorf("the form %q does not go with the fault %s; %s takes one of %q, others none", f.Form, f.Kind,
+			RefuseAs, forms())
 	case f.Delay < 0 || f.Delay > maxDelay, f.Kind != Delay && f.Delay != 0:
-		return f, fmt.Errorf("a delay of %v does not go with the fault %s; %s takes up to %v, others none", f.Delay, f.Kind, Delay, maxDelay)
+		return f, fmt.Errorf("a delay of %v does not go with the fault %s; %s takes up to %v, others none", f.Delay, f.Kind,
+			Delay, maxDelay)
 	case f.RetryAfter < 0 || f.RetryAfter > maxRetry, f.Kind != Throttle && f.Kind != Fail && f.RetryAfter != 0:
-		return f, fmt.Errorf("trying again after %v does not go with the fault %s; %s and %s take up to %v, others none", f.RetryAfter, f.Kind, Throttle, Fail, maxRetry)
+		return f, fmt.Errorf("trying again after %v does not go with the fault %s; %s and %s take up to %v, others none",
+			f.RetryAfter, f.Kind, Throttle, Fail, maxRetry)
 	}
 	return f, nil
 }

@@ -45,7 +45,8 @@ func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Opera
 		}
 	case Fail:
 		if fault.Status == http.StatusInternalServerError {
-			answer(w, fault, fault.Status, wire.Result{ErrorCode: wire.CodeUnexpected.In(wire.ServiceSession), ErrorMessage: "A simulated failure."})
+			answer(w, fault, fault.Status, wire.Result{ErrorCode: wire.CodeUnexpected.In(wire.ServiceSession),
+				ErrorMessage: "A simulated failure."})
 			return
 		}
 		body := wire.NewFault(wire.FaultUnavailable, http.StatusText(fault.Status), "A simulated failure.")

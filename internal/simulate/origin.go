@@ -20,11 +20,13 @@ import (
 func foreign(r *http.Request, hasBody bool) (status int, problem string) {
 	switch {
 	case !isOwnHost(r.Host):
-		return http.StatusForbidden, "the controls are not served under the name in the Host header, which a web page elsewhere may have chosen; use 127.0.0.1 or localhost"
+		return http.StatusForbidden, "the controls are not served under the name in the Host header, which a web page " +
+			"elsewhere may have chosen; use 127.0.0.1 or localhost"
 	case !isOwnOrigin(r):
 		return http.StatusForbidden, "the controls take no requests of web pages"
 	case !isJSON(r.Header.Values("Content-Type"), hasBody):
-		return http.StatusUnsupportedMediaType, "the controls take JSON alone; say so in the header Content-Type: " + wire.MediaTypeJSON
+		return http.StatusUnsupportedMediaType, "the controls take JSON alone; say so in the header Content-Type: " +
+			wire.MediaTypeJSON
 	}
 	return 0, ""
 }

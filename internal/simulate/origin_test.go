@@ -13,7 +13,8 @@ import (
 // send sends a request with headers of a browser's choice; "Host" is one.
 func (s *service) send(method, path, body string, headers map[string]string) (int, string) {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(apitest.Malformed(s.t.Context()), method, s.url+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(apitest.Malformed(s.t.Context()), method, s.url+path,
+		strings.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -76,7 +77,8 @@ func TestNoWebPageDrivesTheControls(t *testing.T) {
 		{403, map[string]string{"Content-Type": json, "Host": "evil.example", "Origin": "http://evil.example"}},
 	} {
 		before := s.Now()
-		if status, allowed := s.send("POST", wire.PathSimulateClock, `{"advance":"1h"}`, c.headers); status != c.status || allowed != "" {
+		if status, allowed := s.send("POST", wire.PathSimulateClock, `{"advance":"1h"}`, c.headers); status != c.status ||
+			allowed != "" {
 			t.Errorf("%v got %d, not %d, for %q", c.headers, status, c.status, allowed)
 		}
 		if moved := s.Now().Sub(before).Hours() >= 1; moved != (c.status == 200) {
@@ -84,7 +86,8 @@ func TestNoWebPageDrivesTheControls(t *testing.T) {
 		}
 	}
 	// What has no body, and what only reads, is no exception.
-	for path, method := range map[string]string{wire.PathSimulateReset: "POST", wire.PathSimulateFaults: "DELETE", wire.PathSimulateEvents: "GET"} {
+	for path, method := range map[string]string{wire.PathSimulateReset: "POST", wire.PathSimulateFaults: "DELETE",
+		wire.PathSimulateEvents: "GET"} {
 		for want, headers := range map[int]map[string]string{
 			403: {"Host": "evil.example"}, 415: {"Content-Type": text}, 200: {},
 		} {

@@ -109,7 +109,8 @@ func (s *Service) seed(ctx context.Context) (*stage, error) {
 		err = begun.authority.AddKnownUser(ctx, s.config.Seed.User, s.config.Seed.Password, origin)
 	}
 	if err == nil {
-		err = begun.authority.AddKnownClient(ctx, "demo", authority.Credentials{Key: s.config.Seed.APIKey, Secret: s.config.Seed.APISecret}, origin)
+		err = begun.authority.AddKnownClient(ctx, "demo", authority.Credentials{Key: s.config.Seed.APIKey,
+			Secret: s.config.Seed.APISecret}, origin)
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.db.Close(ctx))
@@ -120,7 +121,8 @@ func (s *Service) seed(ctx context.Context) (*stage, error) {
 // build applies the rules to a world.
 func (s *Service) build(w *world, switches Switches) (*stage, error) {
 	a, err := authority.New(authority.Config{
-		Stores: w.db.Stores(), Key: w.key, Policy: apply(switches, s.config.Policy), Hash: cheap, Now: s.clock.now, Log: s.config.Log,
+		Stores: w.db.Stores(), Key: w.key, Policy: apply(switches, s.config.Policy), Hash: cheap, Now: s.clock.now,
+		Log: s.config.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -14,20 +14,27 @@ func TestTheEchoReturnsListsAsTheAPIDoes(t *testing.T) {
 	s := start(t)
 	tokens, _ := s.tokens()
 	for _, c := range []struct{ method, path, want string }{
-		{"GET", "/api/m2m/v1/accounts/0000123456-00001", `{"method":"GET","path":"/api/m2m/v1/accounts/0000123456-00001","user":"zbeeblebrox"}`},
-		{"POST", "/api/m2m/v1/devices/actions/list", `{"method":"POST","path":"/api/m2m/v1/devices/actions/list","user":"zbeeblebrox","hasMoreData":false,"devices":[]}`},
+		{"GET", "/api/m2m/v1/accounts/0000123456-00001",
+			`{"method":"GET","path":"/api/m2m/v1/accounts/0000123456-00001","user":"zbeeblebrox"}`},
+		{"POST", "/api/m2m/v1/devices/actions/list",
+			`{"method":"POST","path":"/api/m2m/v1/devices/actions/list","user":"zbeeblebrox","hasMoreData":false,"devices":[]}`},
 		{"POST", "/api/m2m/v1/sms", `{"method":"POST","path":"/api/m2m/v1/sms","user":"zbeeblebrox"}`},
-		{"GET", "/api/m2m/v1/callbacks/0000123456-00001", `[{"method":"GET","path":"/api/m2m/v1/callbacks/0000123456-00001","user":"zbeeblebrox"}]`},
-		{"GET", "/api/m2m/v1/plans/0000123456-00001", `[{"method":"GET","path":"/api/m2m/v1/plans/0000123456-00001","user":"zbeeblebrox"}]`},
-		{"POST", "/api/m2m/v1/callbacks/0000123456-00001", `{"method":"POST","path":"/api/m2m/v1/callbacks/0000123456-00001","user":"zbeeblebrox"}`},
-		{"DELETE", "/api/m2m/v1/callbacks/0000123456-00001/name/CarrierService", `{"method":"DELETE","path":"/api/m2m/v1/callbacks/0000123456-00001/name/CarrierService","user":"zbeeblebrox"}`},
+		{"GET", "/api/m2m/v1/callbacks/0000123456-00001",
+			`[{"method":"GET","path":"/api/m2m/v1/callbacks/0000123456-00001","user":"zbeeblebrox"}]`},
+		{"GET", "/api/m2m/v1/plans/0000123456-00001",
+			`[{"method":"GET","path":"/api/m2m/v1/plans/0000123456-00001","user":"zbeeblebrox"}]`},
+		{"POST", "/api/m2m/v1/callbacks/0000123456-00001",
+			`{"method":"POST","path":"/api/m2m/v1/callbacks/0000123456-00001","user":"zbeeblebrox"}`},
+		{"DELETE", "/api/m2m/v1/callbacks/0000123456-00001/name/CarrierService",
+			`{"method":"DELETE","path":"/api/m2m/v1/callbacks/0000123456-00001/name/CarrierService","user":"zbeeblebrox"}`},
 		{"GET", "/api/m2m/v1/callbacks", `{"method":"GET","path":"/api/m2m/v1/callbacks","user":"zbeeblebrox"}`},
 	} {
 		if status, text := s.do(t.Context(), s.plain, c.method, c.path, "", tokens...); status != 200 || text != c.want {
 			t.Errorf("%s %s got %d %s", c.method, c.path, status, text)
 		}
 	}
-	if status, text := s.do(t.Context(), s.plain, "GET", "/api/m2m/v1/callbacks/0000123456-00001", ""); status != 401 || !json.Valid([]byte(text)) {
+	if status, text := s.do(t.Context(), s.plain, "GET", "/api/m2m/v1/callbacks/0000123456-00001", ""); status != 401 ||
+		!json.Valid([]byte(text)) {
 		t.Errorf("without tokens it got %d %s", status, text)
 	}
 }
@@ -59,7 +66,8 @@ func TestBodiesAreReadToTheirEnd(t *testing.T) {
 	if status, err := upload(); status != 200 {
 		t.Errorf("an upload got %d, %v", status, err)
 	}
-	for want, fault := range map[int]string{503: `"fail"`, 429: `"throttle"`, 403: `"forbid-xml"`, 400: `"refuse-as","form":"location"`, 200: `"delay","delay":"1ms"`} {
+	for want, fault := range map[int]string{503: `"fail"`, 429: `"throttle"`, 403: `"forbid-xml"`,
+		400: `"refuse-as","form":"location"`, 200: `"delay","delay":"1ms"`} {
 		s.must(200, "POST", wire.PathSimulateFaults, `{"operation":"api","fault":`+fault+`}`)
 		if status, err := upload(); status != want {
 			t.Errorf("an upload that meets %s got %d, %v", fault, status, err)
