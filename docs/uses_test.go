@@ -84,7 +84,7 @@ var uses = map[string][]use{
 `}},
 	"keeper.md: Rotation": {
 		{before: demo, wants: []string{
-			"send the reset, once …", "the password of zbeeblebrox is changed", "a login has proven it",
+			"send the reset, once …", "the password of zbeeblebrox was changed", "a login has proven it",
 			"strikes   0, at most",
 		}},
 		{kind: snippet, before: `import (

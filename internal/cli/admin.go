@@ -214,7 +214,7 @@ func pages(limit uint, fetch func(at string, size int) (n uint, next string, err
 			size = min(size, limit-got)
 		}
 		var n uint
-		if n, next, err = fetch(next, int(size)); err != nil || next == "" { //nolint:gosec // at most MaxPage
+		if n, next, err = fetch(next, int(size)); err != nil || next == "" {
 			return false, err
 		}
 		if got += n; limit > 0 && got >= limit {

@@ -14,7 +14,7 @@ import (
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
-// What everybody knows of the demo.
+// The public accounts of the demo.
 const (
 	demoKey      = "demo-key"
 	demoSecret   = "demo-secret"
@@ -33,13 +33,15 @@ type announcement struct {
 	log         *slog.Logger
 }
 
-// announce tells a person where the service is and what to do next. Where
-// programs read the log, it is one line of that.
+// announce prints where the service is and what to do next. With a JSON log, which
+// programs read, it is one line of the log.
 func (a *app) announce(n announcement) {
 	exposed := !n.listensLocally() && n.tlsCert == "" && !n.tlsSelfSigned
-	const warning = "passwords and tokens travel in the clear to other machines; use --tls-cert and --tls-key, or listen on 127.0.0.1 behind a proxy that speaks TLS"
+	const warning = "passwords and tokens travel in the clear to other machines; use --tls-cert and --tls-key, or " +
+		"listen on 127.0.0.1 behind a proxy that speaks TLS"
 	if n.logFormat == "json" {
-		n.log.Info("listening", "url", n.service.URL, "data", n.Data, "upstream", n.upstream.url, "version", buildVersion(debug.ReadBuildInfo()))
+		n.log.Info("listening", "url", n.service.URL, "data", n.Data, "upstream", n.upstream.url, "version",
+			buildVersion(debug.ReadBuildInfo()))
 		if exposed {
 			n.log.Warn(warning)
 		}
@@ -68,10 +70,12 @@ func (a *app) announce(n announcement) {
 		fmt.Fprintf(&b, "  upstream     %s, as %s\n", n.upstream.host(), printable(n.service.UpstreamUser))
 	}
 	if n.tlsSelfSigned {
-		fmt.Fprintf(&b, "  certificate  %s, new with every start\n  fingerprint  SHA-256 %s\n", n.certificate, n.service.Fingerprint)
+		fmt.Fprintf(&b, "  certificate  %s, new with every start\n  fingerprint  SHA-256 %s\n", n.certificate,
+			n.service.Fingerprint)
 	}
 	if n.service.Seeded {
-		fmt.Fprintf(&b, "  API key      %s, secret %s\n  user         %s, password %s\n", demoKey, demoSecret, demoUser, demoPassword)
+		fmt.Fprintf(&b, "  API key      %s, secret %s\n  user         %s, password %s\n", demoKey, demoSecret, demoUser,
+			demoPassword)
 	}
 	switch {
 	case n.service.Seeded:
@@ -80,7 +84,8 @@ func (a *app) announce(n announcement) {
 			n.simulateIt(&b)
 		}
 	case n.demo:
-		fmt.Fprintf(&b, "\nThis directory was used before, so the demo's accounts are as they were left, if\nthey were ever there.\n")
+		fmt.Fprintf(&b, "\nThis directory was used before, so the demo's accounts are as they were left, if\nthey were "+
+			"ever there.\n")
 	case n.service.Empty:
 		option := ""
 		if n.dataIsSet {
@@ -99,13 +104,14 @@ func (a *app) announce(n announcement) {
 		fmt.Fprintf(&b, "\nWARNING: %s.\n", n.unknownUser())
 	}
 	b.WriteString("\nStop it with Ctrl-C.\n\n")
-	_, _ = io.WriteString(a.Err, b.String()) // the service runs whether anybody reads this or not
+	_, _ = io.WriteString(a.Err, b.String()) // the service runs even if this cannot be written
 }
 
-// trusts says which requests run without credentials.
+// trusts returns which requests run without credentials.
 func (n *announcement) trusts() string {
 	who := "requests without credentials run as " + printable(n.trustLocal) + " if they come "
-	const header = "from this machine with the header " + wire.HeaderLocal + ": NAME; a proxy on this machine must remove that header"
+	const header = "from this machine with the header " + wire.HeaderLocal +
+		": NAME; a proxy on this machine must remove that header"
 	switch {
 	case len(n.trustedProxies) > 0:
 		return who + "over the Unix socket; over TCP, where proxies are, none do"
@@ -115,9 +121,10 @@ func (n *announcement) trusts() string {
 	return who + header + ", or use --local-socket instead"
 }
 
-// unknownUser says what to do about a user of --trust-local who does not exist.
+// unknownUser returns what to do about a user of --trust-local who does not exist.
 func (n *announcement) unknownUser() string {
-	return "there is no user " + printable(n.trustLocal) + ", so requests without credentials get 403 until it is added: latchkey user add"
+	return "there is no user " + printable(n.trustLocal) +
+		", so requests without credentials get 403 until it is added: latchkey user add"
 }
 
 // tryIt prints lines that work as they are pasted.
@@ -168,7 +175,8 @@ Any program that reaches this service can inject faults and move its clock:
   %[1]s -H "$JSON" -d '{"advance":"20m"}' $URL%[3]s
   %[1]s $URL%[4]s
   %[1]s -X POST $URL%[5]s
-`, curl, wire.PathSimulateFaults, wire.PathSimulateClock, wire.PathSimulateEvents, wire.PathSimulateReset, wire.MediaTypeJSON)
+`, curl, wire.PathSimulateFaults, wire.PathSimulateClock, wire.PathSimulateEvents, wire.PathSimulateReset,
+		wire.MediaTypeJSON)
 }
 
 func (f *serveFlags) listensLocally() bool {

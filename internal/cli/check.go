@@ -32,7 +32,8 @@ func (a *app) checkSurroundings(cmd *cobra.Command, f *serveFlags, wrong *faults
 	if !f.simulate && (!f.demo || isSet(cmd, "data")) {
 		add(checkDirectory(f.Data, from("data")))
 		if info, err := os.Stat(f.Data); err == nil && service.OthersMay(info, 0o002) {
-			wrong.add("everybody may write in the data directory %s, and so take over the service; close it: chmod o-w %s", f.Data, f.Data)
+			wrong.add("every user of this machine may write in the data directory %s, and so take over the service; "+
+				"close it: chmod o-w %s", f.Data, f.Data)
 		}
 		f.checkStore(ctx, from, wrong)
 	}
@@ -88,7 +89,8 @@ func (s *storeFlags) checkStore(ctx context.Context, from func(string) string, w
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case err == nil && s.NewKey:
-		wrong.add("there is a server key in %s, and %s is for when it is lost; leave that out, or move the key elsewhere", s.KeyPath(), from("new-key"))
+		wrong.add("there is a server key in %s, and %s is for when it is lost; leave that out, or move the key elsewhere",
+			s.KeyPath(), from("new-key"))
 	case err != nil && (!missing || s.KeyFile != ""):
 		wrong.add("%s", withHints(err))
 	}
@@ -113,7 +115,7 @@ func (s *storeFlags) checkStore(ctx context.Context, from func(string) string, w
 			wrong.add("%v", err)
 		}
 		return
-	case err != nil && s.Database != "": // of the data directory it was told
+	case err != nil && s.Database != "": // checkDirectory reports the data directory
 		wrong.add("%s: the database cannot be read: %v", from("database"), err)
 	}
 	if err != nil {
@@ -125,19 +127,20 @@ func (s *storeFlags) checkStore(ctx context.Context, from func(string) string, w
 		return
 	}
 	if used && missing && s.KeyFile == "" && !s.NewKey {
-		wrong.add("the server key %s is missing, and the database %s has been used with one; restore the key from a backup, or start once with --new-key: all access tokens end, and programs fetch new ones", s.KeyPath(), s.Name())
+		wrong.add("the server key %s is missing, and the database %s has been used with one; restore the key from a "+
+			"backup, or start once with --new-key: all access tokens end, and programs fetch new ones", s.KeyPath(), s.Name())
 	}
 }
 
 // checkListen opens the port for a moment.
 func (a *app) checkListen(ctx context.Context, f *serveFlags, from string, wrong *faults) {
 	if _, _, err := net.SplitHostPort(f.listen); err != nil {
-		return // which was told
+		return // which check has reported
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen)
 	switch {
 	case err == nil:
-		_ = listener.Close() // nobody has connected
+		_ = listener.Close() // no client has connected
 	case service.IsAddressInUse(err):
 		a.note("latchkey: note: %s is in use, by this service or by another program", f.listen)
 	default:

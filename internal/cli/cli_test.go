@@ -225,7 +225,7 @@ func TestErrorsNameTheCorrection(t *testing.T) {
 	_, said = run(t, 2, "", "serve", "--no-such-flag")
 	has(t, said, "no-such-flag")
 	_, said = run(t, 2, "", "serve", "--demo", "--listen", "0.0.0.0:0")
-	has(t, said, "known to everybody", "nothing was done")
+	has(t, said, "password of --demo is public", "nothing was done")
 	out, _ := run(t, 0, "", "serve", "--help")
 	has(t, out, "latchkey serve --demo", "LATCHKEY_LISTEN")
 }

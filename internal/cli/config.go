@@ -255,8 +255,10 @@ func (c *config) readKeys(path string, top *yaml.Node, wrong *faults) map[string
 func (a *app) configTopic() *cobra.Command {
 	topic := &cobra.Command{Use: "config", Short: "Settings: flags, LATCHKEY_... variables and the config file"}
 	topic.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
-		_, _ = fmt.Fprintf(cmd.OutOrStdout(), `A setting can be a flag, a variable or a key in the config file, under one name. A flag overrides the environment, the environment overrides the config file,
-and the config file overrides the default:
+		_, _ = fmt.Fprintf(cmd.OutOrStdout(), ""+
+			`A setting can be a flag, a variable or a key in the config file, under one name.
+A flag overrides the environment, the environment overrides the config file, and the
+config file overrides the default:
 
   --idle-timeout 30m                flag
   LATCHKEY_IDLE_TIMEOUT=30m         environment

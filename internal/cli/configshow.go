@@ -99,7 +99,7 @@ func (a *app) configShow(cmd *cobra.Command, asJSON bool) error {
 	return nil
 }
 
-// showSetting says what a setting is and where it came from.
+// showSetting returns the value of a setting and its source.
 func showSetting(name string, p *pending) shownSetting {
 	s := shownSetting{Name: name, Source: fromDefault}
 	s.Value, s.Redacted = redacted(name, p.String())

@@ -59,10 +59,13 @@ func (e *endpoint) addServiceFlags(a *app, command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&e.url, "url", "", "base `URL` of the service (default: "+wire.ProductionBaseURL+")")
 	flags.StringVar(&e.apiKey, "api-key", "", "the API `KEY`")
-	flags.StringVar(&e.secretFile, "api-secret-file", "", "the `FILE` with the API secret; LATCHKEY_API_SECRET may hold it instead")
+	flags.StringVar(&e.secretFile, "api-secret-file", "",
+		"the `FILE` with the API secret; LATCHKEY_API_SECRET may hold it instead")
 	flags.StringVar(&e.caFile, "ca-file", "", "trust the certificates in this PEM `FILE`, besides the system's")
-	flags.BoolVar(&e.skipVerify, "tls-skip-verify", false, "do not check the certificate; for services on this machine only")
-	flags.BoolVar(&e.plaintext, "allow-plaintext", false, "permit http:// to other machines: passwords and tokens travel in the clear")
+	flags.BoolVar(&e.skipVerify, "tls-skip-verify", false,
+		"do not check the certificate; for services on this machine only")
+	flags.BoolVar(&e.plaintext, "allow-plaintext", false,
+		"permit http:// to other machines: passwords and tokens travel in the clear")
 	settings(flags, "url", "api-key", "api-secret-file", "ca-file", "tls-skip-verify", "allow-plaintext")
 	a.conf.check(command, func(wrong *faults) { e.normalize(command, wrong) })
 }
@@ -83,7 +86,8 @@ func (e *endpoint) normalize(cmd *cobra.Command, wrong *faults) {
 	if strings.ContainsFunc(e.apiKey, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) {
 		wrong.add("%s may hold printable ASCII characters only, and no colon", source(cmd, "api-key"))
 	}
-	for _, file := range []*string{&e.secretFile, &e.caFile} { // they are remembered, so they must not depend on where this is run
+	for _, file := range []*string{&e.secretFile,
+		&e.caFile} { // they are remembered, so they must not depend on where this is run
 		if absolute, err := filepath.Abs(*file); *file != "" && err == nil {
 			*file = absolute
 		}
@@ -210,7 +214,10 @@ func (e *endpoint) transport() (*http.Transport, error) {
 	}
 	transport := base.Clone()
 	outbound.LoseDeadConnections(transport)
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: e.skipVerify} //nolint:gosec // on this machine only, see checkTLS
+	transport.TLSClientConfig = &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: e.skipVerify, //nolint:gosec // on this machine only, see checkTLS
+	}
 	if e.caFile == "" {
 		return transport, nil
 	}
@@ -249,7 +256,7 @@ func (e *endpoint) touch(ctx context.Context, change func(*login)) error {
 	token := e.stored.SessionToken
 	// It happened, even if the person leaves now.
 	_, err := updateLogin(context.WithoutCancel(ctx), e.url, e.apiKey, e.user, func(l *login) {
-		if l.SessionToken == token { // else another command has logged in meanwhile
+		if l.SessionToken == token { // otherwise another command has logged in
 			change(l)
 		}
 	})

@@ -53,9 +53,11 @@ if it is not, within four seconds. It sends no secret, and so accepts any certif
 	a.conf.check(command, func(wrong *faults) {
 		_, port, err := net.SplitHostPort(f.listen)
 		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
-			wrong.add("%s %q is not an address; write it like 127.0.0.1:8080, or :8080 for all of this machine's", source(command, "listen"), f.listen)
+			wrong.add("%s %q is not an address; write it like 127.0.0.1:8080, or :8080 for all of this machine's",
+				source(command, "listen"), f.listen)
 		} else if n == 0 && f.readyFile == "" {
-			wrong.add("%s %s leaves the port open; name the file that says it with --ready-file, for the service as well", source(command, "listen"), f.listen)
+			wrong.add("%s %s leaves the port open; name the file that says it with --ready-file, for the service as well",
+				source(command, "listen"), f.listen)
 		}
 	})
 	command.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -32,8 +32,8 @@ func readReady(path string) (r ready, err error) {
 	return r, err
 }
 
-// clearReadyFile removes the file that a service which was killed left behind, so that
-// nobody takes it for the one of this start. It removes nothing else.
+// clearReadyFile removes the file that a killed service left behind, so that it is not
+// mistaken for the file of this start. It removes nothing else.
 func clearReadyFile(path string) error {
 	if path == "" {
 		return nil
@@ -43,7 +43,9 @@ func clearReadyFile(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return fail(exitFailed, "%s is there and is not a ready file: %w; it was left as it is, and nothing was started; name another one with --ready-file", path, err)
+		return fail(exitFailed, "%s exists and is not a ready file: %w; it was not changed, and nothing was started", path,
+			err).
+			hint("name another file with --ready-file")
 	}
 	if err := os.Remove(path); err != nil {
 		return fail(exitFailed, "the ready file of another start cannot be removed: %w; nothing was started", err)
@@ -51,8 +53,8 @@ func clearReadyFile(path string) error {
 	return nil
 }
 
-// writeReadyFile says that requests are served, all at once: whoever waits for the file
-// never reads half of it.
+// writeReadyFile writes the file when requests are served. The write is atomic: a
+// program that waits for the file never reads half of it.
 func (f *serveFlags) writeReadyFile(url string) error {
 	if f.readyFile == "" {
 		return nil
@@ -66,7 +68,8 @@ func (f *serveFlags) writeReadyFile(url string) error {
 		err = atomicfile.Write(f.readyFile, append(text, '\n'))
 	}
 	if err != nil {
-		return fail(exitFailed, "the ready file cannot be written: %w; nothing was started; name another one with --ready-file", err)
+		return fail(exitFailed, "the ready file cannot be written: %w; nothing was started", err).
+			hint("name another file with --ready-file")
 	}
 	return nil
 }
@@ -77,6 +80,6 @@ func removeReadyFile(path string) {
 		return
 	}
 	if r, err := readReady(path); err == nil && r.PID == os.Getpid() {
-		_ = os.Remove(path) // whoever reads it finds nobody at the URL
+		_ = os.Remove(path) // a program that still reads it finds no service at the URL
 	}
 }

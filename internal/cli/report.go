@@ -49,7 +49,7 @@ func (f *failure) hint(format string, args ...any) *failure {
 // outermost advice of a chain replaces what it wraps; each error of a join has its own.
 func hintsOf(err error) []string {
 	var found []string
-	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // walks the tree itself
+	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 		return []string{h.Hint()}
 	}
 	switch e := err.(type) { //nolint:errorlint // walks the tree itself

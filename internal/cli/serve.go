@@ -60,20 +60,20 @@ func (a *app) serveCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: serveName, Short: "Run the session service", Args: exactly(),
 		Long: `Run the session service until Ctrl-C or SIGTERM. It then finishes the requests under
-way; a second signal ends it at once, which loses nothing that was answered.
+way; a second signal ends it at once. No acknowledged change is lost.
 
 The first start makes the data directory (--data) with the database and the server
 key in it. Keep both; the key is what access tokens are made with. Users and API
 clients are added with the user and client commands while the service runs.
 
 --demo has an API key (demo-key, demo-secret) and a user (zbeeblebrox, IMgr8) that
-everybody knows, so it listens on this machine only. It lives in a directory of its
-own that is removed at the end, unless --data names one; in that, only a new
-directory gets them, so a changed password stays changed.
+are public, so it listens on this machine only. It uses a temporary directory that is
+removed at the end, unless --data names one. Only a new directory gets the key and the
+user, so a changed password stays changed.
 
 --demo --simulate is for the tests of programs that use the API: everything is kept
-in memory, and whoever reaches the service can move its clock, make the next requests
-fail, and bring it back to how it began, under ` + wire.PathSimulate + `. See
+in memory, and any program that reaches the service can move its clock, make the next
+requests fail, and reset it, under ` + wire.PathSimulate + `. See
 docs/testing.md.
 
 --upstream makes it a gateway: local users log in here, and their other requests to the
@@ -112,33 +112,43 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.StringVar(&f.listen, "listen", defaultListen, "listen on this `ADDRESS`; port 0 picks a free one")
 	f.addPlaces(flags)
 	flags.BoolVar(&f.demo, "demo", false, "have a user and an API key to try things with, on this machine only")
-	flags.BoolVar(&f.simulate, "simulate", false, "with --demo: let programs move the clock and have requests fail")
+	flags.BoolVar(&f.simulate, "simulate", false, "with --demo: let programs move the clock and make requests fail")
 	f.addPolicy(flags)
-	flags.BoolVar(&f.NewKey, "new-key", false, "make a new server key although the database was used with another: if that is lost; all access tokens end")
-	flags.StringVar(&f.tlsCert, "tls-cert", "", "speak TLS with the certificate chain in this PEM `FILE`")
+	flags.BoolVar(&f.NewKey, "new-key", false, "make a new server key although the database was used with another, "+
+		"which is lost; all access tokens end")
+	flags.StringVar(&f.tlsCert, "tls-cert", "", "use TLS with the certificate chain in this PEM `FILE`")
 	flags.StringVar(&f.tlsKey, "tls-key", "", "the PEM `FILE` with its key")
-	flags.BoolVar(&f.tlsSelfSigned, "tls-self-signed", false, "speak TLS with a certificate made for development")
-	flags.Uint32Var(&f.hashMemory, "hash-memory", authority.DefaultHashParams.MemoryKiB/1024, "memory of one password hash (argon2id), in `MiB`")
-	flags.Uint32Var(&f.hashPasses, "hash-passes", authority.DefaultHashParams.Passes, "passes of one password hash over its memory: `N`")
+	flags.BoolVar(&f.tlsSelfSigned, "tls-self-signed", false, "use TLS with a certificate made for development")
+	flags.Uint32Var(&f.hashMemory, "hash-memory", authority.DefaultHashParams.MemoryKiB/1024,
+		"memory of one password hash (argon2id), in `MiB`")
+	flags.Uint32Var(&f.hashPasses, "hash-passes", authority.DefaultHashParams.Passes,
+		"passes of one password hash over its memory: `N`")
 	flags.IntVar(&f.hashSlots, "hash-slots", 0, "hash `N` passwords at once (default: one fewer than cores, at least 1)")
-	flags.IntVar(&f.hashQueue, "hash-queue", 0, "let `N` logins wait for a slot, and answer 503 to more (default: 64 for each slot)")
-	flags.IntVar(&f.maxConnections, "max-connections", 10_000, "have `N` connections open at once; for more, those without a request are closed, or they wait")
+	flags.IntVar(&f.hashQueue, "hash-queue", 0, "let `N` logins wait for a slot, and refuse more with status 503 "+
+		"(default: 64 for each slot)")
+	flags.IntVar(&f.maxConnections, "max-connections", 10_000,
+		"accept `N` connections at once; at the limit idle connections are closed, or new ones wait")
 	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "write the log as text or json: `FORMAT`")
-	flags.StringVar(&f.readyFile, "ready-file", "", "once requests are served, write the URL, the process ID and the data directory to this `FILE`, as JSON; it is removed at the end")
+	flags.StringVar(&f.readyFile, "ready-file", "", "once requests are served, write the URL, the process ID and the "+
+		"data directory to this `FILE`, as JSON; it is removed at the end")
 	f.upstream.addServeFlags(flags)
-	flags.StringVar(&f.trustLocal, "trust-local", "", "with --upstream: requests without any credentials run as the user `NAME`, over --local-socket, and over TCP from this machine with the header "+wire.HeaderLocal+": NAME")
-	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil, "believe the X-Forwarded-For of these proxies, with or without ports: `ADDRESSES` or networks, with commas between")
-	flags.StringVar(&f.localSocket, "local-socket", "", "serve the API on this Unix `SOCKET`, too, to programs of the same user")
+	flags.StringVar(&f.trustLocal, "trust-local", "", "with --upstream: requests without any credentials run as the "+
+		"user `NAME`, over --local-socket, and over TCP from this machine with the header "+wire.HeaderLocal+": NAME")
+	flags.StringSliceVar(&f.trustedProxies, "trusted-proxies", nil,
+		"trust X-Forwarded-For from these proxies: `ADDRESSES` or networks, separated by commas")
+	flags.StringVar(&f.localSocket, "local-socket", "",
+		"serve the API on this Unix `SOCKET`, too, to programs of the same user")
 	settings(flags, "trust-local", "trusted-proxies", "local-socket")
 	settings(flags, "listen", "demo", "simulate", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
 		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format", "ready-file")
 	complete := func(name string, values ...string) {
-		_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // the flag is there, just above
+		_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
 	complete("log-level", "debug", "info", "warn", "error")
 	complete("log-format", "text", "json")
-	flags.BoolVar(&f.checkOnly, "check", false, "start nothing: say everything that is wrong with the settings, and with the files and the database that they name")
+	flags.BoolVar(&f.checkOnly, "check", false, "start nothing: report every mistake in the settings, and in the files "+
+		"and the database that they name")
 	a.conf.check(command, func(wrong *faults) {
 		if f.check(command, wrong); f.checkOnly {
 			a.checkSurroundings(command, &f, wrong)
@@ -159,15 +169,19 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	f.storeFlags.check(from, wrong)
 	host, port, err := net.SplitHostPort(f.listen)
 	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
-		wrong.add("%s %q is not an address; write it like 127.0.0.1:8080, or :8080 for all of this machine's", from("listen"), f.listen)
+		wrong.add("%s %q is not an address; write it like 127.0.0.1:8080, or :8080 for all of this machine's", from("listen"),
+			f.listen)
 	} else if f.demo && !wire.IsLoopback(host) {
-		wrong.add("%s %q would let others in, and the password of --demo is known to everybody; listen on 127.0.0.1", from("listen"), f.listen)
+		wrong.add("%s %q would let others in, and the password of --demo is public; listen on 127.0.0.1", from("listen"),
+			f.listen)
 	}
 	if f.simulate && !f.demo {
-		wrong.add("%s lets any program that reaches the service inject faults, so it works only with --demo; add --demo, or leave it out", from("simulate"))
+		wrong.add("%s lets any program that reaches the service inject faults, so it works only with --demo; add --demo, "+
+			"or leave it out", from("simulate"))
 	}
 	if f.demo && f.Shared() {
-		wrong.add("%s would put accounts that everybody knows into a database that others share; leave --demo out, or the database", from("database"))
+		wrong.add("%s would put accounts with public passwords into a shared database; leave --demo out, or the database",
+			from("database"))
 	}
 	for _, place := range []string{"data", "database", "database-listen", "key-file"} {
 		if f.simulate && isSet(cmd, place) {
@@ -203,9 +217,11 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	case f.trustLocal != "" && f.upstream.url == "":
 		wrong.add("%s is of no use without --upstream", from("trust-local"))
 	case f.trustLocal != "" && !wire.IsLoopback(host):
-		wrong.add("%s would let everybody in who reaches %s; listen on 127.0.0.1 with it, and on --local-socket if you like", from("trust-local"), f.listen)
+		wrong.add("%s would let in every program that reaches %s; listen on 127.0.0.1 with it, or use --local-socket",
+			from("trust-local"), f.listen)
 	case f.trustLocal != "" && len(f.trustedProxies) > 0 && f.localSocket == "":
-		wrong.add("%s and %s exclude each other over TCP: what a proxy on this machine carries comes from this machine, too; add --local-socket, which alone is trusted then, or leave one of them out",
+		wrong.add("%s and %s exclude each other over TCP: what a proxy on this machine carries comes from this machine, "+
+			"too; add --local-socket, which alone is trusted then, or leave one of them out",
 			from("trust-local"), from("trusted-proxies"))
 	}
 	for _, text := range f.trustedProxies {
@@ -217,12 +233,14 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 			}
 		}
 		if err != nil {
-			wrong.add("%s %q is neither an address nor a network; write it like 10.0.0.7 or 10.0.0.0/8", from("trusted-proxies"), text)
+			wrong.add("%s %q is neither an address nor a network; write it like 10.0.0.7 or 10.0.0.0/8", from("trusted-proxies"),
+				text)
 		}
 		f.proxies = append(f.proxies, prefix)
 	}
 	if f.upstream.url != "" && f.simulate {
-		wrong.add("%s and %s exclude each other: a simulation answers for the rest of the API itself", from("upstream"), from("simulate"))
+		wrong.add("%s and %s exclude each other: a simulation serves the rest of the API itself", from("upstream"),
+			from("simulate"))
 	}
 	if f.logFormat != "text" && f.logFormat != "json" {
 		wrong.add("%s %q is neither text nor json", from("log-format"), f.logFormat)

@@ -31,8 +31,8 @@ type login struct {
 	APIKey string `json:"apiKey"`
 	User   string `json:"user"`
 
-	// SessionToken is the one secret in the file: whoever has it is the user,
-	// until it has been idle for too long.
+	// SessionToken is the only secret in the file. It gives its holder the access of
+	// the user until the session ends.
 	SessionToken string    `json:"sessionToken,omitempty"`
 	LoggedInAt   time.Time `json:"loggedInAt,omitzero"`
 	LastUsedAt   time.Time `json:"lastUsedAt,omitzero"` // by these commands
@@ -40,8 +40,11 @@ type login struct {
 	APISecretFile string `json:"apiSecretFile,omitempty"`
 	CAFile        string `json:"caFile,omitempty"`
 
-	// Failures counts the logins in a row that failed, or may have. The service
-	// counts those of others, too.
+	// Failures counts the logins in a row that failed, or may have failed. The service
+	// counts those of other programs, too. After two of them `login` refuses to send a
+	// password that comes from a pipe: a script would otherwise lock the account. A
+	// person who types a password may continue. The keeper's guard is another thing:
+	// it stops all callers of a shared session until the password changes.
 	Failures          int       `json:"failures,omitempty"`
 	PasswordChangedAt time.Time `json:"passwordChangedAt,omitzero"` // by `password reset`
 }
@@ -57,8 +60,7 @@ type state struct {
 	Logins  []*login `json:"logins"`
 }
 
-// find answers the login of an endpoint, API key and user; nil where there is
-// none.
+// find returns the login of an endpoint, API key and user, or nil.
 func (s *state) find(url, apiKey, user string) *login {
 	for _, l := range s.Logins {
 		if l.URL == url && l.APIKey == apiKey && l.User == user {
@@ -68,7 +70,7 @@ func (s *state) find(url, apiKey, user string) *login {
 	return nil
 }
 
-// matching answers the logins that agree with what is given; "" agrees with all.
+// matching returns the logins that have the given values. An empty value matches all.
 func (s *state) matching(url, apiKey, user string) []*login {
 	var found []*login
 	for _, l := range s.Logins {
@@ -112,7 +114,7 @@ func readState() (*state, error) {
 	return s, nil
 }
 
-// readLogins is readState for a person, who is told if others may read the session tokens.
+// readLogins is readState with a warning if other users may read the session tokens.
 func (a *app) readLogins() (*state, error) {
 	if directory, err := stateDirectory(); err == nil {
 		a.warnReadable(filepath.Join(directory, stateFile))
@@ -120,8 +122,8 @@ func (a *app) readLogins() (*state, error) {
 	return readState()
 }
 
-// updateLogin changes what is remembered of one login, and answers it as it is
-// then. Commands that run at the same time do it one after the other.
+// updateLogin changes one stored login and returns the changed login. A lock makes
+// concurrent commands take turns.
 func updateLogin(ctx context.Context, url, apiKey, user string, change func(*login)) (*login, error) {
 	unlock, err := lockState(ctx, "state.lock")
 	if err != nil {

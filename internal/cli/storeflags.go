@@ -33,7 +33,8 @@ func (s *storeFlags) settings() *service.Store {
 func (s *storeFlags) addPlaces(flags *pflag.FlagSet) {
 	flags.StringVar(&s.Data, "data", defaultDataDir, "the `DIR` with the database, the server key and the admin socket")
 	flags.StringVar(&s.Database, "database", "",
-		"the `DATABASE`, as sqlite:PATH or, for several replicas, postgres://… (default: "+service.DatabaseFile+" in the data directory)")
+		"the `DATABASE`, as sqlite:PATH or, for several replicas, postgres://… (default: "+service.DatabaseFile+" in the "+
+			"data directory)")
 	flags.StringVar(&s.ListenURL, "database-listen", "",
 		"the same postgres:// database without a connection pooler, for notifications: `URL` (default: that of --database)")
 	flags.StringVar(&s.KeyFile, "key-file", "",
@@ -44,7 +45,8 @@ func (s *storeFlags) addPlaces(flags *pflag.FlagSet) {
 
 // addPolicy registers the flags of the rules.
 func (s *storeFlags) addPolicy(flags *pflag.FlagSet) {
-	flags.DurationVar(&s.Policy.IdleTimeout, "idle-timeout", 20*time.Minute, "a session that is not used for this `TIME` ends")
+	flags.DurationVar(&s.Policy.IdleTimeout, "idle-timeout", 20*time.Minute,
+		"a session that is not used for this `TIME` ends")
 	flags.DurationVar(&s.Policy.Lifetime, "session-lifetime", 0,
 		"a session older than this `TIME` ends, used or not (default: none does)")
 	flags.IntVar(&s.Policy.LockAfter, "lock-after", 5, "lock the account at the `N`th consecutive failed login")

@@ -38,7 +38,8 @@ func (u *upstream) addFlags(a *app, command *cobra.Command) {
 	flags := command.Flags()
 	flags.SortFlags = false
 	u.addPlaceFlags(command)
-	flags.StringVar(&u.stateFile, "state-file", "", "the `FILE` with the shared state (default: that of the credential, with .state behind the name)")
+	flags.StringVar(&u.stateFile, "state-file", "", "the `FILE` with the shared state (default: the credential file's "+
+		"name with .state appended)")
 	settings(flags, "state-file")
 	u.shared.addFlags(flags)
 	a.conf.check(command, func(wrong *faults) {
@@ -52,7 +53,8 @@ func (u *upstream) addFlags(a *app, command *cobra.Command) {
 func (u *upstream) addPlaceFlags(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&u.credentialFile, "credential-file", "", "the `FILE` with the upstream's user name and password")
-	flags.StringVar(&u.identityFile, "age-key-file", "", "the `FILE` with the age secret key that the credential file is encrypted with")
+	flags.StringVar(&u.identityFile, "age-key-file", "",
+		"the `FILE` with the age secret key that the credential file is encrypted with")
 	settings(flags, "credential-file", "age-key-file")
 }
 

@@ -29,7 +29,7 @@ const (
 
 const upstreamStateFile = "upstream.state"
 
-// upstreamFlags are what `serve` is told of an upstream.
+// upstreamFlags are the flags of `serve` about an upstream.
 type upstreamFlags struct {
 	upstream
 
@@ -42,19 +42,30 @@ type upstreamFlags struct {
 func (u *upstreamFlags) addServeFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&u.url, "upstream", "", "be a gateway to the API at this base `URL`: local users, one session there")
 	flags.StringVar(&u.apiKey, "upstream-api-key", "", "the API `KEY` at the upstream")
-	flags.StringVar(&u.secretFile, "upstream-api-secret-file", "", "the `FILE` with its API secret; "+upstreamSecretVariable+" may hold it instead")
-	flags.StringVar(&u.credentialFile, "upstream-credential-file", "", "the `FILE` with the upstream's user name and password (see: latchkey credential); without it they are in "+upstreamUserVariable+" and "+upstreamPasswordVariable)
-	flags.StringVar(&u.identityFile, "upstream-age-key-file", "", "the `FILE` with the age secret key that it is encrypted with")
-	flags.StringVar(&u.stateFile, "upstream-state-file", "", "the `FILE` with what programs share that use this account (default: that of the credential with .state behind the name, or "+upstreamStateFile+" in the data directory)")
-	flags.StringVar(&u.caFile, "upstream-ca-file", "", "trust the certificates in this PEM `FILE` at the upstream, besides the system's")
-	flags.StringSliceVar(&u.hosts.said, "upstream-host", nil, "carry requests to /latchkey/hosts/NAME/… to this further `HOST`, NAME=URL,header=HEADER with the header that takes the session (default for the vendor's production: imp and 5gedge; none: no host)")
-	flags.DurationVar(&u.timeout, "upstream-timeout", time.Minute, "wait this `TIME` for the upstream to begin to answer")
-	flags.Var(&u.rotate, "rotate-every", "change the upstream's password when it is this `AGE` old, as 90d (default: never)")
-	settings(flags, "upstream", "upstream-host", "upstream-api-key", "upstream-api-secret-file", "upstream-credential-file", "upstream-age-key-file",
+	flags.StringVar(&u.secretFile, "upstream-api-secret-file", "",
+		"the `FILE` with its API secret; "+upstreamSecretVariable+" may hold it instead")
+	flags.StringVar(&u.credentialFile, "upstream-credential-file", "",
+		"the `FILE` with the upstream's user name and password (see: latchkey credential); without it they are in "+
+			""+upstreamUserVariable+" and "+upstreamPasswordVariable)
+	flags.StringVar(&u.identityFile, "upstream-age-key-file", "",
+		"the `FILE` with the age secret key that it is encrypted with")
+	flags.StringVar(&u.stateFile, "upstream-state-file", "",
+		"the `FILE` with the shared state of this account (default: the credential file's name with .state appended, or "+
+			""+upstreamStateFile+" in the data directory)")
+	flags.StringVar(&u.caFile, "upstream-ca-file", "",
+		"trust the certificates in this PEM `FILE` at the upstream, besides the system's")
+	flags.StringSliceVar(&u.hosts.said, "upstream-host", nil,
+		"forward /latchkey/hosts/NAME/… to this further `HOST`, NAME=URL,header=HEADER with the header of the session "+
+			"token (default for the vendor's production: imp and 5gedge; none: no host)")
+	flags.DurationVar(&u.timeout, "upstream-timeout", time.Minute, "wait this `TIME` for the upstream's response to begin")
+	flags.Var(&u.rotate, "rotate-every", "change the upstream's password when it is this `AGE` old, as 90d (default: "+
+		"never)")
+	settings(flags, "upstream", "upstream-host", "upstream-api-key", "upstream-api-secret-file",
+		"upstream-credential-file", "upstream-age-key-file",
 		"upstream-state-file", "upstream-ca-file", "upstream-timeout", "rotate-every")
 }
 
-// check answers what is wrong with them.
+// check adds the mistakes in the flags to wrong.
 func (u *upstreamFlags) check(cmd *cobra.Command, wrong *faults) {
 	if u.url == "" {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -76,10 +87,12 @@ func (u *upstreamFlags) check(cmd *cobra.Command, wrong *faults) {
 		wrong.add("--upstream-api-key is missing")
 	}
 	if os.Getenv(upstreamSecretVariable) == "" && u.secretFile == "" {
-		wrong.add("the upstream's API secret is missing; set %s, or name a file with --upstream-api-secret-file", upstreamSecretVariable)
+		wrong.add("the upstream's API secret is missing; set %s, or name a file with --upstream-api-secret-file",
+			upstreamSecretVariable)
 	}
 	if u.credentialFile == "" && os.Getenv(upstreamPasswordVariable) == "" {
-		wrong.add("the upstream's password is missing; name a file with --upstream-credential-file, or set %s and %s", upstreamUserVariable, upstreamPasswordVariable)
+		wrong.add("the upstream's password is missing; name a file with --upstream-credential-file, or set %s and %s",
+			upstreamUserVariable, upstreamPasswordVariable)
 	}
 	if u.timeout <= 0 {
 		wrong.add("%s %v is not above zero", source(cmd, "upstream-timeout"), u.timeout)

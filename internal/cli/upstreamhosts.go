@@ -26,7 +26,8 @@ func (h *upstreamHosts) check(upstream string) (problem string) {
 	said := h.said
 	if len(said) == 0 && upstream == latchkey.ProductionURL {
 		said = []string{
-			"imp=https://imp.thingspace.verizon.com", "header=" + wire.HeaderSessionTokenIMP, "5gedge=https://5gedge.verizon.com",
+			"imp=https://imp.thingspace.verizon.com", "header=" + wire.HeaderSessionTokenIMP,
+			"5gedge=https://5gedge.verizon.com",
 		}
 	}
 	h.headers = map[string]string{}

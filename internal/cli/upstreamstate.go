@@ -19,13 +19,14 @@ type sharedDatabase struct {
 
 // addFlags registers the flags that name it, as serve has them.
 func (d *sharedDatabase) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&d.url, "database", "", "the `DATABASE` that the replicas of a gateway share, postgres://…, which has the state then")
+	flags.StringVar(&d.url, "database", "", "the `DATABASE` of the replicas of a gateway, postgres://…, which then "+
+		"holds the state")
 	flags.StringVar(&d.keyFile, "key-file", "", "with --database: the `FILE` with their server key")
 	settings(flags, "database", "key-file")
 }
 
-// check answers what is wrong with them. The embedded database, which serve has the
-// same setting for, holds no such state.
+// check adds the mistakes in the flags to wrong. The embedded database, for which serve
+// has the same setting, holds no such state.
 func (d *sharedDatabase) check(source func(string) string, wrong *faults) {
 	(&storeFlags{Store: service.Store{Database: d.url}}).checkStores(source, wrong)
 }
@@ -54,7 +55,8 @@ func (u *upstream) state(ctx context.Context, a *app) (state keeper.State, done 
 		return nil, nil, err
 	}
 	if u.shared.keyFile == "" {
-		return nil, nil, usage("the state in the database is encrypted under the server key; nothing was done; name its file with --key-file")
+		return nil, nil, usage("the state in the database is encrypted under the server key; nothing was done").
+			hint("name the file of the key with --key-file")
 	}
 	shared := service.Store{Database: u.shared.url, KeyFile: u.shared.keyFile}
 	return shared.OpenSharedState(ctx, u.url, c.User)

@@ -37,11 +37,6 @@ var turns = map[string]string{
 	"authorise": "authorize", "authorised": "authorized", "organise": "organize", "optimise": "optimize",
 }
 
-// unswept lists directories and files whose language is not yet checked.
-var unswept = []string{
-	"internal/cli",
-}
-
 var (
 	turn       = regexp.MustCompile(`\b(` + strings.Join(eitherCase(slices.Sorted(maps.Keys(turns))), "|") + `)\b`)
 	quotation  = regexp.MustCompile("(?s:```.*?```)|\"[^\"\n]*\"|`[^`\n]*`|“[^”\n]*”")
@@ -210,23 +205,8 @@ func (l *language) textFile(place, text string) {
 func TestLanguage(t *testing.T) {
 	found := check(t)
 	for _, directory := range slices.Sorted(maps.Keys(found)) {
-		if slices.Contains(unswept, directory) {
-			t.Logf("%s is not swept yet: %d findings", directory, len(found[directory]))
-			if !testing.Verbose() {
-				continue
-			}
-		}
 		for _, f := range found[directory] {
-			report := t.Errorf
-			if slices.Contains(unswept, directory) {
-				report = t.Logf
-			}
-			report("%s: %s", f.place, f.text)
-		}
-	}
-	for _, directory := range unswept {
-		if len(found[directory]) == 0 {
-			t.Logf("%s has no findings: remove it from unswept", directory)
+			t.Errorf("%s: %s", f.place, f.text)
 		}
 	}
 }

@@ -161,7 +161,7 @@ func (s *Store) OpenDatabase(ctx context.Context, now func() time.Time, log *slo
 }
 
 func (s *Store) openEmbedded(ctx context.Context, now func() time.Time, log *slog.Logger) (*Database, error) {
-	ahead := time.Duration(maxSlideAhead)
+	ahead := maxSlideAhead
 	if s.Policy.IdleTimeout > 0 {
 		ahead = min(ahead, s.Policy.IdleTimeout/slidesInOneIdle)
 	}
