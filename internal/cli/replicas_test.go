@@ -1,13 +1,18 @@
 package cli_test
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/cli"
 	"github.com/latchkey/latchkey/internal/enginetest"
 )
@@ -52,10 +57,32 @@ func TestReplicaScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":   scriptExits,
+			"soon":    scriptSoon,
 			"setfrom": scriptSetFrom,
 			"replica": scriptReplica,
 		},
 	})
+}
+
+// scriptSoon repeats a command until it exits with the code: soon CODE COMMAND…. A run
+// that begins authority.MaxStaleness after the change before it must exit with the code,
+// because by then no replica may rely on a cached session.
+func scriptSoon(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: soon CODE COMMAND…")
+	}
+	changed := time.Now()
+	for {
+		late := time.Since(changed) > authority.MaxStaleness
+		err := ts.Exec(args[1], args[2:]...)
+		var exit *exec.ExitError
+		switch {
+		case errors.As(err, &exit) && strconv.Itoa(exit.ExitCode()) == args[0]:
+			return
+		case late:
+			ts.Fatalf("%v after the change: %v, want exit code %s", time.Since(changed), err, args[0])
+		}
+	}
 }
 
 // scriptReplica starts a service in this process and sets a variable to its URL:
