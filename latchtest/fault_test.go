@@ -1,8 +1,11 @@
 package latchtest_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -10,6 +13,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey"
+	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/latchtest"
 )
 
@@ -199,7 +203,6 @@ func TestADelayedRequestHappensAlthoughItsCallerLeft(t *testing.T) {
 		}
 		cancel()
 		maybeSent(t, "the request", <-left)
-		// Between two looks the database is free for the request, which has to write.
 		for ; !happened(); <-time.After(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("the %s did not happen", operation)
@@ -221,6 +224,37 @@ func TestADelayedRequestHappensAlthoughItsCallerLeft(t *testing.T) {
 	}
 	if n := s.Count(latchtest.EventLogOut); n != 2 {
 		t.Errorf("%d logouts happened", n)
+	}
+}
+
+// A client may leave between the header and the body of its request.
+func TestARequestWithoutItsBodyMeetsNoFault(t *testing.T) {
+	s := latchtest.NewServer(t)
+	bearer, err := s.Client.AccessToken(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Inject(latchtest.LogIn, latchtest.Fail(503), 1)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, err = io.WriteString(conn, "POST "+wire.PathLogIn+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+
+		bearer.Token.Reveal()+"\r\nContent-Type: application/json\r\nContent-Length: 45\r\n\r\n{")
+	if err == nil {
+		err = conn.(*net.TCPConn).CloseWrite()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusBadRequest || s.FaultsLeft() != 1 {
+		t.Errorf("the response is %d, and %d faults are left", response.StatusCode, s.FaultsLeft())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -148,9 +149,16 @@ func exists(path string) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
+// freeAddress returns an address that nobody listens on, and nobody will: 127.0.0.0/8 is all
+// loopback, and other tests choose their ports on 127.0.0.1. A port of 127.0.0.1 could be
+// taken before the proxy listens, by a server that then receives the proxy's requests.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ip := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254))).String()
+	listener, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	if err != nil { // not Linux
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,6 +131,13 @@ func (q *faults) add(fault Fault) error {
 	return nil
 }
 
+// pending reports whether the next request of the operation meets a fault.
+func (q *faults) pending(operation Operation) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.ContainsFunc(q.queue, func(f Fault) bool { return f.meets(operation) })
+}
+
 func (q *faults) take(operation Operation) (Fault, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -21,9 +21,8 @@ const maxKept = 1 << 20
 // faultForbidden is the fault code for a resource that the client may not use.
 const faultForbidden = "900908"
 
-// inject makes the fault happen to the request.
-func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Operation, fault Fault) {
-	body := keepBody(r)
+// inject makes the fault happen to the request, whose body begins with these bytes.
+func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Operation, fault Fault, body []byte) {
 	if fault.responds() {
 		drain(r)
 	}
@@ -74,8 +73,8 @@ func (s *Service) inject(w http.ResponseWriter, r *http.Request, operation Opera
 func staying(r *http.Request) *http.Request { return r.WithContext(context.WithoutCancel(r.Context())) }
 
 // keepBody reads the body into memory, so that the server notices when the
-// caller leaves, and puts it back.
-func keepBody(r *http.Request) []byte {
+// caller leaves, and puts it back. An error means that the body broke off.
+func keepBody(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxKept))
 	rest := io.Reader(r.Body)
 	if err == nil && len(body) < maxKept {
@@ -85,7 +84,7 @@ func keepBody(r *http.Request) []byte {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(body), rest), r.Body}
-	return body
+	return body, err
 }
 
 // wait returns after the delay, when the caller has left, or when the service is

@@ -152,9 +152,16 @@ func (s *Service) replace(next *stage) (last *stage) {
 // ServeHTTP serves the API, with the faults. The controls are not part of it.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	operation, ok := operationOf(r.URL.Path)
-	if ok {
+	if ok && s.faults.pending(operation) {
+		// A request meets a fault when its body has arrived: one whose caller leaves
+		// before that would use the fault up, and could not be executed.
+		body, err := keepBody(r)
+		if err != nil {
+			s.execute(w, r)
+			return
+		}
 		if fault, ok := s.faults.take(operation); ok {
-			s.inject(w, r, operation, fault)
+			s.inject(w, r, operation, fault, body)
 			return
 		}
 	}
