@@ -235,7 +235,11 @@ func TestARequestWithoutItsBodyMeetsNoFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Inject(latchtest.LogIn, latchtest.Fail(503), 1)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	address, err := net.ResolveTCPAddr("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.DialTCP("tcp", nil, address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +247,7 @@ func TestARequestWithoutItsBodyMeetsNoFault(t *testing.T) {
 	_, err = io.WriteString(conn, "POST "+wire.PathLogIn+" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+
 		bearer.Token.Reveal()+"\r\nContent-Type: application/json\r\nContent-Length: 45\r\n\r\n{")
 	if err == nil {
-		err = conn.(*net.TCPConn).CloseWrite()
+		err = conn.CloseWrite()
 	}
 	if err != nil {
 		t.Fatal(err)
