@@ -149,9 +149,9 @@ func exists(path string) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// freeAddress returns an address that nobody listens on, and nobody will: 127.0.0.0/8 is all
-// loopback, and other tests choose their ports on 127.0.0.1. A port of 127.0.0.1 could be
-// taken before the proxy listens, by a server that then receives the proxy's requests.
+// freeAddress returns a loopback address without a listener. Other tests choose their ports on
+// 127.0.0.1. If the proxy had one of those, their server could take it before the proxy
+// listens, and receive the proxy's requests.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	ip := net.IPv4(127, byte(1+rand.IntN(254)), byte(rand.IntN(256)), byte(1+rand.IntN(254))).String()
