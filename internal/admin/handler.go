@@ -142,9 +142,6 @@ func errorOf(err error) (int, Error) {
 		return http.StatusNotFound, Error{CodeNotFound, "there is none of that name"}
 	case errors.Is(err, authority.ErrExists):
 		return http.StatusConflict, Error{CodeExists, "there is one of that name already"}
-	case errors.Is(err, authority.ErrOverloaded):
-		return http.StatusServiceUnavailable,
-			Error{CodeOverloaded, "too many logins are waiting; nothing was changed; try again"}
 	}
 	return http.StatusServiceUnavailable, Error{CodeUnavailable, err.Error()}
 }

@@ -213,7 +213,6 @@ const (
 	CodeExists      = "exists"
 	CodeInvalid     = "invalid"
 	CodeOtherStore  = "other_store"
-	CodeOverloaded  = "overloaded"
 	CodeUnavailable = "unavailable"
 )
 

@@ -26,6 +26,8 @@ const (
 // begin returned must be settled, once.
 type attempt struct {
 	authority *Authority
+	client    string // the API client that it is made for
+	placed    bool   // it has a place of the admission
 	key       StrikeKey
 	id        ReservationID
 	user      User // zero if no user has the name
@@ -36,26 +38,32 @@ type attempt struct {
 	settled   atomic.Bool
 }
 
-// begin reserves a strike. While all that are left are reserved, it waits in the login
-// queue. It returns ErrAccountLocked if none is left.
-func (a *Authority) begin(ctx context.Context, name string) (*attempt, error) {
+// begin reserves a strike for an attempt of an API client. While all that are left are
+// reserved, it waits in the login queue. It returns ErrAccountLocked if none is left, and
+// ErrOverloaded if too many attempts of the client wait.
+func (a *Authority) begin(ctx context.Context, client, name string) (*attempt, error) {
 	key := strikeKey(name)
-	place, err := a.logins.enter(ctx, key)
+	first, err := a.admission.names.enter(ctx, client, key)
 	if err != nil {
 		return nil, err
 	}
-	defer a.logins.leave(key, place)
+	defer a.admission.names.leave(first)
 	for {
+		if err := a.admission.places.take(ctx, client); err != nil {
+			return nil, unavailable(err)
+		}
 		id, err := a.reserve(ctx, key)
+		if err == nil {
+			return a.load(ctx, client, name, key, id)
+		}
+		a.admission.places.give()
 		switch {
-		case err == nil:
-			return a.load(ctx, name, key, id)
 		case errors.Is(err, errLocked):
 			return nil, ErrAccountLocked
 		case !errors.Is(err, errBusy):
 			return nil, unavailable(err)
 		}
-		if err := place.wait(ctx); err != nil {
+		if err := first.wait(ctx); err != nil {
 			return nil, unavailable(err)
 		}
 	}
@@ -80,9 +88,11 @@ func (a *Authority) reserve(ctx context.Context, key StrikeKey) (id ReservationI
 	return id, err
 }
 
-// load reads the user of an attempt.
-func (a *Authority) load(ctx context.Context, name string, key StrikeKey, id ReservationID) (*attempt, error) {
-	t := &attempt{authority: a, key: key, id: id}
+// load returns an attempt that has a place and this reservation, with its user.
+func (a *Authority) load(
+	ctx context.Context, client, name string, key StrikeKey, id ReservationID) (*attempt, error,
+) {
+	t := &attempt{authority: a, client: client, placed: true, key: key, id: id}
 	t.hold()
 	user, err := a.stores.Users.User(ctx, name)
 	switch {
@@ -115,6 +125,7 @@ func (t *attempt) hold() {
 // takes just as long. In the same slot it then passes the result to further, which may be
 // nil: after a password was evaluated, nothing may keep the attempt from being judged.
 func (t *attempt) verify(ctx context.Context, password secret.Text, further func(right bool)) (bool, error) {
+	defer t.leave()
 	a := t.authority
 	stored, err := a.decoy(ctx, t.key)
 	if err != nil {
@@ -126,7 +137,7 @@ func (t *attempt) verify(ctx context.Context, password secret.Text, further func
 		}
 	}
 	right := false
-	err = a.slots.run(ctx, func() {
+	err = a.admission.hash(ctx, t.client, func() {
 		t.sum = stored.sumOf(password)
 		right = stored.holds(t.sum) && t.known
 		if right && stored.params != a.params {
@@ -136,15 +147,15 @@ func (t *attempt) verify(ctx context.Context, password secret.Text, further func
 			further(right)
 		}
 	})
-	return right, admission(err)
+	return right, err
 }
 
-// admission converts an error of hashSlots.run to one for callers of the Authority.
-func admission(err error) error {
-	if err == nil || errors.Is(err, ErrOverloaded) {
-		return err
+// leave gives the attempt's place to the next.
+func (t *attempt) leave() {
+	if t.placed {
+		t.placed = false
+		t.authority.admission.places.give()
 	}
-	return unavailable(err)
 }
 
 // settle ends the attempt. It does so even if the caller has left: what was evaluated
@@ -169,6 +180,7 @@ func (t *attempt) conclude(ctx context.Context, change func(*Strikes, time.Time)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	a := t.authority
+	t.leave()
 	t.settled.Store(true)
 	t.extend.Stop()
 	now := a.now()
@@ -178,7 +190,7 @@ func (t *attempt) conclude(ctx context.Context, change func(*Strikes, time.Time)
 		strikes = *s
 		return err
 	})
-	a.logins.settled(t.key)
+	a.admission.names.settled(t.key)
 	if err != nil {
 		return Strikes{}, unavailable(err)
 	}

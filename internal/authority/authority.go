@@ -89,7 +89,7 @@ type Config struct {
 	Policy    Policy
 	Hash      HashParams       // zero: DefaultHashParams
 	HashSlots int              // passwords hashed at once; 0: one fewer than cores, at least 1
-	HashQueue int              // logins that wait for a slot; 0: 64 for each slot
+	HashQueue int              // logins of one API client that wait for a slot; 0: 64 for each slot
 	Now       func() time.Time // nil: time.Now
 	Log       *slog.Logger     // nil: slog.Default()
 	// UnknownStrikes is how many strikes of names that no user has are kept unfolded; 0:
@@ -103,11 +103,10 @@ type Authority struct {
 	key            []byte
 	policy         Policy
 	params         HashParams
-	slots          *hashSlots
+	admission      *admission
 	decoys         decoys
 	tokens         *tokenDeriver
 	lock           lockRule
-	logins         loginQueue
 	sole           sync.Mutex // held while a login ends the other sessions; see Policy.EndSessionsOnLogin
 	now            func() time.Time
 	log            *slog.Logger
@@ -129,11 +128,11 @@ func New(config Config) (*Authority, error) {
 		key:    bytes.Clone(config.Key),
 		policy: config.Policy.withDefaults(),
 		params: config.Hash,
-		slots:  newHashSlots(config.HashSlots, config.HashQueue),
 		tokens: &tokenDeriver{key: bytes.Clone(config.Key)},
 		now:    config.Now,
 		log:    config.Log,
 	}
+	a.admission = newAdmission(config.HashSlots, config.HashQueue)
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -167,10 +166,7 @@ type Load struct {
 }
 
 // Load returns the number of logins in progress.
-func (a *Authority) Load() Load {
-	hashing := len(a.slots.running)
-	return Load{Hashing: hashing, Waiting: max(0, len(a.slots.queued)-hashing) + a.logins.len()}
-}
+func (a *Authority) Load() Load { return a.admission.load() }
 
 // unavailable wraps an error of a store in ErrUnavailable. It returns nil for nil.
 func unavailable(err error) error {

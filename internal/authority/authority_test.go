@@ -118,7 +118,8 @@ func TestAtMostFiveWrongPasswordsAreEvaluatedAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 200 {
 		group.Go(func() {
-			switch _, err := s.logIn(t, "zaphod", secret.Text(fmt.Sprint("wrong", i))); {
+			client := authority.Origin{Client: fmt.Sprint("key ", i%4)}
+			switch _, err := s.LogIn(t.Context(), "zaphod", secret.Text(fmt.Sprint("wrong", i)), client); {
 			case errors.Is(err, authority.ErrInvalidCredentials):
 				evaluated.Add(1)
 			case errors.Is(err, authority.ErrAccountLocked):

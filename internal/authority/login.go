@@ -21,7 +21,7 @@ func (a *Authority) LogIn(ctx context.Context, name string, password secret.Text
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	t, err := a.begin(ctx, name)
+	t, err := a.begin(ctx, origin.Client, name)
 	if err != nil {
 		if errors.Is(err, ErrAccountLocked) {
 			a.recordRefusal(ctx, name, origin)

@@ -10,68 +10,108 @@ const (
 	// reservePoll is how often the first in the queue tries to reserve a strike: another
 	// replica settles attempts without notice.
 	reservePoll = 25 * time.Millisecond
-	// Every caller in the queue holds a connection anyway. These bounds keep one user
-	// name from taking all the places.
-	maxQueued       = 4096
-	maxQueuedPerKey = maxQueued / 2
+	// Every caller in the queue holds a connection anyway. maxQueued bounds them all: it is
+	// divided among the API clients that have callers in the queue.
+	maxQueued = 4096
+	// maxQueuedPerName bounds the callers of one API client that wait for one user name.
+	maxQueuedPerName = 64
 )
 
-// loginQueue orders the attempts on one user name. Only the first of them tries to
-// reserve a strike, so that a thousand that wait cost no more than one. A name without
-// attempts takes no memory.
+// loginQueue orders the attempts on one user name. Of each API client, only the first of them
+// tries to reserve a strike, so that a thousand that wait cost no more than one, and no client
+// waits behind the attempts of another. A name without attempts takes no memory.
 type loginQueue struct {
-	mu     sync.Mutex
-	queued int
-	byKey  map[StrikeKey]*keyQueue
+	share    int // of one client; see newLoginQueue
+	mu       sync.Mutex
+	queued   int
+	byKey    map[StrikeKey]*keyQueue
+	byClient map[string]int // callers in the queue
 }
 
 // keyQueue is the queue of one user name.
 type keyQueue struct {
-	queued  int           // guarded by loginQueue.mu
-	first   chan struct{} // holds one token while a caller is first
-	settled chan struct{} // holds a token if an attempt was settled since the last look
+	clients map[string]*clientQueue // guarded by loginQueue.mu
+	settled chan struct{}           // holds a token if an attempt was settled since the last look
 }
 
-// enter returns when the caller is first in the queue of the key, and must leave it. It
-// returns ErrOverloaded if the queue is too long.
-func (q *loginQueue) enter(ctx context.Context, key StrikeKey) (*keyQueue, error) {
-	q.mu.Lock()
-	k := q.byKey[key]
-	if k == nil {
-		k = &keyQueue{first: make(chan struct{}, 1), settled: make(chan struct{}, 1)}
-	}
-	if q.queued >= maxQueued || k.queued >= maxQueuedPerKey {
-		q.mu.Unlock()
+// clientQueue holds the callers of one API client that wait for one user name.
+type clientQueue struct {
+	key    StrikeKey
+	client string
+	name   *keyQueue
+	queued int           // guarded by loginQueue.mu
+	first  chan struct{} // holds one token while a caller is first
+}
+
+// newLoginQueue returns a queue that holds up to share callers of one API client.
+func newLoginQueue(share int) *loginQueue {
+	return &loginQueue{share: share, byKey: map[StrikeKey]*keyQueue{}, byClient: map[string]int{}}
+}
+
+// enter returns when the caller is the first of its API client in the queue of the key, and
+// must leave it. It returns ErrOverloaded if the client has too many callers in the queue.
+func (q *loginQueue) enter(ctx context.Context, client string, key StrikeKey) (*clientQueue, error) {
+	c := q.place(client, key)
+	if c == nil {
 		return nil, ErrOverloaded
 	}
-	if q.byKey == nil {
-		q.byKey = map[StrikeKey]*keyQueue{}
-	}
-	q.byKey[key] = k
-	q.queued++
-	k.queued++
-	q.mu.Unlock()
 	select {
-	case k.first <- struct{}{}:
-		return k, nil
+	case c.first <- struct{}{}:
+		return c, nil
 	case <-ctx.Done():
-		q.remove(key, k)
+		q.remove(c)
 		return nil, unavailable(ctx.Err())
 	}
 }
 
-// leave lets the next in the queue be first.
-func (q *loginQueue) leave(key StrikeKey, k *keyQueue) {
-	<-k.first
-	q.remove(key, k)
+// place adds a caller, or returns nil if its API client has too many.
+func (q *loginQueue) place(client string, key StrikeKey) *clientQueue {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	clients := len(q.byClient)
+	if q.byClient[client] == 0 {
+		clients++
+	}
+	if q.byClient[client] >= min(q.share, max(1, maxQueued/clients)) {
+		return nil
+	}
+	k := q.byKey[key]
+	if k == nil {
+		k = &keyQueue{clients: map[string]*clientQueue{}, settled: make(chan struct{}, 1)}
+	}
+	c := k.clients[client]
+	if c == nil {
+		c = &clientQueue{key: key, client: client, name: k, first: make(chan struct{}, 1)}
+	}
+	if c.queued >= maxQueuedPerName {
+		return nil
+	}
+	q.byKey[key], k.clients[client] = k, c
+	q.queued++
+	q.byClient[client]++
+	c.queued++
+	return c
 }
 
-func (q *loginQueue) remove(key StrikeKey, k *keyQueue) {
+// leave lets the next caller of the client be first.
+func (q *loginQueue) leave(c *clientQueue) {
+	<-c.first
+	q.remove(c)
+}
+
+func (q *loginQueue) remove(c *clientQueue) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.queued--
-	if k.queued--; k.queued == 0 {
-		delete(q.byKey, key)
+	if q.byClient[c.client]--; q.byClient[c.client] == 0 {
+		delete(q.byClient, c.client)
+	}
+	if c.queued--; c.queued > 0 {
+		return
+	}
+	delete(c.name.clients, c.client)
+	if len(c.name.clients) == 0 {
+		delete(q.byKey, c.key)
 	}
 }
 
@@ -82,7 +122,7 @@ func (q *loginQueue) len() int {
 	return q.queued
 }
 
-// settled notifies the first in the queue of the key that a strike may be free.
+// settled notifies a caller that is first for the key that a strike may be free.
 func (q *loginQueue) settled(key StrikeKey) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -95,11 +135,11 @@ func (q *loginQueue) settled(key StrikeKey) {
 }
 
 // wait returns when a strike may be free.
-func (k *keyQueue) wait(ctx context.Context) error {
+func (c *clientQueue) wait(ctx context.Context) error {
 	poll := time.NewTimer(reservePoll)
 	defer poll.Stop()
 	select {
-	case <-k.settled:
+	case <-c.name.settled:
 	case <-poll.C:
 	case <-ctx.Done():
 		return ctx.Err()

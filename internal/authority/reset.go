@@ -42,7 +42,7 @@ func (a *Authority) ResetPassword(
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	t, err := a.begin(ctx, session.User)
+	t, err := a.begin(ctx, origin.Client, session.User)
 	if err != nil {
 		if errors.Is(err, ErrAccountLocked) {
 			a.refuse(ctx, origin, Event{
@@ -104,7 +104,7 @@ func (a *Authority) ResetPassword(
 	user, err := a.changePassword(ctx, t.user, hash, session, repeat)
 	if errors.Is(err, errChanged) {
 		// Another reset was faster. It may be the same one.
-		told, err := a.replayConcurrent(ctx, t.user, session, old, key)
+		told, err := a.replayConcurrent(ctx, t, session, old, key)
 		if err == nil {
 			note(EventResetRepeated, "at the same time")
 		} else if errors.Is(err, ErrPasswordMismatch) {
@@ -123,7 +123,7 @@ func (a *Authority) ResetPassword(
 // replayConcurrent is replay for an old password that was right when it was verified. It
 // returns the new password or an error.
 func (a *Authority) replayConcurrent(
-	ctx context.Context, verified User, session Session, old secret.Text, key string,
+	ctx context.Context, t *attempt, session Session, old secret.Text, key string,
 ) (secret.Text, error) {
 	user, err := a.stores.Users.User(ctx, session.User)
 	switch {
@@ -131,11 +131,11 @@ func (a *Authority) replayConcurrent(
 		return "", unavailable(err)
 	case err == nil && user.Disabled:
 		return "", ErrPasswordMismatch
-	case err != nil || !user.owns(session) || user.PasswordHash == verified.PasswordHash:
+	case err != nil || !user.owns(session) || user.PasswordHash == t.user.PasswordHash:
 		return "", ErrSessionExpired // the change has ended the session
 	}
 	told := secret.Text("")
-	err = admission(a.slots.run(ctx, func() { told, _ = a.replay(user, session.Key, old, key) }))
+	err = a.admission.hashAgain(ctx, t.client, func() { told, _ = a.replay(user, session.Key, old, key) })
 	if err == nil && told == "" {
 		err = ErrPasswordReplaced
 	}

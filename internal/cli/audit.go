@@ -226,7 +226,7 @@ func (a *app) follow(
 func isAway(err error) bool {
 	var reported *admin.Error
 	if errors.As(err, &reported) {
-		return reported.Code == admin.CodeUnavailable || reported.Code == admin.CodeOverloaded
+		return reported.Code == admin.CodeUnavailable
 	}
 	return isAny(err, io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist) || errors.As(err, new(*net.OpError))
 }

@@ -65,7 +65,7 @@ func exitCode(err error) int {
 	case errors.As(err, &own):
 		return own.code
 	case errors.As(err, &reported):
-		if reported.Code == admin.CodeOverloaded || reported.Code == admin.CodeUnavailable {
+		if reported.Code == admin.CodeUnavailable {
 			return exitUnavailable
 		}
 		return exitRefused

@@ -124,8 +124,8 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 	flags.Uint32Var(&f.hashPasses, "hash-passes", authority.DefaultHashParams.Passes,
 		"passes of one password hash over its memory: `N`")
 	flags.IntVar(&f.hashSlots, "hash-slots", 0, "hash `N` passwords at once (default: one fewer than cores, at least 1)")
-	flags.IntVar(&f.hashQueue, "hash-queue", 0, "let `N` logins wait for a slot, and refuse more with status 503 "+
-		"(default: 64 for each slot)")
+	flags.IntVar(&f.hashQueue, "hash-queue", 0, "let `N` logins of one API client wait for a slot, and refuse "+
+		"more with status 503 (default: 64 for each slot)")
 	flags.IntVar(&f.maxConnections, "max-connections", 10_000,
 		"accept `N` connections at once; at the limit idle connections are closed, or new ones wait")
 	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")

@@ -215,8 +215,7 @@ func (f *fleet) admin(replica int, path string, body, result any) error {
 		err := admin.NewClient(f.replicas[replica].socket()).Post(ctx, path, body, result)
 		cancel()
 		var refused *admin.Error
-		permanent := errors.As(err, &refused) && refused.Code != admin.CodeUnavailable &&
-			refused.Code != admin.CodeOverloaded
+		permanent := errors.As(err, &refused) && refused.Code != admin.CodeUnavailable
 		if err == nil || permanent || time.Now().After(deadline) {
 			return err
 		}

@@ -45,6 +45,10 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request, route route) {
 	}
 	w.Header()[wire.HeaderRequestID] = []string{c.id}
 	body, err := route.operation(s, c)
+	elapsed := time.Since(start)
+	if errors.Is(err, authority.ErrOverloaded) {
+		s.pauseRefusal(c.ctx)
+	}
 	status, code := http.StatusOK, "ok"
 	if err != nil {
 		e := apiErrorOf(err)
@@ -57,7 +61,6 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request, route route) {
 			_, _ = w.Write(encode(body)) // an error means that the caller has disconnected
 		}
 	}
-	elapsed := time.Since(start)
 	s.metrics.observe(route.name, code, elapsed)
 	level := slog.LevelInfo
 	attributes := []slog.Attr{

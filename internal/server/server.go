@@ -102,6 +102,7 @@ type Server struct {
 	conns     *connections
 	metrics   *metrics
 	draining  atomic.Bool
+	paused    chan struct{} // holds a token for each refusal that waits
 	// forwardedForLogged is when an X-Forwarded-For that cannot be parsed was last logged,
 	// in Unix nanoseconds.
 	forwardedForLogged atomic.Int64
@@ -123,6 +124,7 @@ func New(config Config) *Server {
 		hostNamed: config.HostNamed,
 		local:     config.TrustLocal,
 		proxies:   unmapped(config.TrustedProxies),
+		paused:    make(chan struct{}, maxPaused),
 	}
 	if s.ready == nil {
 		s.ready = func(context.Context) error { return nil }

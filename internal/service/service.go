@@ -28,8 +28,8 @@ type Config struct {
 	Store
 
 	// Hash is the cost of a password hash. HashSlots is how many passwords are hashed at
-	// once, and HashQueue how many logins wait for a slot. Zero values: the defaults of
-	// package authority.
+	// once, and HashQueue how many logins of one API client wait for a slot. Zero values: the
+	// defaults of package authority.
 	Hash                 authority.HashParams
 	HashSlots, HashQueue int
 

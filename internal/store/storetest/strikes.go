@@ -92,7 +92,8 @@ func strikesBounded(t *testing.T, s authority.Stores) {
 	})
 	var evaluated atomic.Int64
 	many(100, func(i int) {
-		_, err := rules.LogIn(t.Context(), "u", secret.Text(fmt.Sprint("wrong ", i)), authority.Origin{})
+		client := authority.Origin{Client: fmt.Sprint("key ", i%2)}
+		_, err := rules.LogIn(t.Context(), "u", secret.Text(fmt.Sprint("wrong ", i)), client)
 		if errors.Is(err, authority.ErrInvalidCredentials) {
 			evaluated.Add(1)
 		} else if !errors.Is(err, authority.ErrAccountLocked) {
