@@ -9,11 +9,13 @@ import (
 	"syscall"
 
 	"github.com/latchkey/latchkey/internal/cli"
+	"github.com/latchkey/latchkey/internal/hashworker"
 )
 
 func main() { os.Exit(run()) }
 
 func run() int {
+	hashworker.Main()
 	// A reader that left shows as a write error instead of ending the program
 	// there and then: a new password may be on its way to that reader.
 	signal.Ignore(syscall.SIGPIPE)

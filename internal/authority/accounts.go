@@ -122,7 +122,7 @@ func (a *Authority) newPassword(
 		}
 	}
 	hash := ""
-	if err := a.admission.hashForOperator(ctx, func() { hash = a.params.hash(password) }); err != nil {
+	if err := a.admission.hashForOperator(ctx, func() { hash = a.hash(password) }); err != nil {
 		return "", "", err
 	}
 	return password, hash, nil

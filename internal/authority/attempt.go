@@ -138,10 +138,10 @@ func (t *attempt) verify(ctx context.Context, password secret.Text, further func
 	}
 	right := false
 	err = a.admission.hash(ctx, t.client, func() {
-		t.sum = stored.sumOf(password)
+		t.sum = a.sumOf(stored, password)
 		right = stored.holds(t.sum) && t.known
 		if right && stored.params != a.params {
-			t.rehash = a.params.hash(password)
+			t.rehash = a.hash(password)
 		}
 		if further != nil {
 			further(right)

@@ -87,11 +87,13 @@ type Config struct {
 	// in every replica and over restarts.
 	Key       []byte
 	Policy    Policy
-	Hash      HashParams       // zero: DefaultHashParams
-	HashSlots int              // passwords hashed at once; 0: one fewer than cores, at least 1
-	HashQueue int              // logins of one API client that wait for a slot; 0: 64 for each slot
-	Now       func() time.Time // nil: time.Now
-	Log       *slog.Logger     // nil: slog.Default()
+	Hash      HashParams // zero: DefaultHashParams
+	HashSlots int        // passwords hashed at once; 0: one fewer than cores, at least 1
+	HashQueue int        // logins of one API client that wait for a slot; 0: 64 for each slot
+	// Sum computes p.Sum, in another process for example; nil: here.
+	Sum func(p HashParams, password, salt []byte, size uint32) []byte
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // nil: slog.Default()
 	// UnknownStrikes is how many strikes of names that no user has are kept unfolded; 0:
 	// 100,000.
 	UnknownStrikes int
@@ -104,6 +106,7 @@ type Authority struct {
 	policy         Policy
 	params         HashParams
 	admission      *admission
+	sum            func(p HashParams, password, salt []byte, size uint32) []byte
 	decoys         decoys
 	tokens         *tokenDeriver
 	lock           lockRule
@@ -128,11 +131,15 @@ func New(config Config) (*Authority, error) {
 		key:    bytes.Clone(config.Key),
 		policy: config.Policy.withDefaults(),
 		params: config.Hash,
+		sum:    config.Sum,
 		tokens: &tokenDeriver{key: bytes.Clone(config.Key)},
 		now:    config.Now,
 		log:    config.Log,
 	}
 	a.admission = newAdmission(config.HashSlots, config.HashQueue)
+	if a.sum == nil {
+		a.sum = HashParams.Sum
+	}
 	if a.now == nil {
 		a.now = time.Now
 	}

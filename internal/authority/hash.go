@@ -44,11 +44,16 @@ func (p HashParams) check() error {
 	return nil
 }
 
+// Sum returns the argon2id sum of a password, which has size bytes.
+func (p HashParams) Sum(password, salt []byte, size uint32) []byte {
+	return argon2.IDKey(password, salt, p.Passes, p.MemoryKiB, p.Lanes, size)
+}
+
 // hash returns the PHC string of a password under a new salt.
-func (p HashParams) hash(password secret.Text) string {
+func (a *Authority) hash(password secret.Text) string {
 	salt := make([]byte, saltBytes)
 	randomBytes(salt)
-	return p.phc(salt, argon2.IDKey([]byte(password.Reveal()), salt, p.Passes, p.MemoryKiB, p.Lanes, hashBytes))
+	return a.params.phc(salt, a.sum(a.params, []byte(password.Reveal()), salt, hashBytes))
 }
 
 // phc returns the PHC string of a salt and a sum.
@@ -91,9 +96,9 @@ func parseHash(phc string) (storedHash, error) {
 }
 
 // sumOf hashes a password with the salt and the parameters of the stored hash.
-func (h storedHash) sumOf(password secret.Text) []byte {
+func (a *Authority) sumOf(h storedHash, password secret.Text) []byte {
 	size := uint32(len(h.sum)) //nolint:gosec // at most 64, see parseHash
-	return argon2.IDKey([]byte(password.Reveal()), h.salt, h.params.Passes, h.params.MemoryKiB, h.params.Lanes, size)
+	return a.sum(h.params, []byte(password.Reveal()), h.salt, size)
 }
 
 // holds reports whether sum is the stored one.

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/argon2"
-
 	"github.com/latchkey/latchkey/internal/secret"
 )
 
@@ -81,7 +79,7 @@ func (a *Authority) replay(user User, session SessionKey, old secret.Text, key s
 	case repeat.hasKey(key, now), recent && repeat.Session == session:
 		return a.openSealed(user, old), nil
 	case recent:
-		if hash, err := parseHash(repeat.Replaced); err == nil && hash.holds(hash.sumOf(old)) {
+		if hash, err := parseHash(repeat.Replaced); err == nil && hash.holds(a.sumOf(hash, old)) {
 			return "", ErrPasswordReplaced
 		}
 	}
@@ -126,7 +124,7 @@ func (r IdempotentReset) bound(user User) []byte {
 func (a *Authority) sealing(p HashParams, salt []byte, old secret.Text) cipher.AEAD {
 	mac := hmac.New(sha256.New, a.key)
 	mac.Write([]byte("repeat:"))
-	mac.Write(argon2.IDKey([]byte(old.Reveal()), salt, p.Passes, p.MemoryKiB, p.Lanes, sealKeyBytes))
+	mac.Write(a.sum(p, []byte(old.Reveal()), salt, sealKeyBytes))
 	block, _ := aes.NewCipher(mac.Sum(nil))        // 32 bytes are a key
 	aead, _ := cipher.NewGCMWithRandomNonce(block) // and AES has blocks of 16 bytes
 	return aead

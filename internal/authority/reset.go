@@ -59,7 +59,7 @@ func (a *Authority) ResetPassword(
 	told, mismatch := secret.Text(""), ErrPasswordMismatch
 	right, err := t.verify(ctx, old, func(right bool) {
 		if right {
-			hash, repeat = a.params.hash(password), a.sealReset(t.user, session.Key, key, old, password)
+			hash, repeat = a.hash(password), a.sealReset(t.user, session.Key, key, old, password)
 			return
 		}
 		var replaced error

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"slices"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/hashworker"
 )
 
 // How long each measurement lasts, how often it is repeated, and how many live
@@ -37,6 +39,7 @@ var parts = []struct {
 }
 
 func main() {
+	hashworker.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {

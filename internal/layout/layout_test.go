@@ -19,7 +19,7 @@ const module = "github.com/latchkey/latchkey"
 var may = map[string][]string{
 	"":             {"internal/outbound", "internal/secret", "internal/wire"},
 	"api":          {},
-	"cmd/latchkey": {"internal/cli"},
+	"cmd/latchkey": {"internal/cli", "internal/hashworker"},
 	"credential": {
 		"", "credential/internal/document", "credential/internal/hint", "internal/atomicfile",
 	},
@@ -47,16 +47,18 @@ var may = map[string][]string{
 	"internal/gateway": {
 		"", "internal/authority", "internal/outbound", "internal/secret", "internal/wire", "keeper",
 	},
-	"internal/layout":    {},
-	"internal/oskeyring": {},
-	"internal/outbound":  {},
-	"internal/pipenet":   {},
-	"internal/replicas":  {"*"},
-	"internal/secret":    {},
-	"internal/server":    {"api", "internal/authority", "internal/secret", "internal/wire"},
+	"internal/hashworker": {"internal/authority"},
+	"internal/layout":     {},
+	"internal/oskeyring":  {},
+	"internal/outbound":   {},
+	"internal/pipenet":    {},
+	"internal/replicas":   {"*"},
+	"internal/secret":     {},
+	"internal/server":     {"api", "internal/authority", "internal/secret", "internal/wire"},
 	"internal/service": {
 		"", "credential", "internal/admin", "internal/atomicfile", "internal/authority", "internal/gateway",
-		"internal/secret", "internal/server", "internal/simulate", "internal/store/postgres", "internal/store/sqlite",
+		"internal/hashworker", "internal/secret", "internal/server", "internal/simulate", "internal/store/postgres",
+		"internal/store/sqlite",
 		"internal/wire", "keeper", "keeper/pgstate",
 	},
 	"internal/simulate": {

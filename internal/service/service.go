@@ -19,6 +19,7 @@ import (
 	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/gateway"
+	"github.com/latchkey/latchkey/internal/hashworker"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/simulate"
 )
@@ -184,6 +185,10 @@ func (s *Service) openDatabase(ctx context.Context, config *Config) (*Rules, err
 	}
 	costs := authority.Config{
 		Hash: config.Hash, HashSlots: config.HashSlots, HashQueue: config.HashQueue, Log: config.Log,
+	}
+	if worker := hashworker.New(config.Log); worker != nil {
+		costs.Sum = worker.Sum
+		s.closers = append(s.closers, worker.Close)
 	}
 	if !config.Shared() {
 		db, err := config.openEmbedded(ctx, config.Now, config.Log)
