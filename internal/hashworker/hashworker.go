@@ -54,7 +54,7 @@ func New(log *slog.Logger) *Worker {
 }
 
 // Sum returns what p.Sum returns. It hashes in this process if the other one cannot be
-// started or ends meanwhile.
+// started or ends before that.
 func (w *Worker) Sum(p authority.HashParams, password, salt []byte, size uint32) []byte {
 	if request, ok := encodeRequest(p, password, salt, size); ok {
 		defer clear(request)

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// cheap is quick, and dear takes long enough for the process to be killed meanwhile.
+// cheap is quick, and dear takes long enough for the process to be killed before its end.
 var (
 	cheap = authority.HashParams{MemoryKiB: 64, Passes: 1, Lanes: 1}
 	dear  = authority.HashParams{MemoryKiB: 32 << 10, Passes: 8, Lanes: 1}

@@ -62,7 +62,7 @@ func serve(r io.Reader, w io.Writer) error {
 			response := respond(request)
 			writing.Lock()
 			defer writing.Unlock()
-			_, _ = w.Write(response) // if nobody reads, r ends as well
+			_, _ = w.Write(response) // without a reader, r ends as well
 			idle.Reset(idleAfter)
 		}()
 	}
