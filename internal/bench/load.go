@@ -33,6 +33,8 @@ type load struct {
 	refusals []int
 	// limit, if it is not zero, is how many requests are sent at most.
 	limit uint64
+	// opened, if it is not nil, is called when every connection is open, before the first request.
+	opened func()
 }
 
 // result is what came of a load.
@@ -56,9 +58,10 @@ func (r result) p99() time.Duration {
 // tails returns the p99 of each load at a fixed rate, round by round.
 func tails(ctx context.Context, loads []load, perSecond float64) ([][]time.Duration, error) {
 	found := make([][]time.Duration, len(loads))
-	for range rounds {
-		for i, l := range loads {
-			r, err := l.offer(ctx, connections, perSecond)
+	for round := range rounds {
+		progress(round, rounds)
+		for _, i := range order(round, len(loads)) {
+			r, err := loads[i].offer(ctx, connections, perSecond)
 			if err != nil {
 				return nil, err
 			}
@@ -89,12 +92,29 @@ func (l load) run(ctx context.Context, duration time.Duration, conns int, every 
 		faults []error
 		group  sync.WaitGroup
 	)
+	open := make([]net.Conn, conns)
+	defer func() {
+		for _, conn := range open {
+			if conn != nil {
+				_ = conn.Close() // nothing was promised to the other side
+			}
+		}
+	}()
+	for n := range open {
+		var err error
+		if open[n], err = (&net.Dialer{}).DialContext(ctx, "tcp", l.address); err != nil {
+			return total, err
+		}
+	}
+	if l.opened != nil {
+		l.opened()
+	}
 	start := time.Now()
 	for n := range conns {
 		group.Go(func() {
 			number, stride := uint64(n), uint64(conns) //nolint:gosec // small counts
 			one := worker{load: l, number: number, stride: stride, every: every, start: start, end: start.Add(duration)}
-			err := one.run(ctx)
+			err := one.run(ctx, open[n])
 			mu.Lock()
 			defer mu.Unlock()
 			total.good += len(one.latencies)
@@ -125,12 +145,7 @@ type worker struct {
 	in             []byte
 }
 
-func (w *worker) run(ctx context.Context) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", w.load.address)
-	if err != nil {
-		return err
-	}
-	defer conn.Close() // nothing was promised to the other side
+func (w *worker) run(ctx context.Context, conn net.Conn) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
 			return err

@@ -19,8 +19,8 @@ import (
 // How long each measurement lasts, how often it is repeated, and how many live
 // sessions the large database holds.
 const (
-	rounds   = 5
-	duration = 3 * time.Second
+	rounds   = 11
+	duration = time.Second
 	few      = 1_000
 	many     = 1_000_000
 )
@@ -52,6 +52,9 @@ func run(ctx context.Context, arguments []string) error {
 	if len(arguments) > 1 && arguments[0] == "serve" { // a process that is measured
 		return serve(ctx, arguments[1], arguments[2:])
 	}
+	if len(arguments) > 0 && arguments[0] == "--json" {
+		report.json, arguments = true, arguments[1:]
+	}
 	var wanted []string
 	for _, part := range parts {
 		if len(arguments) == 0 || slices.Contains(arguments, part.name) {
@@ -59,7 +62,7 @@ func run(ctx context.Context, arguments []string) error {
 		}
 	}
 	if len(wanted) < len(arguments) {
-		return fmt.Errorf("usage: bench [memory] [checks] [logins] [keeper] [gateway] [scale]; without a name, all of it")
+		return fmt.Errorf("usage: bench [--json] [memory] [checks] [logins] [keeper] [gateway] [scale]; without a name, all of it")
 	}
 	all := &databases{}
 	defer all.remove()
@@ -67,16 +70,12 @@ func run(ctx context.Context, arguments []string) error {
 		if !slices.Contains(wanted, part.name) {
 			continue
 		}
+		report.part = part.name
 		if err := part.measure(ctx, all); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
 	return nil
-}
-
-// line prints one result: what it is, the figure, and what it is held to.
-func line(what, figure, heldTo string) {
-	fmt.Printf("%-58s %16s   %s\n", what, figure, heldTo)
 }
 
 func median[T int | float64 | time.Duration](values []T) T {
@@ -86,9 +85,5 @@ func median[T int | float64 | time.Duration](values []T) T {
 
 // ratio is the median of what one figure was beside the other, round by round.
 func ratio(these, those []float64) float64 {
-	ratios := make([]float64, len(these))
-	for i := range these {
-		ratios[i] = these[i] / those[i]
-	}
-	return median(ratios)
+	return median(ratios(these, those))
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -158,10 +159,30 @@ func (p *process) stop() error {
 	return errors.Join(p.input.Close(), p.command.Wait())
 }
 
-// busy returns the processor time that the process has used so far, or zero if the system
-// does not report it.
+// family returns the process IDs of the process and its children, as far as the system reports them.
+func (p *process) family() []string {
+	pid := strconv.Itoa(p.command.Process.Pid)
+	family := []string{pid}
+	lists, _ := filepath.Glob("/proc/" + pid + "/task/*/children") // the pattern is well-formed
+	for _, list := range lists {
+		text, _ := os.ReadFile(list) //nolint:gosec // of the system; a thread may have ended
+		family = append(family, strings.Fields(string(text))...)
+	}
+	return family
+}
+
+// busy returns the processor time that the process and its children have used so far, or
+// zero if the system does not report it.
 func (p *process) busy() time.Duration {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.command.Process.Pid) + "/stat")
+	var total time.Duration
+	for _, pid := range p.family() {
+		total += busy(pid)
+	}
+	return total
+}
+
+func busy(pid string) time.Duration {
+	text, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
 		return 0
 	}
@@ -176,9 +197,19 @@ func (p *process) busy() time.Duration {
 	return time.Duration(user+system) * tick
 }
 
-// residentMiB returns the memory that the process holds now, if the system reports it.
-func (p *process) residentMiB() (int, bool) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.command.Process.Pid) + "/status")
+// residentMiB returns the memory that the process and its children hold now, if the system
+// reports it.
+func (p *process) residentMiB() (total int, ok bool) {
+	for _, pid := range p.family() {
+		if mib, found := residentMiB(pid); found {
+			total, ok = total+mib, true
+		}
+	}
+	return total, ok
+}
+
+func residentMiB(pid string) (int, bool) {
+	text, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
 		return 0, false
 	}
