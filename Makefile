@@ -38,7 +38,7 @@ fuzz: ## fuzz every parser, each for FUZZTIME (default 20s)
 	GO='$(GO)' FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
 
 .PHONY: bench
-bench: ## run the benchmarks side by side and print the ratios (about 15 minutes)
+bench: ## run the benchmarks side by side and print the ratios
 	$(GO) run ./internal/bench
 
 .PHONY: lint

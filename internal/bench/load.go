@@ -40,7 +40,7 @@ type load struct {
 // result is what came of a load.
 type result struct {
 	good      int
-	refused   int
+	refused   map[int]int // by status
 	elapsed   time.Duration
 	latencies []time.Duration // of good responses, ascending
 }
@@ -92,6 +92,7 @@ func (l load) run(ctx context.Context, duration time.Duration, conns int, every 
 		faults []error
 		group  sync.WaitGroup
 	)
+	total.refused = map[int]int{}
 	open := make([]net.Conn, conns)
 	defer func() {
 		for _, conn := range open {
@@ -118,7 +119,9 @@ func (l load) run(ctx context.Context, duration time.Duration, conns int, every 
 			mu.Lock()
 			defer mu.Unlock()
 			total.good += len(one.latencies)
-			total.refused += one.refused
+			for status, n := range one.refused {
+				total.refused[status] += n
+			}
 			total.latencies = append(total.latencies, one.latencies...)
 			if err != nil {
 				faults = append(faults, err)
@@ -140,7 +143,7 @@ type worker struct {
 	number, stride uint64
 	every          time.Duration
 	start, end     time.Time
-	refused        int
+	refused        map[int]int
 	latencies      []time.Duration
 	in             []byte
 }
@@ -151,7 +154,7 @@ func (w *worker) run(ctx context.Context, conn net.Conn) error {
 			return err
 		}
 	}
-	w.in = make([]byte, 8<<10)
+	w.in, w.refused = make([]byte, 8<<10), map[int]int{}
 	var out []byte
 	// The connections of an open model start evenly spread over the first turn.
 	due := w.start.Add(time.Duration(float64(w.every) * float64(w.number) / float64(w.stride)))
@@ -178,7 +181,7 @@ func (w *worker) run(ctx context.Context, conn net.Conn) error {
 		case status == w.load.want:
 			w.latencies = append(w.latencies, time.Since(due))
 		case slices.Contains(w.load.refusals, status):
-			w.refused++
+			w.refused[status]++
 		default:
 			return fmt.Errorf("answer %d instead of %d", status, w.load.want)
 		}

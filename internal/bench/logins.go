@@ -162,7 +162,7 @@ func benchLogins(ctx context.Context, all *databases) error {
 	}
 	var alone, rates, costs, floor []float64
 	var quiet, flooded []time.Duration
-	refused, succeeded, peak := 0, 0, 0
+	refused, succeeded, peak := map[int]int{}, 0, 0
 	for round := range rounds {
 		progress(round, rounds)
 		for _, i := range order(round, 2) {
@@ -194,7 +194,10 @@ func benchLogins(ctx context.Context, all *databases) error {
 		if err != nil {
 			return fmt.Errorf("under the flood: %w", err)
 		}
-		refused, succeeded = refused+came.refused, succeeded+came.good
+		succeeded += came.good
+		for status, n := range came.refused {
+			refused[status] += n
+		}
 
 		var group sync.WaitGroup
 		var saturated error
@@ -212,7 +215,7 @@ func benchLogins(ctx context.Context, all *databases) error {
 	spreadLine(fmt.Sprintf("check p99 at %d/s: login flood / quiet (%v / %v)", checksPerSecond,
 		median(flooded).Round(time.Microsecond), median(quiet).Round(time.Microsecond)),
 		"%.2f", ratios(microseconds(flooded), microseconds(quiet)), "<= 2.00")
-	line("  logins of the flood: succeeded; refused", fmt.Sprintf("%d; %d", succeeded, refused), "")
+	line("  logins of the flood: succeeded; refused by status", fmt.Sprintf("%d; %v", succeeded, refused), "")
 	line("  memory of the server's processes", fmt.Sprintf("%d MiB", peak), "bounded")
 	spreadLine("logins while checks saturate every core", "%.1f/s", floor, "> 0")
 	return nil

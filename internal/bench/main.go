@@ -62,7 +62,7 @@ func run(ctx context.Context, arguments []string) error {
 		}
 	}
 	if len(wanted) < len(arguments) {
-		return fmt.Errorf("usage: bench [--json] [memory] [checks] [logins] [keeper] [gateway] [scale]; without a name, all of it")
+		return fmt.Errorf("usage: bench [--json] [memory] [checks] [logins] [keeper] [gateway] [scale]; all without a name")
 	}
 	all := &databases{}
 	defer all.remove()
