@@ -71,5 +71,7 @@ func in(ctx context.Context, t *turns, client string, work func()) error {
 func (a *admission) load() Load {
 	hashing, waiting := a.slots.load()
 	operators, more := a.operators.load()
-	return Load{Hashing: hashing + operators, Waiting: waiting + more + a.names.len()}
+	load := Load{Hashing: hashing + operators, Waiting: waiting + more}
+	a.names.load(&load)
+	return load
 }

@@ -170,6 +170,9 @@ func (a *Authority) Now() time.Time { return a.now() }
 type Load struct {
 	Hashing int // passwords that are being hashed
 	Waiting int // attempts in the queue of a hash slot or of a user name
+	// Attempts that were refused since the start because too many of their API client waited,
+	// in all or with the same user name.
+	RefusedClient, RefusedName int64
 }
 
 // Load returns the number of logins in progress.

@@ -26,6 +26,8 @@ type loginQueue struct {
 	queued   int
 	byKey    map[StrikeKey]*keyQueue
 	byClient map[string]int // callers in the queue
+	// How many callers were refused, by the bound: those of one client, and of one name.
+	refusedClient, refusedName int64
 }
 
 // keyQueue is the queue of one user name.
@@ -73,6 +75,7 @@ func (q *loginQueue) place(client string, key StrikeKey) *clientQueue {
 		clients++
 	}
 	if q.byClient[client] >= min(q.share, max(1, maxQueued/clients)) {
+		q.refusedClient++
 		return nil
 	}
 	k := q.byKey[key]
@@ -84,6 +87,7 @@ func (q *loginQueue) place(client string, key StrikeKey) *clientQueue {
 		c = &clientQueue{key: key, client: client, name: k, first: make(chan struct{}, 1)}
 	}
 	if c.queued >= maxQueuedPerName {
+		q.refusedName++
 		return nil
 	}
 	q.byKey[key], k.clients[client] = k, c
@@ -115,11 +119,12 @@ func (q *loginQueue) remove(c *clientQueue) {
 	}
 }
 
-// len returns how many attempts are in the queue.
-func (q *loginQueue) len() int {
+// load adds the queue to l.
+func (q *loginQueue) load(l *Load) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.queued
+	l.Waiting += q.queued
+	l.RefusedClient, l.RefusedName = q.refusedClient, q.refusedName
 }
 
 // settled notifies a caller that is first for the key that a strike may be free.

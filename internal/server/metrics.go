@@ -59,6 +59,8 @@ func newMetrics(s *Server, version string, more []prometheus.Collector) *metrics
 			Name: "latchkey_passwords_waiting",
 			Help: "Logins and resets that wait for a hash slot, or for another login of the same user name.",
 		}, func() float64 { return float64(s.authority.Load().Waiting) }),
+		refusedLogins("client", func() int64 { return s.authority.Load().RefusedClient }),
+		refusedLogins("name", func() int64 { return s.authority.Load().RefusedName }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name:        "latchkey_build_info",
 			Help:        "Always 1. The label holds the version.",
@@ -71,6 +73,16 @@ func newMetrics(s *Server, version string, more []prometheus.Collector) *metrics
 		ErrorHandling:       promhttp.ContinueOnError, // the failure of one collector must not hide the others
 	})
 	return m
+}
+
+// refusedLogins counts the logins and resets that exceeded a bound of those that wait.
+func refusedLogins(reason string, count func() int64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "latchkey_passwords_refused_total",
+		Help: "Logins and resets that were refused because too many of their API client waited: " +
+			"in all (client), or with the same user name (name).",
+		ConstLabels: prometheus.Labels{"reason": reason},
+	}, func() float64 { return float64(count()) })
 }
 
 func (m *metrics) count(operation, code string) { m.requests.WithLabelValues(operation, code).Inc() }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -127,6 +128,14 @@ func TestStressAFloodOfLoginsStopsNoOther(t *testing.T) {
 			s.must(s.post(admin.PathUserPassword, admin.Password{Name: user, Password: password + " again"}, nil))
 			if r := s.login(own, user, password+" again"); r.status != http.StatusOK && what != "the same name" {
 				t.Errorf("with the operator's password a login returned %d %s", r.status, r.body)
+			}
+			reason := "client"
+			if what == "one name" || what == "the same name" {
+				reason = "name"
+			}
+			metric := fmt.Sprintf("latchkey_passwords_refused_total{reason=%q} 0\n", reason)
+			if strings.Contains(s.do(sound, "GET", wire.PathMetrics, "").body, metric) {
+				t.Errorf("the metrics count no refusal: %s", metric)
 			}
 			t.Logf("at most %d passwords of the flood were hashed during a login; of the flood %d were hashed, %d refused",
 				worst, f.evaluated.Load(), f.refused.Load())
