@@ -70,14 +70,6 @@ func (q *loginQueue) enter(ctx context.Context, client string, key StrikeKey) (*
 func (q *loginQueue) place(client string, key StrikeKey) *clientQueue {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	clients := len(q.byClient)
-	if q.byClient[client] == 0 {
-		clients++
-	}
-	if q.byClient[client] >= min(q.share, max(1, maxQueued/clients)) {
-		q.refusedClient++
-		return nil
-	}
 	k := q.byKey[key]
 	if k == nil {
 		k = &keyQueue{clients: map[string]*clientQueue{}, settled: make(chan struct{}, 1)}
@@ -88,6 +80,14 @@ func (q *loginQueue) place(client string, key StrikeKey) *clientQueue {
 	}
 	if c.queued >= maxQueuedPerName {
 		q.refusedName++
+		return nil
+	}
+	clients := len(q.byClient)
+	if q.byClient[client] == 0 {
+		clients++
+	}
+	if q.byClient[client] >= min(q.share, max(1, maxQueued/clients)) {
+		q.refusedClient++
 		return nil
 	}
 	q.byKey[key], k.clients[client] = k, c
