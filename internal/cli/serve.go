@@ -45,6 +45,7 @@ type serveFlags struct {
 	hashSlots      int
 	hashQueue      int
 	maxConnections int
+	perAddress     int
 	trustLocal     string
 	localSocket    string
 	trustedProxies []string
@@ -128,6 +129,8 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 		"more with status 503 (default: 64 for each slot)")
 	flags.IntVar(&f.maxConnections, "max-connections", 10_000,
 		"accept `N` connections at once; at the limit idle connections are closed, or new ones wait")
+	flags.IntVar(&f.perAddress, "max-connections-per-address", 0, "accept `N` connections at once from one address that "+
+		"is no trusted proxy (default: a quarter of --max-connections)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "log from this `LEVEL` on: debug, info, warn or error")
 	flags.StringVar(&f.logFormat, "log-format", "text", "write the log as text or json: `FORMAT`")
 	flags.StringVar(&f.readyFile, "ready-file", "", "once requests are served, write the URL, the process ID and the "+
@@ -141,7 +144,7 @@ name and ` + vendorHost + `, which the vendor's SDKs insist on. It is written to
 		"serve the API on this Unix `SOCKET`, too, to programs of the same user")
 	settings(flags, "trust-local", "trusted-proxies", "local-socket")
 	settings(flags, "listen", "demo", "simulate", "tls-cert", "tls-key", "tls-self-signed", "hash-memory", "hash-passes",
-		"hash-slots", "hash-queue", "max-connections", "log-level", "log-format", "ready-file")
+		"hash-slots", "hash-queue", "max-connections", "max-connections-per-address", "log-level", "log-format", "ready-file")
 	complete := func(name string, values ...string) {
 		_ = command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -206,6 +209,9 @@ func (f *serveFlags) check(cmd *cobra.Command, wrong *faults) {
 	if f.hashQueue < 0 {
 		wrong.add("%s %d is negative", from("hash-queue"), f.hashQueue)
 	}
+	if f.perAddress < 0 {
+		wrong.add("%s %d is negative", from("max-connections-per-address"), f.perAddress)
+	}
 	if f.maxConnections < 1 {
 		wrong.add("%s %d is not at least 1", from("max-connections"), f.maxConnections)
 	}
@@ -262,7 +268,8 @@ func (f *serveFlags) settings() service.Config {
 		HashSlots: f.hashSlots, HashQueue: f.hashQueue,
 		Simulate: f.simulate, Listen: f.listen, LocalSocket: f.localSocket,
 		TLSCert: f.tlsCert, TLSKey: f.tlsKey, TLSSelfSigned: f.tlsSelfSigned, MaxConnections: f.maxConnections,
-		TrustLocal: f.trustLocal, TrustedProxies: f.proxies, Version: buildVersion(debug.ReadBuildInfo()),
+		MaxConnectionsPerAddress: f.perAddress,
+		TrustLocal:               f.trustLocal, TrustedProxies: f.proxies, Version: buildVersion(debug.ReadBuildInfo()),
 	}
 	if f.demo {
 		config.Seed = &simulate.Seed{APIKey: demoKey, APISecret: demoSecret, User: demoUser, Password: demoPassword}

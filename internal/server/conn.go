@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ var errNoData = errors.New("the caller sent nothing")
 type conn struct {
 	net.Conn
 	all         *connections
+	address     netip.Addr // that it counts for; see addressLimit
 	read, write deadline
 	once        sync.Once
 	secure      bool        // it carries TLS
@@ -54,6 +56,7 @@ func (c *conn) Close() error {
 		c.all.mu.Lock()
 		defer c.all.mu.Unlock()
 		delete(c.all.open, c)
+		c.all.address.remove(c.address)
 		<-c.all.slots
 	})
 	return err

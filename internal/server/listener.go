@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,9 @@ const tick = time.Second
 // closed. If no connection is idle, new ones wait in the system's backlog. None is
 // refused.
 //
+// The connections of one address are bounded as well. At that bound, the one of them that
+// has been idle longest is closed, and without an idle one the new connection is.
+//
 // They also enforce the deadlines that net/http sets several times for each request
 // and that almost never expire. A timer for each deadline would cost a tenth of a
 // small request. Storing the time and checking it once a tick costs almost nothing.
@@ -25,16 +29,29 @@ type connections struct {
 	start time.Time
 	now   atomic.Int64 // time since start, as of the last tick
 
-	mu   sync.Mutex
-	open map[*conn]struct{}
+	mu      sync.Mutex
+	open    map[*conn]struct{}
+	address addressLimit
+
+	evicted atomic.Int64 // idle connections that were closed to make room
+	refused atomic.Int64 // new connections that were closed because their address has too many
 }
 
-func newConnections(limit int) *connections {
-	return &connections{slots: make(chan struct{}, limit), start: time.Now(), open: map[*conn]struct{}{}}
+// newConnections bounds the connections in all, and those of each address that is not exempt
+// unless perAddress is 0.
+func newConnections(limit, perAddress int, exempt func(netip.Addr) bool) *connections {
+	return &connections{
+		slots: make(chan struct{}, limit), start: time.Now(), open: map[*conn]struct{}{},
+		address: addressLimit{most: perAddress, exempt: exempt, open: map[netip.Addr]int{}},
+	}
 }
 
 // count returns the number of open connections.
-func (cs *connections) count() int { return len(cs.slots) }
+func (cs *connections) count() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.open)
+}
 
 // watch enforces the deadlines until ctx ends.
 func (cs *connections) watch(ctx context.Context) {
@@ -66,7 +83,7 @@ func (cs *connections) admit(closed <-chan struct{}) bool {
 			return true
 		default:
 		}
-		if cs.evict() {
+		if cs.evict(netip.Addr{}) {
 			continue // another listener may take the slot
 		}
 		retry := time.NewTimer(tick) // by then more connections may have been idle for a tick
@@ -83,13 +100,16 @@ func (cs *connections) admit(closed <-chan struct{}) bool {
 }
 
 // evict closes the connection that has waited longest for the end of a request's
-// header, and reports whether there was one. It keeps a connection that has waited for
-// less than a tick, because a request may be on its way.
-func (cs *connections) evict() bool {
+// header, of an address if that is valid, and reports whether there was one. It keeps a
+// connection that has waited for less than a tick, because a request may be on its way.
+func (cs *connections) evict(of netip.Addr) bool {
 	var oldest *conn
 	least := cs.mark() - int64(tick)
 	cs.mu.Lock()
 	for c := range cs.open {
+		if of.IsValid() && c.address != of {
+			continue
+		}
 		if since := c.idleSince.Load(); since != 0 && since < least {
 			oldest, least = c, since
 		}
@@ -98,8 +118,25 @@ func (cs *connections) evict() bool {
 	if oldest == nil || !oldest.idleSince.CompareAndSwap(least, 0) {
 		return oldest != nil // a request arrived in the meantime
 	}
+	cs.evicted.Add(1)
 	_ = oldest.Close()
 	return true
+}
+
+// register adds a connection, which has a slot. It returns false if the address has too many
+// connections, none of which is idle.
+func (cs *connections) register(c *conn) bool {
+	for {
+		cs.mu.Lock()
+		added := cs.address.add(c.address)
+		if added {
+			cs.open[c] = struct{}{}
+		}
+		cs.mu.Unlock()
+		if added || !cs.evict(c.address) {
+			return added
+		}
+	}
 }
 
 // mark returns the time of the last tick in the form that conn.idleSince holds.
@@ -139,17 +176,20 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 	if !l.all.admit(l.closed) {
 		return nil, net.ErrClosed
 	}
-	inner, err := l.Listener.Accept()
-	if err != nil {
-		<-l.all.slots
-		return nil, err
+	for {
+		inner, err := l.Listener.Accept()
+		if err != nil {
+			<-l.all.slots
+			return nil, err
+		}
+		c := &conn{Conn: inner, all: l.all, secure: l.secure, address: l.all.address.of(inner)}
+		c.idleSince.Store(l.all.mark())
+		if l.all.register(c) {
+			return c, nil
+		}
+		l.all.refused.Add(1)
+		_ = inner.Close() // the caller sees an end before any response
 	}
-	c := &conn{Conn: inner, all: l.all, secure: l.secure}
-	c.idleSince.Store(l.all.mark())
-	l.all.mu.Lock()
-	defer l.all.mu.Unlock()
-	l.all.open[c] = struct{}{}
-	return c, nil
 }
 
 // Close implements net.Listener.

@@ -50,7 +50,15 @@ func newMetrics(s *Server, version string, more []prometheus.Collector) *metrics
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "latchkey_connections",
 			Help: "Open connections.",
-		}, func() float64 { return float64(s.conns.count()) }),
+		}, func() float64 { return float64(s.conns.count() + s.sockets.count()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "latchkey_connections_evicted_total",
+			Help: "Idle connections that were closed to make room for new ones.",
+		}, func() float64 { return float64(s.conns.evicted.Load() + s.sockets.evicted.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "latchkey_connections_refused_total",
+			Help: "Connections that were closed at once because their address had too many.",
+		}, func() float64 { return float64(s.conns.refused.Load()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "latchkey_passwords_hashing",
 			Help: "Passwords being hashed.",

@@ -23,6 +23,7 @@ const (
 	defaultConnections = 10_000
 	defaultDrain       = 20 * time.Second
 	adminConnections   = 64
+	unixConnections    = 1000
 	sweepEvery         = 5 * time.Second
 )
 
@@ -63,11 +64,15 @@ func (s *Server) Run(ctx context.Context, api, admin net.Listener, further ...ne
 		}
 		failed <- public.Serve(listener)
 	})
+	// The sockets have connections of their own, so that a flood over TCP leaves them alone.
+	watching.Go(func() { s.sockets.watch(watch) })
 	for _, listener := range further {
-		running.Go(func() { failed <- public.Serve(s.conns.listen(listener, false)) })
+		server := s.httpServer(s.front.API, s.sockets)
+		servers = append(servers, server)
+		running.Go(func() { failed <- server.Serve(s.sockets.listen(listener, false)) })
 	}
 	if admin != nil {
-		conns := newConnections(adminConnections)
+		conns := newConnections(adminConnections, 0, nil)
 		server := s.httpServer(forOperators(s.admin), conns)
 		server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 			return withPeer(withConn(ctx, c), c)

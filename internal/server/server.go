@@ -71,6 +71,9 @@ type Config struct {
 	// MaxConnections bounds the open connections. Beyond it, idle ones are closed, or new
 	// ones wait. 0: 10,000.
 	MaxConnections int
+	// MaxConnectionsPerAddress bounds the connections of one address, or one IPv6 network of
+	// 64 bits, that is not one of TrustedProxies. 0: a quarter of MaxConnections.
+	MaxConnectionsPerAddress int
 	// DrainTimeout is how long requests in progress may take when the server stops.
 	// 0: 20 seconds.
 	DrainTimeout time.Duration
@@ -99,7 +102,8 @@ type Server struct {
 	local     string
 	proxies   []netip.Prefix
 	audit     *auditQueue
-	conns     *connections
+	conns     *connections // over TCP
+	sockets   *connections // over Unix sockets
 	metrics   *metrics
 	draining  atomic.Bool
 	paused    chan struct{} // holds a token for each refusal that waits
@@ -135,9 +139,7 @@ func New(config Config) *Server {
 	if s.drain <= 0 {
 		s.drain = defaultDrain
 	}
-	if config.MaxConnections <= 0 {
-		config.MaxConnections = defaultConnections
-	}
+	most, perAddress := s.connectionLimits(config.MaxConnections, config.MaxConnectionsPerAddress)
 	if s.admin == nil {
 		s.admin = http.NotFoundHandler()
 	}
@@ -145,9 +147,32 @@ func New(config Config) *Server {
 		s.front = Front{API: s.Handler(), Sweep: s.authority.Sweep}
 	}
 	s.audit = newAuditQueue(s.authority, s.log)
-	s.conns = newConnections(config.MaxConnections)
+	s.conns = newConnections(most, perAddress, s.isProxy)
+	s.sockets = newConnections(unixConnections, 0, nil)
 	s.metrics = newMetrics(s, config.Version, config.Collectors)
 	return s
+}
+
+// filesForOthers is how many open files are left to databases, Unix sockets, logs and the
+// upstream.
+const filesForOthers = 2000
+
+// connectionLimits resolves the defaults of the bounds on connections. A process that may not
+// have enough files open would accept no connection at all at its limit, so then the bound is
+// lower.
+func (s *Server) connectionLimits(most, perAddress int) (int, int) {
+	if most <= 0 {
+		most = defaultConnections
+	}
+	if files := openFiles(); files > 0 && most > max(files-filesForOthers, files/2) {
+		most = max(files-filesForOthers, files/2)
+		s.log.Warn("fewer connections are accepted at once, because the process may not open more files; "+
+			"raise the limit (ulimit -n, LimitNOFILE)", "connections", most, "openFiles", files)
+	}
+	if perAddress <= 0 {
+		perAddress = max(1, most/4)
+	}
+	return most, perAddress
 }
 
 // Handler returns the API as a handler.

@@ -45,8 +45,10 @@ type Config struct {
 	TLSKey         string // PEM file of its key
 	TLSSelfSigned  bool   // create a certificate for development, in the data directory
 	MaxConnections int    // as server.Config
-	TrustLocal     string // as server.Config
-	TrustedProxies []netip.Prefix
+	// MaxConnectionsPerAddress is as in server.Config.
+	MaxConnectionsPerAddress int
+	TrustLocal               string // as server.Config
+	TrustedProxies           []netip.Prefix
 
 	// Upstream, unless nil, makes the service a gateway.
 	Upstream *Upstream
@@ -93,7 +95,8 @@ func Open(ctx context.Context, config Config) (_ *Service, err error) {
 	}()
 	parts := server.Config{
 		Log: config.Log, Version: config.Version, MaxConnections: config.MaxConnections,
-		TrustLocal: config.TrustLocal, TrustedProxies: config.TrustedProxies, Collectors: config.Collectors,
+		MaxConnectionsPerAddress: config.MaxConnectionsPerAddress,
+		TrustLocal:               config.TrustLocal, TrustedProxies: config.TrustedProxies, Collectors: config.Collectors,
 	}
 	if config.Simulate {
 		err = s.openSimulation(ctx, &config, &parts)
