@@ -7,7 +7,24 @@ func (w *Worker) Pid() int {
 	if w.current == nil {
 		return 0
 	}
-	return w.current.command.Process.Pid
+	select {
+	case <-w.current.ready:
+		return w.current.command.Process.Pid
+	default:
+		return 0
+	}
+}
+
+// Hashes returns how many hashes the process makes, late ones included.
+func (w *Worker) Hashes() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current == nil {
+		return 0
+	}
+	w.current.mu.Lock()
+	defer w.current.mu.Unlock()
+	return len(w.current.hashes)
 }
 
 // Retry lets the next hash start a process at once.
@@ -15,4 +32,16 @@ func (w *Worker) Retry() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pause, w.next = 0, w.next.Add(-longestPause)
+}
+
+// Sums returns how many sums the process has returned.
+func (w *Worker) Sums() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current == nil {
+		return 0
+	}
+	w.current.mu.Lock()
+	defer w.current.mu.Unlock()
+	return int(w.current.last) - len(w.current.hashes) //nolint:gosec // a small number
 }
