@@ -79,10 +79,10 @@ var victimURL = regexp.MustCompile(`serves the session API on (\S+)`)
 
 // startVictim starts this program as `latchkey serve` and waits until it
 // listens.
-func startVictim(t *testing.T, data string) *victim {
+func startVictim(t *testing.T, data string, flags ...string) *victim {
 	t.Helper()
 	v := &victim{said: newScreen(), lines: make(chan string, 1)}
-	v.command = exec.Command("latchkey", "serve", "--data", data, "--listen", "127.0.0.1:0")
+	v.command = exec.Command("latchkey", append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, flags...)...)
 	output, err := v.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/latchkey/latchkey/internal/cli"
+	"github.com/latchkey/latchkey/internal/hashworker"
 )
 
 // startTimeout is how long a server may take to print its address. It only bounds a test
@@ -59,6 +60,7 @@ func (e inEmptyHome) Run() int {
 func TestMain(m *testing.M) {
 	testscript.Main(inEmptyHome{m}, map[string]func(){
 		"latchkey": func() {
+			hashworker.Main()
 			signal.Ignore(syscall.SIGPIPE)
 			ctx, stop := cli.UntilSignal()
 			code := cli.Run(ctx, cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Args[1:]...)
