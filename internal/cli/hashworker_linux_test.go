@@ -22,7 +22,7 @@ import (
 func TestKilledHashProcess(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	v := startVictim(t, data, "--hash-memory", "16", "--hash-passes", "8", "--hash-slots", "3")
+	v := startVictim(t, data, "--hash-memory", "8", "--hash-passes", "4", "--hash-slots", "3")
 	config := addClient(t, data)
 	config.BaseURL = v.url
 	api, err := latchkey.NewClient(config)
@@ -138,7 +138,7 @@ func child(t *testing.T, parent int) int {
 	return 0
 }
 
-// awaitUse waits until a process has used the processor for 20 ms, or until done.
+// awaitUse waits until a process has used the processor for 10 ms, or until done.
 func awaitUse(pid int, done <-chan struct{}) {
 	used := func() int {
 		ticks := 0 // of 10 ms
@@ -147,7 +147,7 @@ func awaitUse(pid int, done <-chan struct{}) {
 		}
 		return ticks
 	}
-	for begin := used(); used() < begin+2; {
+	for begin := used(); used() == begin; {
 		select {
 		case <-done:
 			return
