@@ -38,8 +38,12 @@ fuzz: ## fuzz every parser, each for FUZZTIME (default 20s)
 	GO='$(GO)' FUZZTIME=$(FUZZTIME) sh scripts/fuzz.sh
 
 .PHONY: bench
-bench: ## run the benchmarks side by side and print the ratios
+bench: ## run the benchmarks side by side and print the ratios (short form)
 	$(GO) run ./internal/bench
+
+.PHONY: bench-full
+bench-full: ## run the benchmarks with more rounds, on a machine that does nothing else
+	$(GO) run ./internal/bench --full
 
 .PHONY: lint
 lint: ## run the linters and check the formatting

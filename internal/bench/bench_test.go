@@ -6,10 +6,13 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/hashworker"
 )
 
 // TestMain serves if a benchmark started this program again as a server.
 func TestMain(m *testing.M) {
+	hashworker.Main()
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		if err := run(context.Background(), os.Args[1:]); err != nil {
 			os.Exit(1)
@@ -50,5 +53,13 @@ func TestALoadOpensItsConnectionsFirst(t *testing.T) {
 	r, err = l.saturate(t.Context(), time.Minute, 8)
 	if err != nil || r.good != 0 || r.refused[200] != 100 {
 		t.Fatalf("%d good, refused %v: %v", r.good, r.refused, err)
+	}
+}
+
+// TestPartsRun proves that each part that needs no other server runs to its end.
+func TestPartsRun(t *testing.T) {
+	rounds, duration, many, transportRounds, transportSends = 1, 50*time.Millisecond, 2*few, 1, 640
+	if err := run(t.Context(), []string{"checks", "logins", "keeper", "gateway"}); err != nil {
+		t.Fatal(err)
 	}
 }

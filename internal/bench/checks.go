@@ -113,7 +113,7 @@ func benchChecks(ctx context.Context, all *databases) error {
 			}
 		}
 		if i == 2 {
-			sessions = many
+			sessions = uint64(many) //nolint:gosec // positive
 		}
 		targets[i] = checks(p.address, bearer, sessions)
 	}
@@ -177,7 +177,7 @@ func benchMemory(ctx context.Context, all *databases) error {
 	if _, err := db.SweepSessions(ctx, time.Now(), time.Hour, 1); err != nil {
 		return err
 	}
-	each := float64(live()-before) / many
+	each := float64(live()-before) / float64(many)
 	line("memory of a live session, its two hashes included", fmt.Sprintf("%.0f bytes", each), "<= 250 + 64 bytes")
 	return db.Close(context.WithoutCancel(ctx))
 }

@@ -162,9 +162,10 @@ func benchGateway(ctx context.Context, all *databases) error {
 		}
 	}
 	rates := make([][]float64, len(targets))
-	for range rounds {
-		for i, l := range targets {
-			r, err := l.saturate(ctx, duration, connections)
+	for round := range rounds {
+		progress(round, rounds)
+		for _, i := range order(round, len(targets)) {
+			r, err := targets[i].saturate(ctx, duration, connections)
 			if err != nil {
 				return err
 			}
@@ -180,8 +181,8 @@ func benchGateway(ctx context.Context, all *databases) error {
 		line(fmt.Sprintf("%s, p99 at %.0f/s: %v", name, offered, median(tails[i]).Round(time.Microsecond)),
 			fmt.Sprintf("%.0f/s", median(rates[i])), "")
 	}
-	line("gateway / httputil.ReverseProxy", fmt.Sprintf("%.2f", median(rates[1])/median(rates[0])), ">= 0.95")
-	line("p99: gateway / httputil.ReverseProxy", fmt.Sprintf("%.2f", float64(median(tails[1]))/float64(median(tails[0]))),
+	spreadLine("gateway / httputil.ReverseProxy", "%.2f", ratios(rates[1], rates[0]), ">= 0.95")
+	spreadLine("p99: gateway / httputil.ReverseProxy", "%.2f", ratios(microseconds(tails[1]), microseconds(tails[0])),
 		"<= 1.30")
 	return nil
 }

@@ -18,8 +18,8 @@ import (
 
 // How long one measurement of a transport takes, and how often it is repeated;
 // they are short enough for many.
-const (
-	transportRounds = 15
+var (
+	transportRounds = 7
 	transportSends  = 200_000
 )
 
@@ -80,7 +80,8 @@ func send(ctx context.Context, rt http.RoundTripper, goroutines int) (nanosecond
 	group.Wait()
 	elapsed := time.Since(begin)
 	runtime.ReadMemStats(&after)
-	return float64(elapsed) / transportSends, float64(after.Mallocs-before.Mallocs) / transportSends, errors.Join(errs...)
+	return float64(elapsed) / float64(transportSends), float64(after.Mallocs-before.Mallocs) / float64(transportSends),
+		errors.Join(errs...)
 }
 
 // benchKeeper compares what the keeper adds to a round trip with what

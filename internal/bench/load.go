@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -146,6 +147,14 @@ type worker struct {
 	refused        map[int]int
 	latencies      []time.Duration
 	in             []byte
+	got            int // of in, the last answer
+}
+
+// evaluated reports whether an answer with status 400 says that a login was evaluated and
+// failed; any other means that the request is malformed.
+func (w *worker) evaluated() bool {
+	return bytes.Contains(w.in[:w.got], []byte("InvalidCredentials")) ||
+		bytes.Contains(w.in[:w.got], []byte("AccountLocked"))
 }
 
 func (w *worker) run(ctx context.Context, conn net.Conn) error {
@@ -180,6 +189,8 @@ func (w *worker) run(ctx context.Context, conn net.Conn) error {
 		switch {
 		case status == w.load.want:
 			w.latencies = append(w.latencies, time.Since(due))
+		case status == http.StatusBadRequest && !w.evaluated():
+			return fmt.Errorf("the server does not understand the request: %s", w.in[:w.got])
 		case slices.Contains(w.load.refusals, status):
 			w.refused[status]++
 		default:
@@ -223,6 +234,7 @@ func (w *worker) answer(conn net.Conn) (int, error) {
 			}
 			got += n
 		}
+		w.got = got
 		return strconv.Atoi(string(w.in[len("HTTP/1.1 "):len("HTTP/1.1 200")]))
 	}
 }

@@ -215,7 +215,7 @@ func benchLogins(ctx context.Context, all *databases) error {
 	spreadLine(fmt.Sprintf("check p99 at %d/s: login flood / quiet (%v / %v)", checksPerSecond,
 		median(flooded).Round(time.Microsecond), median(quiet).Round(time.Microsecond)),
 		"%.2f", ratios(microseconds(flooded), microseconds(quiet)), "<= 2.00")
-	line("  logins of the flood: succeeded; refused by status", fmt.Sprintf("%d; %v", succeeded, refused), "")
+	line("  logins of the flood: succeeded; others by status, 400 if evaluated", fmt.Sprintf("%d; %v", succeeded, refused), "")
 	line("  memory of the server's processes", fmt.Sprintf("%d MiB", peak), "bounded")
 	spreadLine("logins while checks saturate every core", "%.1f/s", floor, "> 0")
 	return nil

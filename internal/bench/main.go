@@ -16,14 +16,21 @@ import (
 	"github.com/latchkey/latchkey/internal/hashworker"
 )
 
+// few is how many live sessions the small database holds.
+const few = 1_000
+
 // How long each measurement lasts, how often it is repeated, and how many live
-// sessions the large database holds.
-const (
-	rounds   = 11
+// sessions the large database holds. --full repeats more often.
+var (
+	rounds   = 5
 	duration = time.Second
-	few      = 1_000
 	many     = 1_000_000
 )
+
+// full sets the rounds of the full form.
+func full() {
+	rounds, transportRounds, scaleRounds, onceRounds = 11, 15, 15, 3
+}
 
 // parts are what is measured, in this order.
 var parts = []struct {
@@ -52,6 +59,10 @@ func run(ctx context.Context, arguments []string) error {
 	if len(arguments) > 1 && arguments[0] == "serve" { // a process that is measured
 		return serve(ctx, arguments[1], arguments[2:])
 	}
+	if len(arguments) > 0 && arguments[0] == "--full" {
+		full()
+		arguments = arguments[1:]
+	}
 	if len(arguments) > 0 && arguments[0] == "--json" {
 		report.json, arguments = true, arguments[1:]
 	}
@@ -62,7 +73,8 @@ func run(ctx context.Context, arguments []string) error {
 		}
 	}
 	if len(wanted) < len(arguments) {
-		return fmt.Errorf("usage: bench [--json] [memory] [checks] [logins] [keeper] [gateway] [scale]; all without a name")
+		return fmt.Errorf("usage: bench [--full] [--json] [memory] [checks] [logins] [keeper] [gateway] [scale]; " +
+			"all without a name")
 	}
 	all := &databases{}
 	defer all.remove()

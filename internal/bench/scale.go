@@ -16,15 +16,16 @@ const (
 	// Short measurements, and many: what is compared with one another is measured
 	// within seconds, whatever else the machine does.
 	scaleDuration = 500 * time.Millisecond
-	scaleRounds   = 15
-	onceRounds    = 3 // of what is measured with a new replica
 	// inUse is how many sessions of a database are checked, and once how many are
 	// checked once.
 	inUse = 200_000
 	once  = 20_000
 )
 
-var sizes = []uint64{few, 10_000, 100_000, many}
+var sizes = []uint64{few, 10_000, 100_000, 1_000_000}
+
+// How often a measurement is repeated, and one with a new replica.
+var scaleRounds, onceRounds = 5, 1
 
 // subject is a server that is measured, and what came of it.
 type subject struct {
@@ -364,7 +365,7 @@ func (s *scale) once(ctx context.Context, sessions uint64) (float64, error) {
 		s.serving = s.serving[:len(s.serving)-1]
 	}()
 	// Connections are opened with a token that gives no access.
-	stranger := [][36]byte{[36]byte([]byte(token(many).Reveal()))}
+	stranger := [][36]byte{[36]byte([]byte(token(sizes[len(sizes)-1]).Reveal()))}
 	prepare := tokenLoad(wire.PathVerify, replica.load.address, replica.bearer, stranger)
 	prepare.refusals = []int{http.StatusUnauthorized, http.StatusForbidden}
 	if _, err := prepare.saturate(ctx, scaleDuration, connections); err != nil {
