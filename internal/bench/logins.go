@@ -49,11 +49,12 @@ func hashRate() float64 {
 // The flood comes from several API clients: made-up names, and users with right passwords.
 const (
 	floodClients     = 4
-	floodUsers       = 32
 	floodConnections = 512
 )
 
-func floodUser(i uint64) string { return fmt.Sprintf("flood-%d", i%floodUsers) }
+var floodUsers = 32
+
+func floodUser(i uint64) string { return fmt.Sprintf("flood-%d", i%uint64(floodUsers)) }
 
 func floodClient(i int) authority.Credentials {
 	return authority.Credentials{Key: fmt.Sprintf("flood-key-%d", i), Secret: "flood-secret"}
