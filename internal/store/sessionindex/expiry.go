@@ -10,25 +10,29 @@ import (
 // authority.SessionLog.SweepSessions, it first replaces times in the future by now.
 func (x *Index) TakeExpired(now time.Time, idle time.Duration, limit int) []authority.Session {
 	var taken []authority.Session
+	var due []authority.SessionKey // of one shard
 	for i := range x.shards {
 		s := &x.shards[i]
 		if !x.anyDue(s, now, idle) {
 			continue
 		}
 		s.mu.Lock() // while it is held, no session can be used
-		for key, position := range s.index {
-			if len(taken) == limit {
-				break
+		for i := 0; i < len(s.sessions.slots) && len(taken) < limit; i++ {
+			e := &s.sessions.slots[i]
+			if !e.live {
+				continue
 			}
-			e := s.at(position)
-			x.pullBack(e, now.UnixMicro())
+			x.pullBack(&e.entry, now.UnixMicro())
 			if last := e.lastUsed.Load(); e.expired(last, now, idle) {
-				taken = append(taken, x.session(key, e, last))
-				delete(s.index, key)
-				s.free = append(s.free, position)
-				s.removals++
+				taken = append(taken, x.session(e.key, &e.entry, last))
+				due = append(due, e.key)
 			}
 		}
+		for _, key := range due {
+			s.sessions.remove(&key)
+			s.removals++
+		}
+		due = due[:0]
 		s.mu.Unlock()
 		if len(taken) == limit {
 			break
@@ -42,8 +46,11 @@ func (x *Index) anyDue(s *shard, now time.Time, idle time.Duration) bool {
 	us := now.UnixMicro()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, position := range s.index {
-		e := s.at(position)
+	for i := range s.sessions.slots {
+		e := &s.sessions.slots[i]
+		if !e.live {
+			continue
+		}
 		last := e.lastUsed.Load()
 		if e.expired(last, now, idle) || x.future(last, us) || e.created > us+authority.ClockSlack.Microseconds() {
 			return true

@@ -3,6 +3,7 @@
 package sessionindex
 
 import (
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,18 +32,11 @@ const Shards = 256
 
 type shard struct {
 	mu       sync.RWMutex
-	index    map[authority.SessionKey]uint32 // key → position in pages
-	pages    []*[pageSize]entry
-	free     []uint32
-	used     uint32
+	sessions table
 	removals uint64
 }
 
-// pageSize entries are allocated at a time; their addresses never change.
-const pageSize = 256
-
-// entry is a live session. It holds no pointer, so that the garbage collector need not
-// visit a million of them.
+// entry is a live session.
 type entry struct {
 	// lastUsed is negative once the session was found expired. Then it stays expired,
 	// even for a clock that is set back.
@@ -56,22 +50,24 @@ type entry struct {
 	client   uint32 // in names
 }
 
+// set copies another entry.
+func (e *entry) set(from *entry) {
+	e.lastUsed.Store(from.lastUsed.Load())
+	e.logged.Store(from.logged.Load())
+	e.written, e.created, e.expires = from.written, from.created, from.expires
+	e.version, e.user, e.client = from.version, from.user, from.client
+}
+
 // New returns an empty index for an engine that writes last_used at most so far ahead of
 // the last use.
 func New(ahead time.Duration) *Index {
-	x := &Index{ahead: ahead.Microseconds()}
-	for i := range x.shards {
-		x.shards[i].index = map[authority.SessionKey]uint32{}
-	}
-	return x
+	return &Index{ahead: ahead.Microseconds()}
 }
 
 // ShardOf returns the shard of a session.
 func ShardOf(key authority.SessionKey) int { return int(key[0]) }
 
 func (x *Index) shard(key authority.SessionKey) *shard { return &x.shards[ShardOf(key)] }
-
-func (s *shard) at(position uint32) *entry { return &s.pages[position/pageSize][position%pageSize] }
 
 // Removals returns how many sessions of a shard have been removed so far.
 func (x *Index) Removals(shard int) uint64 {
@@ -95,11 +91,10 @@ func (x *Index) Use(key authority.SessionKey, now time.Time, idle time.Duration)
 	s := x.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	position, known := s.index[key]
-	if !known {
+	e := s.sessions.find(&key)
+	if e == nil {
 		return Use{}
 	}
-	e := s.at(position)
 	for {
 		last := e.lastUsed.Load()
 		switch {
@@ -124,11 +119,10 @@ func (x *Index) Covered(key authority.SessionKey, now, margin int64) (session au
 	s := x.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	position, known := s.index[key]
-	if !known {
+	e := s.sessions.find(&key)
+	if e == nil {
 		return session, false
 	}
-	e := s.at(position)
 	if now > e.written || x.future(e.written, now) || e.expires != 0 && now >= e.expires-margin {
 		return session, false
 	}
@@ -169,24 +163,13 @@ func (x *Index) Add(session authority.Session, lastUsed, written int64, removals
 	if s.removals != removals {
 		return false
 	}
-	if _, found := s.index[session.Key]; found {
+	if s.sessions.find(&session.Key) != nil {
 		return true
 	}
-	position := s.used
-	if n := len(s.free); n > 0 {
-		position, s.free = s.free[n-1], s.free[:n-1]
-	} else {
-		if position%pageSize == 0 {
-			s.pages = append(s.pages, new([pageSize]entry))
-		}
-		s.used++
-	}
-	e := s.at(position)
+	e := s.sessions.add(&session.Key)
 	e.lastUsed.Store(lastUsed)
-	e.logged.Store(0)
 	e.written, e.created, e.expires = written, store.Micros(session.CreatedAt), store.Micros(session.ExpiresAt)
 	e.version, e.user, e.client = session.PasswordVersion, user, client
-	s.index[session.Key] = position
 	return true
 }
 
@@ -196,15 +179,13 @@ func (x *Index) Remove(key authority.SessionKey) (last int64, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.removals++
-	position, known := s.index[key]
-	if !known {
+	e := s.sessions.find(&key)
+	if e == nil {
 		return 0, false
 	}
-	last = s.at(position).lastUsed.Load()
-	last = max(last, -last)
-	delete(s.index, key)
-	s.free = append(s.free, position)
-	return last, true
+	last = e.lastUsed.Load()
+	s.sessions.remove(&key)
+	return max(last, -last), true
 }
 
 // Clear removes every session, and makes Add refuse those that are being read.
@@ -213,9 +194,7 @@ func (x *Index) Clear() {
 		s := &x.shards[i]
 		s.mu.Lock()
 		s.removals++
-		if len(s.index) > 0 {
-			s.index, s.pages, s.free, s.used = map[authority.SessionKey]uint32{}, nil, nil, 0
-		}
+		s.sessions = table{}
 		s.mu.Unlock()
 	}
 }
@@ -239,26 +218,31 @@ func (x *Index) Keep(session authority.Session, covered int64, removals uint64, 
 func (s *shard) cover(key authority.SessionKey, covered int64, removals uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	position, known := s.index[key]
-	if known && s.removals == removals {
-		s.at(position).written = covered
+	e := s.sessions.find(&key)
+	if e != nil && s.removals == removals {
+		e.written = covered
 	}
-	return known
+	return e != nil
 }
 
 func (s *shard) len() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return len(s.index)
+	return s.sessions.used
 }
 
 // evict removes an arbitrary session.
 func (s *shard) evict() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key, position := range s.index {
-		delete(s.index, key)
-		s.free = append(s.free, position)
+	t := &s.sessions
+	if t.used == 0 {
 		return
 	}
+	i := rand.IntN(len(t.slots))
+	for !t.slots[i].live {
+		i = t.next(i)
+	}
+	key := t.slots[i].key
+	t.remove(&key)
 }

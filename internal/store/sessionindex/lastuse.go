@@ -15,11 +15,11 @@ func (x *Index) LastUse(key authority.SessionKey) (last int64, known bool) {
 	s := x.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	position, known := s.index[key]
-	if !known {
+	e := s.sessions.find(&key)
+	if e == nil {
 		return 0, false
 	}
-	last = s.at(position).lastUsed.Load()
+	last = e.lastUsed.Load()
 	return max(last, -last), true
 }
 
@@ -28,8 +28,8 @@ func (x *Index) SetLastUse(key authority.SessionKey, at int64) {
 	s := x.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if position, known := s.index[key]; known {
-		s.at(position).lastUsed.Store(at)
+	if e := s.sessions.find(&key); e != nil {
+		e.lastUsed.Store(at)
 	}
 }
 
@@ -38,8 +38,8 @@ func (x *Index) SetLogged(key authority.SessionKey, until int64) {
 	s := x.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if position, known := s.index[key]; known {
-		s.at(position).logged.Store(until)
+	if e := s.sessions.find(&key); e != nil {
+		e.logged.Store(until)
 	}
 }
 
@@ -48,8 +48,8 @@ func (x *Index) SetWritten(use LastUse) {
 	s := x.shard(use.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if position, known := s.index[use.Key]; known {
-		s.at(position).written = use.At
+	if e := s.sessions.find(&use.Key); e != nil {
+		e.written = use.At
 	}
 }
 
@@ -62,15 +62,18 @@ func (x *Index) Unwritten(shard int, ahead int64) []LastUse {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var due []LastUse
-	for key, position := range s.index {
-		e := s.at(position)
+	for i := range s.sessions.slots {
+		e := &s.sessions.slots[i]
+		if !e.live {
+			continue
+		}
 		last := e.lastUsed.Load()
 		if last < 0 {
 			continue // expired, and about to be swept
 		}
 		soon := last+ahead/5 > e.written || e.written-last > ahead+authority.ClockSlack.Microseconds()
 		if ahead > 0 && soon || ahead == 0 && last != e.written {
-			due = append(due, LastUse{key, last + ahead})
+			due = append(due, LastUse{e.key, last + ahead})
 		}
 	}
 	return due
