@@ -54,7 +54,9 @@ const (
 
 var floodUsers = 32
 
-func floodUser(i uint64) string { return fmt.Sprintf("flood-%d", i%uint64(floodUsers)) }
+func floodUser(i uint64) string {
+	return fmt.Sprintf("flood-%d", i%uint64(floodUsers)) //nolint:gosec // a small number
+}
 
 func floodClient(i int) authority.Credentials {
 	return authority.Credentials{Key: fmt.Sprintf("flood-key-%d", i), Secret: "flood-secret"}
@@ -66,7 +68,7 @@ func addFlood(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the server opens it again
+	defer db.Close(context.WithoutCancel(ctx)) // the server opens it again
 	rules, err := newAuthority(db.Stores(), nil)
 	if err != nil {
 		return err
@@ -128,7 +130,7 @@ func (l load) during(ctx context.Context, perSecond float64, measure func() erro
 	})
 	select {
 	case <-opened:
-		time.Sleep(duration / 2)
+		<-time.After(duration / 2)
 	case <-ended:
 		return came, fault
 	}
@@ -216,7 +218,8 @@ func benchLogins(ctx context.Context, all *databases) error {
 	spreadLine(fmt.Sprintf("check p99 at %d/s: login flood / quiet (%v / %v)", checksPerSecond,
 		median(flooded).Round(time.Microsecond), median(quiet).Round(time.Microsecond)),
 		"%.2f", ratios(microseconds(flooded), microseconds(quiet)), "<= 2.00")
-	line("  logins of the flood: succeeded; others by status, 400 if evaluated", fmt.Sprintf("%d; %v", succeeded, refused), "")
+	line("  logins of the flood: succeeded; others by status, 400 if evaluated",
+		fmt.Sprintf("%d; %v", succeeded, refused), "")
 	line("  memory of the server's processes", fmt.Sprintf("%d MiB", peak), "bounded")
 	spreadLine("logins while checks saturate every core", "%.1f/s", floor, "> 0")
 	return nil

@@ -182,7 +182,7 @@ func (p *process) busy() time.Duration {
 }
 
 func busy(pid string) time.Duration {
-	text, err := os.ReadFile("/proc/" + pid + "/stat")
+	text, err := os.ReadFile("/proc/" + pid + "/stat") //nolint:gosec // a number
 	if err != nil {
 		return 0
 	}
@@ -209,7 +209,7 @@ func (p *process) residentMiB() (total int, ok bool) {
 }
 
 func residentMiB(pid string) (int, bool) {
-	text, err := os.ReadFile("/proc/" + pid + "/status")
+	text, err := os.ReadFile("/proc/" + pid + "/status") //nolint:gosec // a number
 	if err != nil {
 		return 0, false
 	}

@@ -102,7 +102,7 @@ func TestKilledHashProcess(t *testing.T) {
 	if err := v.command.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for limit := time.Now().Add(30 * time.Second); state(second) != nil; time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(30 * time.Second); state(second) != nil; <-time.After(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the process runs 30 s after the service was killed")
 		}

@@ -70,7 +70,7 @@ func check(t *testing.T, w *hashworker.Worker, p authority.HashParams, password 
 // await waits until true is returned. The limit only ends a test that fails.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(30 * time.Second); !is(); <-time.After(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("%s: not within 30 s", what)
 		}

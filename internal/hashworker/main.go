@@ -2,6 +2,7 @@ package hashworker
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -52,7 +53,7 @@ func serve(r io.Reader, w io.Writer) error {
 	var writing sync.Mutex
 	for {
 		request, err := readRequest(requests)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -26,11 +26,11 @@ func encodeRequest(p authority.HashParams, password, salt []byte, size uint32) (
 		return nil, false
 	}
 	b := make([]byte, 0, 4+length)
-	b = binary.BigEndian.AppendUint32(b, uint32(length)) //nolint:gosec // at most longestRequest
+	b = binary.BigEndian.AppendUint32(b, uint32(length)) // at most longestRequest
 	b = binary.BigEndian.AppendUint64(b, 0)
 	b = binary.BigEndian.AppendUint32(b, p.MemoryKiB)
 	b = binary.BigEndian.AppendUint32(b, p.Passes)
-	b = append(b, p.Lanes, byte(size), byte(len(salt)))
+	b = append(b, p.Lanes, byte(size), byte(len(salt))) //nolint:gosec // both were checked
 	return append(append(b, salt...), password...), true
 }
 

@@ -239,7 +239,7 @@ func (s *shard) evict() {
 	if t.used == 0 {
 		return
 	}
-	i := rand.IntN(len(t.slots))
+	i := rand.IntN(len(t.slots)) //nolint:gosec // any session will do
 	for !t.slots[i].live {
 		i = t.next(i)
 	}
