@@ -28,7 +28,7 @@ func (s *service) waitFor(t *testing.T, waiting int) {
 func TestAPIClientsTakeTurns(t *testing.T) {
 	const clients = 3
 	s := newService(t, func(c *authority.Config) {
-		c.HashSlots, c.Hash = 1, authority.HashParams{MemoryKiB: 8 << 10, Passes: 2, Lanes: 1}
+		c.HashSlots, c.Hash = 1, authority.HashParams{MemoryKiB: 2 << 10, Passes: 2, Lanes: 1}
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

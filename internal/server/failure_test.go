@@ -200,8 +200,8 @@ func TestExcessLoginsAreRefusedAtOnceAndChecksContinue(t *testing.T) {
 		}
 		return r
 	})
-	if counts[wire.FaultUnavailable] == 0 || counts[wrong] < 2 || counts[wire.FaultUnavailable]+counts[wrong] != 30 {
-		t.Errorf("30 logins at once returned %v, want at least two evaluated and the rest 900503", counts)
+	if counts[wire.FaultUnavailable] == 0 || counts[wrong] < 1 || counts[wire.FaultUnavailable]+counts[wrong] != 30 {
+		t.Errorf("30 logins at once returned %v, want at least one evaluated and the rest 900503", counts)
 	}
 	if got := <-checks; got["ok"] != 200 {
 		t.Errorf("200 checks in the meantime returned %v", got)
