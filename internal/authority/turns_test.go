@@ -7,20 +7,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/secret"
+	"github.com/latchkey/latchkey/internal/testsupport"
 )
 
 // waitFor returns when so many logins wait.
 func (s *service) waitFor(t *testing.T, waiting int) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); s.Load().Waiting < waiting; <-time.After(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%+v, want %d that wait", s.Load(), waiting)
-		}
-	}
+	testsupport.Eventually(t, fmt.Sprint(waiting, " logins wait"), func() bool { return s.Load().Waiting >= waiting })
 }
 
 // However many logins of other API clients wait, the next one of a client that has none in
@@ -93,18 +89,10 @@ func TestLoginsThatWaitAreBounded(t *testing.T) {
 		}
 		return overloaded
 	}
-	until := func(what string, done func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(time.Minute); !done(); <-time.After(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %+v", what, s.Load())
-			}
-		}
-	}
 	many := logIn(300, "one key", func(i int) string { return fmt.Sprint("name ", i) })
-	until("300 names of one client", func() bool { return many.Load() >= 150 })
+	testsupport.Eventually(t, "300 names of one client", func() bool { return many.Load() >= 150 })
 	same := logIn(200, "another key", func(int) string { return "zaphod" })
-	until("200 times one name", func() bool { return same.Load() >= 100 })
+	testsupport.Eventually(t, "200 times one name", func() bool { return same.Load() >= 100 })
 	if n := s.Load().Waiting; n > 100+64+2*4 {
 		t.Errorf("%d logins wait", n)
 	}

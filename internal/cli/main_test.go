@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -284,7 +283,7 @@ func unusedAddress() string {
 // served is a service that runs in this process.
 type served struct {
 	url    string
-	log    *lockedBuffer
+	log    *screen
 	cancel context.CancelFunc
 	done   chan struct{}
 	code   int
@@ -297,7 +296,7 @@ var keepsData = regexp.MustCompile(`(?m)^  data         ([^,\n]+)`)
 // start runs `latchkey serve …` and waits until it prints its address.
 func start(streams cli.IO, args ...string) (*served, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &served{log: &lockedBuffer{wrote: make(chan struct{}, 1)}, cancel: cancel, done: make(chan struct{})}
+	s := &served{log: newScreen(), cancel: cancel, done: make(chan struct{})}
 	streams.In, streams.Out, streams.Err = strings.NewReader(""), io.Discard, s.log
 	go func() {
 		defer close(s.done)
@@ -310,7 +309,7 @@ func start(streams cli.IO, args ...string) (*served, error) {
 			return s, nil
 		}
 		select {
-		case <-s.log.wrote:
+		case <-s.log.written:
 		case <-s.done:
 			return nil, errors.New("the service ended: " + s.log.String())
 		case <-deadline:
@@ -325,30 +324,4 @@ func (s *served) stop() int {
 	s.cancel()
 	<-s.done
 	return s.code
-}
-
-// lockedBuffer is a buffer that several goroutines write to. wrote gets a value
-// after writes.
-type lockedBuffer struct {
-	mu    sync.Mutex
-	b     bytes.Buffer
-	wrote chan struct{}
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer func() {
-		select {
-		case l.wrote <- struct{}{}:
-		default:
-		}
-	}()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
+	"github.com/latchkey/latchkey/internal/testsupport"
 	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
 	"github.com/latchkey/latchkey/latchtest"
@@ -114,24 +115,7 @@ type rig struct {
 	token    latchkey.Secret  // of the local session
 	bearer   latchkey.Secret
 	http     *http.Client
-	log      *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log      *testsupport.Log
 }
 
 const (
@@ -141,7 +125,7 @@ const (
 
 func newRig(t *testing.T, handler http.HandlerFunc, change func(*gateway.Config)) *rig {
 	t.Helper()
-	r := &rig{T: t, upstream: newUpstream(t, handler), log: &lockedBuffer{}}
+	r := &rig{T: t, upstream: newUpstream(t, handler), log: &testsupport.Log{}}
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	up, err := latchkey.NewClient(latchkey.Config{
 		BaseURL: r.upstream.URL, APIKey: latchtest.APIKey, APISecret: latchtest.APISecret, Hosts: furtherHosts(change),

@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
+	"github.com/latchkey/latchkey/internal/testsupport"
 	"github.com/latchkey/latchkey/internal/wire"
 	"github.com/latchkey/latchkey/keeper"
 )
@@ -36,7 +37,7 @@ type world struct {
 	upstream  *pipenet.Network
 	accounts  *accounts
 	authority *authority.Authority
-	log       *lockedBuffer
+	log       *testsupport.Log
 	stop      func() // writes the audit trail and ends the service
 }
 
@@ -109,7 +110,7 @@ func bothProtocols(t *testing.T, set setting, test func(*world)) {
 func inWorld(t *testing.T, set setting, test func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, accounts: &accounts{base: set.base}, log: &lockedBuffer{}, local: pipenet.New(),
+		w := &world{T: t, accounts: &accounts{base: set.base}, log: &testsupport.Log{}, local: pipenet.New(),
 			upstream: pipenet.New()}
 		w.Cleanup(func() { pipenet.Pass(time.Minute) }) // closing a TLS connection takes up to five seconds
 		w.build(set)

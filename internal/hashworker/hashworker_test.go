@@ -9,10 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/latchkey/latchkey/internal/authority"
 	"github.com/latchkey/latchkey/internal/hashworker"
+	"github.com/latchkey/latchkey/internal/testsupport"
 )
 
 func TestMain(m *testing.M) {
@@ -28,32 +28,16 @@ var (
 
 var salt = []byte("0123456789abcdef")
 
-// screen is a log.
-type screen struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *screen) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(b)
-}
-
-func (s *screen) count(text string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Count(s.text.String(), text)
-}
-
 // defects returns how often the log says that the process cannot start, ended, or failed.
-func (s *screen) defects() int {
-	return s.count("cannot be started") + s.count("passwords ended") + s.count("passwords reports")
+func defects(said *testsupport.Log) int {
+	return count(said, "cannot be started") + count(said, "passwords ended") + count(said, "passwords reports")
 }
 
-func newWorker(t *testing.T) (*hashworker.Worker, *screen) {
+func count(said *testsupport.Log, text string) int { return strings.Count(said.String(), text) }
+
+func newWorker(t *testing.T) (*hashworker.Worker, *testsupport.Log) {
 	t.Helper()
-	said := &screen{}
+	said := &testsupport.Log{}
 	w := hashworker.New(slog.New(slog.NewTextHandler(said, nil)))
 	t.Cleanup(func() { _ = w.Close() })
 	return w, said
@@ -67,16 +51,6 @@ func check(t *testing.T, w *hashworker.Worker, p authority.HashParams, password 
 	}
 }
 
-// await waits until true is returned. The limit only ends a test that fails.
-func await(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for limit := time.Now().Add(30 * time.Second); !is(); <-time.After(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatalf("%s: not within 30 s", what)
-		}
-	}
-}
-
 func TestSumsOfTheProcess(t *testing.T) {
 	w, said := newWorker(t)
 	if w.Pid() != 0 {
@@ -87,18 +61,18 @@ func TestSumsOfTheProcess(t *testing.T) {
 		group.Go(func() { check(t, w, cheap, password) })
 	}
 	group.Wait()
-	await(t, "a process", func() bool { return w.Pid() != 0 })
+	testsupport.Eventually(t, "a process", func() bool { return w.Pid() != 0 })
 	pid := w.Pid()
 	check(t, w, cheap, strings.Repeat("too long", 4000)) // hashed here
-	if w.Pid() != pid || said.defects() != 0 {
-		t.Errorf("the process is another, or the log has a defect: %s", said.text.String())
+	if w.Pid() != pid || defects(said) != 0 {
+		t.Errorf("the process is another, or the log has a defect: %s", said)
 	}
 }
 
 func TestKilledWhileItHashes(t *testing.T) {
 	w, said := newWorker(t)
 	check(t, w, cheap, "starts it")
-	await(t, "a process", func() bool { return w.Pid() != 0 })
+	testsupport.Eventually(t, "a process", func() bool { return w.Pid() != 0 })
 	first := w.Pid()
 	done := make(chan []byte)
 	go func() { done <- w.Sum(dear, []byte("password"), salt, 32) }()
@@ -112,10 +86,11 @@ func TestKilledWhileItHashes(t *testing.T) {
 	if got := <-done; !bytes.Equal(got, dear.Sum([]byte("password"), salt, 32)) {
 		t.Error("the sum is wrong after the process was killed")
 	}
-	await(t, "the log line", func() bool { return said.count("process that hashes passwords ended") == 1 })
+	testsupport.Eventually(t, "the log line",
+		func() bool { return count(said, "process that hashes passwords ended") == 1 })
 	w.Retry()
 	check(t, w, cheap, "starts another")
-	await(t, "another process", func() bool { return w.Pid() != 0 && w.Pid() != first })
+	testsupport.Eventually(t, "another process", func() bool { return w.Pid() != 0 && w.Pid() != first })
 }
 
 func TestClosed(t *testing.T) {
@@ -125,7 +100,7 @@ func TestClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, w, cheap, "b")
-	if w.Pid() != 0 || said.defects() != 0 {
+	if w.Pid() != 0 || defects(said) != 0 {
 		t.Errorf("process %d runs after Close, or the log has a defect", w.Pid())
 	}
 }

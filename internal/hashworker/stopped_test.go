@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/testsupport"
 )
 
 // A process that gets no processor time delays each hash by about a second, is not given more
@@ -14,7 +16,7 @@ import (
 func TestStopped(t *testing.T) {
 	w, said := newWorker(t)
 	check(t, w, cheap, "starts it")
-	await(t, "a process", func() bool { return w.Pid() != 0 })
+	testsupport.Eventually(t, "a process", func() bool { return w.Pid() != 0 })
 	pid := w.Pid()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -36,20 +38,20 @@ func TestStopped(t *testing.T) {
 	if took := time.Since(begin); took > 30*time.Second { // two times one second, on a busy machine
 		t.Errorf("the hashes took %v", took)
 	}
-	if n := said.count("is slow"); n != 1 {
+	if n := count(said, "is slow"); n != 1 {
 		t.Errorf("the log says %d times that the process is slow, want once", n)
 	}
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the late sums", func() bool { return w.Hashes() == 0 })
-	await(t, "a sum in time", func() bool {
+	testsupport.Eventually(t, "the late sums", func() bool { return w.Hashes() == 0 })
+	testsupport.Eventually(t, "a sum in time", func() bool {
 		before := w.Sums()
 		check(t, w, cheap, "again")
 		return w.Sums() == before+1
 	})
-	if w.Pid() != pid || said.defects() != 0 {
-		t.Errorf("the process is another, or the log has a defect: %s", said.text.String())
+	if w.Pid() != pid || defects(said) != 0 {
+		t.Errorf("the process is another, or the log has a defect: %s", said)
 	}
 }
 
@@ -57,7 +59,7 @@ func TestStopped(t *testing.T) {
 func TestClosedWhileStopped(t *testing.T) {
 	w, _ := newWorker(t)
 	check(t, w, cheap, "starts it")
-	await(t, "a process", func() bool { return w.Pid() != 0 })
+	testsupport.Eventually(t, "a process", func() bool { return w.Pid() != 0 })
 	if err := syscall.Kill(w.Pid(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}

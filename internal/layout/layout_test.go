@@ -72,6 +72,7 @@ var may = map[string][]string{
 		"internal/atomicfile", "internal/authority", "internal/store", "internal/store/sessionindex",
 	},
 	"internal/store/storetest": {"internal/authority", "internal/secret"},
+	"internal/testsupport":     {},
 	"internal/wire":            {},
 	"keeper": {
 		"", "credential", "internal/atomicfile", "internal/oskeyring", "internal/outbound", "internal/secret",

@@ -22,6 +22,7 @@ import (
 	"github.com/latchkey/latchkey/internal/admin"
 	"github.com/latchkey/latchkey/internal/cli"
 	"github.com/latchkey/latchkey/internal/enginetest"
+	"github.com/latchkey/latchkey/internal/testsupport"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -116,7 +117,7 @@ func startFleet(t testing.TB, s setup) *fleet {
 	keyFile := filepath.Join(t.TempDir(), "key")
 	must(t, os.WriteFile(keyFile, key, 0o600))
 	for i := range s.replicas {
-		r := &replica{t: t, number: i, data: filepath.Join(t.TempDir(), "data"), log: &logBuffer{},
+		r := &replica{t: t, number: i, data: filepath.Join(t.TempDir(), "data"), log: &testsupport.Log{},
 			environment: map[string]string{"LATCHKEY_DATABASE": s.database}}
 		r.arguments = []string{"--data", r.data, "--key-file", keyFile, "--listen", "127.0.0.1:0",
 			"--hash-memory", "1", "--hash-passes", "1"}

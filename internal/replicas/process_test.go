@@ -2,7 +2,6 @@ package replicas_test
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/latchkey/latchkey/internal/testsupport"
 )
 
 // replica is a replica, whose process may be restarted.
@@ -23,7 +24,7 @@ type replica struct {
 	data        string
 	arguments   []string
 	environment map[string]string
-	log         *logBuffer
+	log         *testsupport.Log
 	address     atomic.Pointer[string]
 
 	mu      sync.Mutex
@@ -131,22 +132,4 @@ func (r *replica) kill() {
 	_ = r.command.Wait()
 	_ = r.input.Close()
 	r.command = nil
-}
-
-// logBuffer is the log of a replica.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/testsupport"
 )
 
 const healthRequest = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -46,16 +47,6 @@ func healthy(conn net.Conn) bool {
 	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
 
-// eventually waits until a condition holds, which the service fulfills soon.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within a minute", what)
-		}
-	}
-}
-
 // One address has as many connections as it may. Its next one is closed, or takes the place of
 // an idle one; other addresses, proxies and Unix sockets are served.
 func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
@@ -86,11 +77,11 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 			return strings.Contains(string(page), "\n"+line+"\n")
 		}
 	}
-	eventually(t, "three connections and the socket's own", metrics("latchkey_connections 4"))
+	testsupport.Eventually(t, "three connections and the socket's own", metrics("latchkey_connections 4"))
 	if healthy(s.connect("", false)) {
 		t.Error("a fourth connection of the address was served")
 	}
-	eventually(t, "the refusal in the metrics", metrics("latchkey_connections_refused_total 1"))
+	testsupport.Eventually(t, "the refusal in the metrics", metrics("latchkey_connections_refused_total 1"))
 	if another != "" {
 		if !healthy(s.connect(another, false)) {
 			t.Error("a connection of another address was not served")
@@ -104,14 +95,15 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 	// The last connection is idle, so it makes room.
 	_ = busy[2].Close()
 	idle := s.connect("", false)
-	eventually(t, "a response on the third connection", func() bool {
+	testsupport.Eventually(t, "a response on the third connection", func() bool {
 		if healthy(idle) {
 			return true
 		}
 		idle = s.connect("", false)
 		return false
 	})
-	eventually(t, "a response instead of the idle connection", func() bool { return healthy(s.connect("", false)) })
+	testsupport.Eventually(t, "a response instead of the idle connection",
+		func() bool { return healthy(s.connect("", false)) })
 }
 
 // A flood over TCP takes no connection of a Unix socket.

@@ -168,9 +168,8 @@ func TestConnectionsBeyondTheBoundWait(t *testing.T) {
 // a request or with half of one.
 func TestConnectionsWithoutARequestMakeRoom(t *testing.T) {
 	t.Parallel()
-	const health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-	for name, sent := range map[string]string{"nothing": "", "half a header": health[:20],
-		"a request, and now idle": health} {
+	for name, sent := range map[string]string{"nothing": "", "half a header": healthRequest[:20],
+		"a request, and now idle": healthRequest} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, plain, server.Config{MaxConnections: 5}, func(p *pipes, bearer string) {
 				working := p.dial() // with half a body: a request is in progress
@@ -229,7 +228,7 @@ func TestASlowCallerLosesTheConnection(t *testing.T) {
 			12 * time.Second, late},
 		{"that never ends its chunked body", func(b string) string { return chunked(b, goodLogin[:20]) }, 10 * time.Second,
 			12 * time.Second, late},
-		{"that sends no second request", func(string) string { return "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" },
+		{"that sends no second request", func(string) string { return healthRequest },
 			2 * time.Minute, 2*time.Minute + time.Second, "HTTP/1.1 200 OK"},
 	}
 	for _, test := range tests {
@@ -261,9 +260,9 @@ func TestACallerThatNeverReadsLosesTheConnection(t *testing.T) {
 		conn := p.dial()
 		defer func() { _ = conn.Close() }()
 		began := time.Now()
-		_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+		_, err := io.WriteString(conn, healthRequest)
 		for err == nil { // the response is never read, so at some point no more is accepted
-			_, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+			_, err = io.WriteString(conn, healthRequest)
 		}
 		if took := time.Since(began); took < time.Minute || took > 62*time.Second {
 			t.Errorf("the connection was closed after %v (%v), want a minute", took, err)

@@ -28,6 +28,7 @@ import (
 	"github.com/latchkey/latchkey/internal/secret"
 	"github.com/latchkey/latchkey/internal/server"
 	"github.com/latchkey/latchkey/internal/store/sqlite"
+	"github.com/latchkey/latchkey/internal/testsupport"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -59,24 +60,6 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// logBuffer holds the log of a service.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // setup configures a service. The zero value is the usual one.
 type setup struct {
 	path      string // of the database; "": in memory
@@ -97,7 +80,7 @@ type setup struct {
 type service struct {
 	t         testing.TB
 	clock     *clock
-	log       *logBuffer
+	log       *testsupport.Log
 	db        *sqlite.DB // nil on other engines
 	authority *authority.Authority
 	server    *server.Server
@@ -114,7 +97,7 @@ type service struct {
 
 func start(t testing.TB, with setup) *service {
 	t.Helper()
-	s := &service{t: t, clock: &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}, log: &logBuffer{},
+	s := &service{t: t, clock: &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}, log: &testsupport.Log{},
 		contract: apitest.Load(t)}
 	s.secrets = []string{apiSecret, password, base64.StdEncoding.EncodeToString([]byte(apiKey + ":" + apiSecret))}
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: with.level}))

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey/latchkey/internal/testsupport"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -110,7 +111,7 @@ func (s *service) launch(t *testing.T, name string, configure func(directory, ad
 	proxy, directory, address := proxies[name], t.TempDir(), freeAddress(t)
 	config := filepath.Join(directory, "config")
 	s.must(os.WriteFile(config, []byte(configure(directory, address)), 0o600))
-	log := &logBuffer{}
+	log := &testsupport.Log{}
 	command := exec.CommandContext(t.Context(), binary, proxy.arguments(directory, config)...)
 	command.Env = append(os.Environ(), "XDG_DATA_HOME="+directory, "XDG_CONFIG_HOME="+directory, "HOME="+directory)
 	command.Stdout, command.Stderr = log, log

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/latchkey/latchkey/internal/server"
+	"github.com/latchkey/latchkey/internal/testsupport"
 	"github.com/latchkey/latchkey/internal/wire"
 )
 
@@ -117,7 +118,7 @@ func TestChangedCertificateFilesAreReloaded(t *testing.T) {
 	t.Parallel()
 	directory, dated := t.TempDir(), time.Now().Add(-time.Hour)
 	certFile, keyFile, first := store(t, directory, dated)
-	log := &logBuffer{}
+	log := &testsupport.Log{}
 	config, err := server.CertificateFiles(certFile, keyFile, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)

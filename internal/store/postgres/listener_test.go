@@ -12,6 +12,7 @@ import (
 	"github.com/latchkey/latchkey/internal/enginetest"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/store/storetest"
+	"github.com/latchkey/latchkey/internal/testsupport"
 )
 
 // TestListenElsewhere makes a replica listen where no session ends. It must not trust its
@@ -108,7 +109,7 @@ func TestAFailoverThatTheListenerDoesNotFollow(t *testing.T) {
 	for i := range n - 1 {
 		must(t, endOf(one, i))
 		ended := time.Now()
-		eventually(t, "the session is refused", func() bool {
+		testsupport.Eventually(t, "the session is refused", func() bool {
 			began := time.Now()
 			err := useOf(t, other, i) // the connections that were cut are found out one by one
 			if err == nil && began.Sub(ended) > authority.MaxStaleness {
@@ -134,7 +135,7 @@ func TestTheListeningConnectionIsReplaced(t *testing.T) {
 	one, other := openCached(t, postgres.Options{URL: server.URL()}), openCached(t, postgres.Options{URL: server.URL()})
 	const killed = 3
 	end := func(round, session int) {
-		eventually(t, "the session is ended", func() bool {
+		testsupport.Eventually(t, "the session is ended", func() bool {
 			err := endOf(one, session)
 			if round != killed { // which has cut the connections of the pool as well
 				must(t, err)
@@ -149,7 +150,7 @@ func TestTheListeningConnectionIsReplaced(t *testing.T) {
 			server.Kill()
 			server.Start()
 			for _, db := range []*postgres.DB{one, other} {
-				eventually(t, "sessions are checked again", func() bool { return useOf(t, db, 2*i+1) == nil })
+				testsupport.Eventually(t, "sessions are checked again", func() bool { return useOf(t, db, 2*i+1) == nil })
 			}
 		} else {
 			execute(t, server.URL(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity

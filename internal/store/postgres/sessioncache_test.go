@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/enginetest"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/store/storetest"
+	"github.com/latchkey/latchkey/internal/testsupport"
 )
 
 // openCached connects a replica that caches sessions, and returns when it trusts them.
@@ -30,22 +31,7 @@ func openCached(t *testing.T, options postgres.Options) *postgres.DB {
 func waitTrusted(t *testing.T, replicas ...*postgres.DB) {
 	t.Helper()
 	for _, db := range replicas {
-		eventually(t, "a replica trusts its cache", func() bool { return postgres.Trusts(db) })
-	}
-}
-
-// eventually returns when it is so. Only a test that fails takes as long as the limit.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(20 * time.Second)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("after 20 seconds it does not hold that %s", what)
-		}
+		testsupport.Eventually(t, "a replica trusts its cache", func() bool { return postgres.Trusts(db) })
 	}
 }
 
@@ -75,7 +61,7 @@ func cacheSession(t *testing.T, i int, replicas ...*postgres.DB) {
 	t.Helper()
 	must(t, replicas[0].CreateSession(t.Context(), storetest.NewSession(i, fmt.Sprint("user ", i), start)))
 	for _, db := range replicas {
-		eventually(t, "a session is cached", func() bool {
+		testsupport.Eventually(t, "a session is cached", func() bool {
 			before := postgres.CacheHits(db)
 			must(t, useOf(t, db, i))
 			return postgres.CacheHits(db) > before
@@ -199,7 +185,7 @@ func TestAStalledConnection(t *testing.T) {
 		cacheSession(t, i+5, other)
 	}
 	proxy.Latency(150 * time.Millisecond)
-	eventually(t, "a slow connection is not trusted", func() bool { return !postgres.Trusts(other) })
+	testsupport.Eventually(t, "a slow connection is not trusted", func() bool { return !postgres.Trusts(other) })
 	must(t, useOf(t, other, 25))
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey/latchkey/internal/enginetest"
 	"github.com/latchkey/latchkey/internal/store/postgres"
 	"github.com/latchkey/latchkey/internal/store/storetest"
+	"github.com/latchkey/latchkey/internal/testsupport"
 )
 
 // textOf returns the one text that a query returns.
@@ -190,12 +191,13 @@ func TestServersThatTakeNoWrites(t *testing.T) {
 		n++
 		return one.CreateSession(t.Context(), storetest.NewSession(n, "u", start))
 	}
-	eventually(t, "a session cannot be created while the database takes no writes", func() bool { return create() != nil })
+	testsupport.Eventually(t, "a session cannot be created while the database takes no writes",
+		func() bool { return create() != nil })
 	for range 30 { // as many connections as there may be
 		_ = create()
 	}
 	readOnly(primary, "off")
-	eventually(t, "a session can be created again", func() bool { return create() == nil })
+	testsupport.Eventually(t, "a session can be created again", func() bool { return create() == nil })
 	for range 30 {
 		must(t, create())
 	}
